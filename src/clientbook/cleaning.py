@@ -1,0 +1,634 @@
+"""What was delivered, what of it can be used, and what became of the rest?"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from clientbook import parsing, sources
+from clientbook.book import Book, Delivery
+from clientbook.engine import Engine
+from clientbook.faults import Fault, FaultError
+from clientbook.stage import KeyNumber, Parameters, Stage
+from clientbook.tables import CANONICAL, OBSERVED_AT, Column, Table, owner_column
+
+STAGE = Stage(
+    name="cleaning",
+    writes=(*CANONICAL, "changes", "rejected", "quality"),
+    shows="what was delivered, and what of it can be used",
+    parameters=Parameters,
+)
+
+ROW_COUNTS = ("rows_in", "kept", "merged", "returns", "later", "suppressed", "rejected")
+
+# Rows of a delivery stay together and in order when deliveries are put one below the other.
+_DELIVERY_STRIDE = 2**40
+
+_IBIS_TYPES = {
+    "id": "string",
+    "text": "string",
+    "number": "float64",
+    "money": "float64",
+    "time": "timestamp",
+    "date": "date",
+    "flag": "boolean",
+}
+
+
+@dataclass
+class Cleaned:
+    """What came out of cleaning a book?
+
+    Attributes
+    ----------
+    tables
+        Clean canonical tables by name, each ordered by arrival, and `rejected`, `changes` and `quality`.
+    rows
+        One mapping a source, table and file: `rows_in` and what became of them, named as in `ROW_COUNTS`.
+    inputs
+        One mapping a file: what it is and its hash.
+    notes
+        What a reader should know of the deliveries, a sentence each.
+    """
+
+    tables: dict[str, ir.Table] = field(default_factory=dict)
+    rows: list[dict] = field(default_factory=list)
+    inputs: list[dict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """One delivery, read but not yet judged."""
+
+    source: str
+    table: Table
+    position: int
+    delivery: Delivery
+    raw: sources.Raw
+    mapping: dict[str, str]
+    readings: dict[str, parsing.Reading]
+
+
+def clean(book: Book, engine: Engine, as_of: dt.date) -> Cleaned:
+    """What of the delivered rows can be used, and what became of each of the rest?
+
+    Every row that was delivered is kept, merged with an equal one, moved to returns, later than `as_of`, or rejected
+    with its reason; the sum is checked.
+
+    Parameters
+    ----------
+    book
+        Whose deliveries are read.
+    engine
+        Where they are read and judged.
+    as_of
+        Rows of this day in the book's zone, and after, are set apart.
+
+    Raises
+    ------
+    FaultError
+        If a file cannot be read, a mapped column is not there, or the order of day and month cannot be decided.
+    """
+    loaded = load(book, engine)
+    cleaned = Cleaned()
+    parts: dict[str, list[ir.Table]] = {}
+    for number, item in enumerate(loaded):
+        cleaned.inputs += [_describe(item, facts) for facts in item.raw.files]
+        cleaned.notes += [str(note) for note in item.raw.notes]
+        judged = _judge(item, engine, book, as_of, number)
+        for name, rows in _split(judged, item, number).items():
+            parts.setdefault(name, []).append(rows)
+        cleaned.rows += _count(judged, item)
+    cleaned.tables = {name: _stack(rows) for name, rows in parts.items()}
+    for row in cleaned.rows:
+        if row["rows_in"] != sum(row[name] for name in ROW_COUNTS[1:]):
+            raise AssertionError(f"rows of {row['file']} are not accounted for: {row}")
+    cleaned.tables["quality"] = ibis.memtable(_quality(cleaned.tables, cleaned.rows))
+    return cleaned
+
+
+def load(book: Book, engine: Engine) -> list[_Loaded]:
+    """Read every delivery of a book and settle which column is which and how it is read.
+
+    Raises
+    ------
+    FaultError
+        With every fault of every delivery.
+    """
+    loaded, faults = [], []
+    for source, name, position, delivery in book.deliveries():
+        key = f"sources.{source}.{name}"
+        try:
+            if delivery.path is None:
+                raise FaultError(Fault("databases cannot be read yet.", "Give a file by `path`.", key=key))
+            raw = sources.read(
+                engine,
+                book.folder,
+                path=delivery.path,
+                sheet=delivery.sheet,
+                encoding=delivery.encoding,
+                delimiter=delivery.delimiter,
+                key=key,
+            )
+            mapping = _map_columns(CANONICAL[name], delivery, raw, key)
+            readings = _read_times(book, source, CANONICAL[name], delivery, raw, mapping, key)
+            loaded.append(_Loaded(source, CANONICAL[name], position, delivery, raw, mapping, readings))
+        except FaultError as error:
+            faults += error.faults
+    if faults:
+        raise FaultError(faults)
+    return loaded
+
+
+def default_as_of(loaded: Iterable[_Loaded], today: dt.date, zone: str) -> dt.date:
+    """The day after the newest thing seen that is not after today; with nothing seen, today.
+
+    Parameters
+    ----------
+    loaded
+        The deliveries.
+    today
+        Whatever is dated after this day is no observation.
+    zone
+        The book's time zone, whose days are meant.
+    """
+    newest = []
+    tomorrow = _midnight(today + dt.timedelta(days=1))
+    for item in loaded:
+        for column in item.table.columns:
+            if column.name in OBSERVED_AT and column.name in item.mapping:
+                delivered = item.raw.table[item.mapping[column.name]]
+                seen = parsing.local(parsing.parse(delivered, "time", item.readings[column.name]), zone)
+                last = seen.max(where=seen < tomorrow).to_pyarrow().as_py()
+                newest += [last.date()] if last else []
+    return max(newest) + dt.timedelta(days=1) if newest else today
+
+
+def summary(rows: Sequence[dict]) -> pd.DataFrame:
+    """What became of the rows of each file?
+
+    Parameters
+    ----------
+    rows
+        As in :attr:`Cleaned.rows`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a source, table and file; `source`, `table`, `file` and the `ROW_COUNTS`.
+    """
+    return pd.DataFrame(list(rows), columns=["source", "table", "file", *ROW_COUNTS])
+
+
+def reasons(rejected: ir.Table) -> pd.DataFrame:
+    """Why were rows rejected, how many each?
+
+    Returns
+    -------
+    pandas.DataFrame
+        `source`, `table`, `column`, `reason`, `rows`; the most frequent first.
+    """
+    counted = rejected.group_by("source", "table", "column", "reason").agg(rows=rejected.count())
+    return counted.order_by(ibis.desc("rows"), "source", "table", "column", "reason").to_pandas()
+
+
+def fates(rows: Sequence[dict]) -> pd.DataFrame:
+    """How many rows were kept, merged, and so on, in all files?
+
+    Returns
+    -------
+    pandas.DataFrame
+        `fate` in words, `rows`; those that happened, in the order of `ROW_COUNTS`.
+    """
+    told = pd.DataFrame({"fate": ROW_COUNTS[1:], "rows": [sum(row[name] for row in rows) for name in ROW_COUNTS[1:]]})
+    words = {"later": "after this report's day", "suppressed": "forgotten on request", "merged": "merged with an equal one"}
+    told["fate"] = told["fate"].replace(words)
+    return told[told["rows"] > 0].reset_index(drop=True)
+
+
+def say_fates(fates: pd.DataFrame) -> str:
+    """In one sentence: what became of most rows?"""
+    if fates.empty:
+        return "No row was delivered"
+    most = fates.loc[fates["rows"].idxmax()]
+    return f"{most['rows'] / fates['rows'].sum():.0%} of the rows were {most['fate']}"
+
+
+def quality_shares(quality: ir.Table) -> pd.DataFrame:
+    """The table `quality` with the share of rows that fail, worst first."""
+    told = quality.mutate(share=quality["failed"] / quality["of"].nullif(0))
+    return told.order_by(ibis.desc("share"), "source", "table", "rule").to_pandas()
+
+
+def key_numbers(cleaned_rows: Sequence[dict]) -> list[KeyNumber]:
+    """Which numbers of this stage are watched from run to run?"""
+    total = {name: sum(row[name] for row in cleaned_rows) for name in ROW_COUNTS}
+    delivered = max(total["rows_in"], 1)
+    usable = (total["kept"] + total["returns"]) / delivered
+    return [
+        KeyNumber("Rows delivered", total["rows_in"], "rows", n=total["rows_in"]),
+        KeyNumber("Rows that can be used", round(usable, 6), "share", "up", n=total["rows_in"]),
+        KeyNumber("Rows rejected", total["rejected"], "rows", "down", n=total["rows_in"]),
+    ]
+
+
+def answer(rows: Sequence[dict]) -> str:
+    """Are the delivered rows fit for use? In two sentences of Markdown."""
+    total = {name: sum(row[name] for row in rows) for name in ROW_COUNTS}
+    files = len(rows)
+    share = (total["kept"] + total["returns"]) / max(total["rows_in"], 1)
+    rest = [
+        (total["rejected"], "could not be used and were set aside with their reason"),
+        (total["merged"], "had been delivered twice"),
+        (total["later"], "lie after the day this report is for"),
+    ]
+    told = [f"{n:,} {what}" for n, what in rest if n]
+    tail = f" Of the rest, {'; '.join(told)}." if told else " Nothing had to be set aside."
+    returned = f", {total['returns']:,} of them as returns" if total["returns"] else ""
+    return (
+        f"**{share:.1%} of {total['rows_in']:,} delivered rows can be used**{returned}. "
+        f"They came in {files:,} {'file' if files == 1 else 'files'}, and every row is accounted for.{tail}"
+    )
+
+
+def _map_columns(table: Table, delivery: Delivery, raw: sources.Raw, key: str) -> dict[str, str]:
+    there = [name for name in raw.table.columns if name not in ("_file", "_row", "_arrival")]
+    mapping = {name: name for name in table.names if name in there}
+    mapping |= delivery.columns
+    files = ", ".join(facts.path for facts in raw.files[:3]) + (" …" if len(raw.files) > 3 else "")
+    faults = []
+    for canonical, delivered in delivery.columns.items():
+        if delivered not in there:
+            close = difflib.get_close_matches(delivered, there, n=1)
+            hint = f"Did you mean {close[0]!r}? " if close else ""
+            faults.append(
+                Fault(
+                    "the file has no such column.",
+                    f"{hint}It has: {', '.join(there)}.",
+                    key=f"{key}.columns.{canonical}",
+                    file=files,
+                    column=delivered,
+                )
+            )
+    for name in table.required:
+        if name not in mapping:
+            faults.append(
+                Fault(
+                    f"{table.name} need a `{name}`, and no column is mapped to it.",
+                    f"Map one under `columns`. The file has: {', '.join(there)}.",
+                    key=key,
+                    file=files,
+                )
+            )
+    if faults:
+        raise FaultError(faults)
+    return mapping
+
+
+def _read_times(book, source, table, delivery, raw, mapping, key) -> dict[str, parsing.Reading]:
+    readings = {}
+    faults = []
+    zone = book.zone(source, delivery)
+    for column in table.columns:
+        if column.name not in mapping:
+            continue
+        formats: tuple[str, ...] = ()
+        delivered = raw.table[mapping[column.name]]
+        if column.kind in ("time", "date") and delivered.type().is_string():
+            given = delivery.date_format(column.name)
+            if given:
+                formats = (given,)
+            else:
+                formats, fault = parsing.detect_formats(delivered)
+                if fault:
+                    where = ", ".join(facts.path for facts in raw.files[:3])
+                    remedy = f"{fault.remedy} `dates: {{{column.name}: '%d/%m/%Y'}}` has the day first."
+                    faults.append(Fault(fault.message, remedy, key=key, file=where, column=mapping[column.name]))
+        readings[column.name] = parsing.Reading(delivery.decimal, zone, formats)
+    if faults:
+        raise FaultError(faults)
+    return readings
+
+
+def _describe(item: _Loaded, facts: sources.FileFacts) -> dict:
+    return {
+        "source": item.source,
+        "table": item.table.name,
+        "file": facts.path,
+        "rows": facts.rows,
+        "bytes": facts.bytes,
+        "sha256": facts.sha256,
+        "modified": facts.modified,
+        "format": facts.format,
+        "encoding": facts.encoding,
+        "delimiter": facts.delimiter,
+        "columns": list(facts.columns),
+    }
+
+
+def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: int) -> ir.Table:
+    """Every delivered row with its typed values, and `_fate`: what becomes of it."""
+    table, raw = item.table, item.raw.table
+    delivered = sorted(set(item.mapping.values()))
+    typed = {c.name: _typed(raw, item, c) for c in table.columns}
+    extras = {f"x_{name}": parsing.text(raw[d]) for name, d in item.mapping.items() if name not in table.names}
+    # typing happens once and is staged: what follows reads it several times
+    wide = raw.select(
+        **{f"raw:{name}": raw[name] for name in delivered},
+        **{f"typed:{name}": value for name, value in (typed | extras).items()},
+        **{f"bad:{c.name}": _is_bad(raw, item, c, typed[c.name]) for c in table.columns if c.name in item.mapping},
+        file=raw["_file"],
+        row=raw["_row"],
+        arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
+    )
+    staged = engine.scratch_file(".parquet")
+    engine.write_parquet(wide, staged)
+    wide = engine.read_parquet(staged)
+
+    first = ibis.row_number().over(group_by=_sameness(wide, item, delivered), order_by=wide["arrival"]) > 0
+    wide = wide.mutate(_merged=first)
+    column, reason = _rejection(wide, table)
+    at = wide[f"typed:{table.at}"] if table.at else None
+    later = at >= _instant_of(as_of, book.settings.timezone) if table.at else ibis.literal(False)
+    back = _is_return(wide, item) if table.name == "orders" else ibis.literal(False)
+    fate = ibis.cases(
+        (wide["_merged"], "merged"),
+        (column.notnull(), "rejected"),
+        (later.fill_null(False), "later"),
+        (back.fill_null(False), "returns"),
+        else_="kept",
+    )
+    judged = wide.mutate(_fate=fate, _column=column, _reason=reason)
+    return judged.mutate(**_unseen(judged, table, as_of, book.settings.timezone), **_derived(judged, item, book))
+
+
+def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
+    if column.name not in item.mapping:
+        return ibis.null(_IBIS_TYPES[column.kind])
+    value = parsing.parse(_substituted(raw, item, column.name), column.kind, item.readings[column.name])
+    if column.allowed:
+        value = value.isin(column.allowed).ifelse(value, ibis.null("string"))
+    return value
+
+
+def _substituted(raw: ir.Table, item: _Loaded, name: str) -> ir.Column:
+    delivered = raw[item.mapping[name]]
+    given = item.delivery.values.get(name)
+    if not given:
+        return delivered
+    value = parsing.text(delivered)
+    return ibis.cases(*[(value == old, ibis.literal(new, "string")) for old, new in given.items()], else_=value)
+
+
+def _is_bad(raw: ir.Table, item: _Loaded, column: Column, typed: ir.Column) -> ir.BooleanColumn:
+    return parsing.text(_substituted(raw, item, column.name)).notnull() & typed.isnull()
+
+
+def _sameness(wide: ir.Table, item: _Loaded, delivered: Sequence[str]) -> list[ir.Column]:
+    same = [wide[f"raw:{name}"] for name in delivered]
+    key = item.table.key
+    if key and not item.table[key].required:
+        # without its key a row is one of its own
+        alone = wide[f"typed:{key}"].isnull().ifelse(wide["arrival"], ibis.null("int64"))
+        same.append(alone)
+    return same
+
+
+def _rejection(wide: ir.Table, table: Table) -> tuple[ir.StringColumn, ir.StringColumn]:
+    """The first required column that is missing or bad, and why; null for a good row."""
+    columns, why = [], []
+    for name in table.required:
+        missing = wide[f"typed:{name}"].isnull()
+        bad = wide[f"bad:{name}"]
+        columns.append((missing, name))
+        why.append((missing & bad, f"{name} is not {_KIND_IN_WORDS[table[name].kind]}"))
+        why.append((missing, f"{name} is missing"))
+    return ibis.cases(*columns, else_=ibis.null("string")), ibis.cases(*why, else_=ibis.null("string"))
+
+
+_KIND_IN_WORDS = {
+    "id": "an id",
+    "text": "one of the values that are allowed",
+    "number": "a number",
+    "money": "an amount",
+    "time": "a time that can be",
+    "date": "a date that can be",
+    "flag": "yes or no",
+}
+
+
+def _is_return(wide: ir.Table, item: _Loaded) -> ir.BooleanColumn:
+    quantity, amount = wide["typed:quantity"], wide["typed:amount"]
+    negative = (quantity < 0).fill_null(False) | (amount < 0).fill_null(False)
+    negative |= (wide["typed:unit_price"] < 0).fill_null(False)
+    rule = item.delivery.cancelled
+    if rule is None:
+        return negative
+    name = rule.column if f"typed:{rule.column}" in wide.columns else f"x_{rule.column}"
+    value = wide[f"typed:{name}"]
+    held = {
+        "starts with": lambda: value.startswith(rule.what),
+        "ends with": lambda: value.endswith(rule.what),
+        "contains": lambda: value.contains(rule.what),
+        "is": lambda: value == rule.what,
+    }[rule.how]()
+    return negative | held.fill_null(False)
+
+
+def _unseen(judged: ir.Table, table: Table, as_of: dt.date, zone: str) -> dict[str, ir.Column]:
+    """What had not happened yet is not known yet: an opening, an answer, a close."""
+    limit = _instant_of(as_of, zone)
+    changed = {}
+    for column in table.columns:
+        if column.kind == "time" and not column.planned and column.name != table.at:
+            value = judged[f"typed:{column.name}"]
+            changed[f"typed:{column.name}"] = (value >= limit).fill_null(False).ifelse(ibis.null("timestamp"), value)
+    if table.name == "opportunities":
+        closed = judged["typed:closed_at"]
+        ahead = (closed >= limit).fill_null(False)
+        changed["typed:is_won"] = ahead.ifelse(ibis.null("boolean"), judged["typed:is_won"])
+    return changed
+
+
+def _derived(judged: ir.Table, item: _Loaded, book: Book) -> dict[str, ir.Column]:
+    """Defaults that the design gives: quantity, amount, purpose, and the local day of an order."""
+    name = item.table.name
+    if name == "orders":
+        quantity = judged["typed:quantity"]
+        if "quantity" in item.mapping:
+            quantity = (quantity.isnull() & ~judged["bad:quantity"]).ifelse(1.0, quantity)
+        else:
+            quantity = ibis.literal(1.0)
+        amount = ibis.coalesce(judged["typed:amount"], (quantity * judged["typed:unit_price"]).round(6))
+        return {
+            "typed:quantity": quantity,
+            "typed:amount": amount,
+            "typed:ordered_on": parsing.local(judged["typed:ordered_at"], book.settings.timezone).date(),
+        }
+    if name == "messages":
+        return {"typed:purpose": judged["typed:purpose"].fill_null("marketing")}
+    return {}
+
+
+def _split(judged: ir.Table, item: _Loaded, number: int) -> dict[str, ir.Table]:
+    """The canonical rows, the returns that orders hold, what was rejected and what was changed."""
+    table = item.table
+    parts = {table.name: _canonical(judged.filter(judged["_fate"] == "kept"), item)}
+    if table.name == "orders":
+        parts["returns"] = _returned(judged.filter(judged["_fate"] == "returns"), item)
+    parts["rejected"] = _rejected(judged.filter(judged["_fate"] == "rejected"), item, number)
+    if item.raw.rejected is not None:
+        parts["rejected"] = parts["rejected"].union(_unread(item, number))
+    changes = _changes(judged.filter(judged["_fate"].isin(["kept", "returns"])), item)
+    if changes is not None:
+        parts["changes"] = changes
+    return parts
+
+
+def _canonical(rows: ir.Table, item: _Loaded) -> ir.Table:
+    table = item.table
+    columns: dict[str, ir.Column] = {"source": ibis.literal(item.source)}
+    for name in table.names:
+        if name in table.owned_ids:
+            columns[owner_column(name)] = ibis.literal(item.delivery.ids.get(name, item.source))
+        columns[name] = rows[f"typed:{name}"]
+        if name == "ordered_at":
+            columns["ordered_on"] = rows["typed:ordered_on"]
+    extras = [c for c in rows.columns if c.startswith("typed:x_")]
+    columns |= {name.removeprefix("typed:"): rows[name] for name in extras}
+    return rows.select(**columns, file=rows["file"], row=rows["row"], arrival=rows["arrival"])
+
+
+def _returned(rows: ir.Table, item: _Loaded) -> ir.Table:
+    owner = item.delivery.ids
+    return rows.select(
+        source=ibis.literal(item.source),
+        order_source=ibis.literal(owner.get("order_id", item.source)),
+        order_id=rows["typed:order_id"],
+        returned_at=rows["typed:ordered_at"],
+        product_source=ibis.literal(owner.get("product_id", item.source)),
+        product_id=rows["typed:product_id"],
+        quantity=rows["typed:quantity"].abs(),
+        amount=rows["typed:amount"].abs(),
+        # orders know whose they are, returns of their own do not
+        person_source=ibis.literal(owner.get("person_id", item.source)),
+        person_id=rows["typed:person_id"],
+        file=rows["file"],
+        row=rows["row"],
+        arrival=rows["arrival"],
+    )
+
+
+def _rejected(rows: ir.Table, item: _Loaded, number: int) -> ir.Table:
+    raw = {c.removeprefix("raw:"): rows[c].cast("string") for c in rows.columns if c.startswith("raw:")}
+    return rows.select(
+        source=ibis.literal(item.source),
+        table=ibis.literal(item.table.name),
+        file=rows["file"],
+        row=rows["row"],
+        column=rows["_column"],
+        reason=rows["_reason"],
+        raw=ibis.struct(raw).cast("json").cast("string"),
+        arrival=rows["arrival"],
+    )
+
+
+def _unread(item: _Loaded, number: int) -> ir.Table:
+    rows = item.raw.rejected
+    return rows.select(
+        source=ibis.literal(item.source),
+        table=ibis.literal(item.table.name),
+        file=rows["_file"],
+        row=rows["_row"],
+        column=ibis.null("string"),
+        reason=rows["reason"],
+        raw=rows["raw"],
+        arrival=rows["_row"] + number * _DELIVERY_STRIDE,
+    )
+
+
+def _changes(rows: ir.Table, item: _Loaded) -> ir.Table | None:
+    parts = []
+    for column in item.table.columns:
+        if column.required or column.name not in item.mapping:
+            continue
+        bad = rows.filter(rows[f"bad:{column.name}"])
+        parts.append(
+            bad.select(
+                source=ibis.literal(item.source),
+                table=ibis.literal(item.table.name),
+                file=bad["file"],
+                row=bad["row"],
+                column=ibis.literal(column.name),
+                before=bad[f"raw:{item.mapping[column.name]}"].cast("string"),
+                after=ibis.null("string"),
+                rule=ibis.literal(f"not {_KIND_IN_WORDS[column.kind]}"),
+                arrival=bad["arrival"],
+            )
+        )
+    return ibis.union(*parts) if len(parts) > 1 else (parts[0] if parts else None)
+
+
+def _count(judged: ir.Table, item: _Loaded) -> list[dict]:
+    counted = judged.group_by("file", "_fate").agg(n=judged.count()).to_pandas()
+    unread: dict[str, int] = {}
+    if item.raw.rejected is not None:
+        rows = item.raw.rejected
+        unread = dict(rows.group_by("_file").agg(n=rows.count()).to_pandas().itertuples(index=False))
+    told = []
+    for facts in item.raw.files:
+        fates = dict(counted.loc[counted["file"] == facts.path, ["_fate", "n"]].itertuples(index=False))
+        fates["rejected"] = fates.get("rejected", 0) + unread.get(facts.path, 0)
+        row = {"source": item.source, "table": item.table.name, "file": facts.path, "rows_in": facts.rows}
+        told.append(row | {name: int(fates.get(name, 0)) for name in ROW_COUNTS[1:]})
+    return told
+
+
+def _stack(parts: Sequence[ir.Table]) -> ir.Table:
+    """Deliveries one below the other, in the order of arrival; a column that one lacks is null there."""
+    types: dict[str, object] = {}
+    for part in parts:
+        for name, kind in part.schema().items():
+            types.setdefault(name, kind)
+    tail = [name for name in ("file", "row", "arrival") if name in types]
+    names = [name for name in types if name not in tail] + tail
+    aligned = [
+        part.select(**{n: part[n] if n in part.columns else ibis.null(types[n]) for n in names}) for part in parts
+    ]
+    stacked = ibis.union(*aligned) if len(aligned) > 1 else aligned[0]
+    order = ["arrival", "column"] if "column" in names else ["arrival"]
+    return stacked.order_by(*order)
+
+
+def _quality(tables: dict[str, ir.Table], rows: Sequence[dict]) -> pd.DataFrame:
+    """How many of how many rows fail each rule?"""
+    counts = summary(rows).groupby(["source", "table"], as_index=False, sort=True)[list(ROW_COUNTS)].sum()
+    seen = counts[["source", "table", "rows_in"]].rename(columns={"rows_in": "of"})
+    parts = [
+        counts.assign(rule="delivered once", failed=counts["merged"], severity="note"),
+        counts.assign(rule="complete and readable", failed=counts["rejected"], severity="error"),
+    ]
+    quality = [part[["source", "table", "rule", "failed", "severity"]] for part in parts]
+    if "changes" in tables:
+        changes = tables["changes"]
+        emptied = changes.group_by("source", "table", "column").agg(failed=changes.count()).to_pandas()
+        emptied["rule"] = emptied["column"] + " can be read"
+        quality.append(emptied.assign(severity="warning")[["source", "table", "rule", "failed", "severity"]])
+    told = pd.concat(quality).merge(seen, on=["source", "table"])
+    told = told[["source", "table", "rule", "failed", "of", "severity"]]
+    return told.sort_values(["source", "table", "rule"], ignore_index=True)
+
+
+def _instant_of(day: dt.date, zone: str) -> ir.TimestampScalar:
+    return parsing.utc(_midnight(day), zone)
+
+
+def _midnight(day: dt.date) -> ir.TimestampScalar:
+    return ibis.timestamp(day.year, day.month, day.day, 0, 0, 0)

@@ -1,0 +1,225 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from clientbook.faults import ClientbookError
+
+app = typer.Typer(
+    name="clientbook",
+    help="One customer view from a company's tables, and decisions from it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+BookArgument = Annotated[
+    Path | None, typer.Argument(metavar="[BOOK]", help="The book's folder; with none, the default book, made if it is not there.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+class _RunCommand(TyperCommand):
+    """The parameters of the notebooks are looked up only when somebody asks for help."""
+
+    @property
+    def epilog(self) -> str:
+        from clientbook import runner
+
+        lines = [
+            f"[cyan]{name}[/cyan] ({kind}; default {default}): {meaning}"
+            for name, kind, default, meaning in runner.describe_parameters(runner.notebooks())
+        ]
+        example = "Example: [bold]clientbook run data/cdnow --only value -p value.horizon_days=180[/bold]"
+        return "\n\n".join([example, "[bold]Parameters for -p[/bold]", *lines])
+
+    @epilog.setter
+    def epilog(self, value: Any) -> None:
+        pass
+
+
+@app.command(cls=_RunCommand)
+def run(
+    book: BookArgument = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="DATE", help="See only what happened before this day, such as 2024-06-01.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Execute this notebook and what it needs; may be repeated.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="duckdb.")] = "duckdb",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where reports go.")] = Path("reports"),
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NOTEBOOK.NAME=VALUE", help="Set a parameter; may be repeated.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Execute the notebooks of a book and publish the report."""
+    from clientbook import runner
+    from clientbook.book import open_book
+    from clientbook.faults import UsageError
+
+    if engine != "duckdb":
+        raise UsageError(f"There is no engine {engine!r}. There is: duckdb.")
+    day = _day(as_of)
+    known = runner.notebooks()
+    parameters = runner.parse_parameters(parameter or (), known)
+    runner.select(known, only or ())
+    opened = open_book(book)
+    with _display(opened.settings.name) as watch:
+        outcome = runner.run(opened, as_of=day, only=only or (), parameters=parameters, out=out, watch=watch)
+    typer.echo(f"Run {outcome.run.name}: {outcome.run.folder}")
+    typer.echo(f"Report: {outcome.report / 'index.html'}")
+
+
+@app.command(epilog="Example: [bold]clientbook check data/cdnow[/bold]")
+def check(
+    book: BookArgument = None,
+    every: Annotated[bool, typer.Option("--all", help="List every row, also where very many have the same fault.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Read and validate everything in a book, and execute nothing. Exit code 1 if anything is at fault."""
+    from clientbook import checking
+    from clientbook.book import open_book
+
+    report = checking.check(open_book(book), every_row=every)
+    for line in report.notes:
+        typer.echo(line)
+    for fault in report.faults:
+        typer.echo(str(fault), err=True)
+    if report.faults:
+        raise ClientbookError(f"{report.wrong:,} {'fault' if report.wrong == 1 else 'faults'}.")
+    typer.echo("Nothing is at fault.")
+
+
+@app.command(epilog="Example: [bold]clientbook lab data/cdnow[/bold]")
+def lab(
+    book: BookArgument = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
+    port: Annotated[int, typer.Option(help="Port of JupyterLab.")] = 8888,
+    debug: DebugOption = False,
+) -> None:
+    """Open JupyterLab on the notebooks, with this book. What they write goes to the book's store/lab."""
+    from clientbook import runner
+    from clientbook.book import open_book
+
+    opened = open_book(book)
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={runner.notebooks_folder()}", f"--port={port}"]
+    command += ["--no-browser"] if no_browser else []
+    environment = os.environ | {"CLIENTBOOK_BOOK": str(opened.folder)}
+    raise typer.Exit(subprocess.call(command, env=environment))
+
+
+def main() -> None:
+    """Run a command, and say in one message what is wrong if anything is."""
+    debug = "--debug" in sys.argv
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.Abort:
+        _complain("Stopped.")
+        sys.exit(130)
+    except KeyboardInterrupt:
+        _complain("Stopped.")
+        sys.exit(130)
+    except ClientbookError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        usage = _usage_error(error)
+        if usage is not None:
+            _complain(usage)
+            sys.exit(2)
+        if debug:
+            raise
+        from clientbook.privacy import redact
+
+        _complain(f"Something unforeseen happened ({type(error).__name__}: {redact(str(error))[:300]}).")
+        _complain("The same command with --debug shows where.")
+        sys.exit(1)
+
+
+def _usage_error(error: Exception) -> str | None:
+    shown = getattr(error, "format_message", None)
+    if shown is None:
+        return None
+    context = getattr(error, "ctx", None)
+    usage = f"{context.get_usage()}\n" if context is not None else ""
+    return f"{usage}{shown()}"
+
+
+def _complain(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def _day(text: str | None) -> dt.date | None:
+    from clientbook.faults import UsageError
+
+    if text is None:
+        return None
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a day; write it as 2024-06-01.") from None
+
+
+class _display:
+    """What runs, on a terminal as a table that moves, elsewhere as a line for each notebook that ends."""
+
+    def __init__(self, title: str):
+        from rich.console import Console
+
+        self._title, self._console, self._live, self._told = title, Console(stderr=True), None, set()
+
+    def __enter__(self):
+        if self._console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._table)
+            self._steps: list = []
+            self._live.__enter__()
+        return self._watch
+
+    def __exit__(self, *error: Any) -> None:
+        if self._live:
+            self._live.__exit__(*error)
+
+    def _watch(self, steps: list) -> None:
+        if self._live:
+            self._steps = steps
+            self._live.refresh()
+            return
+        for step in steps:
+            if step.state in ("done", "skipped", "failed") and step.name not in self._told:
+                self._told.add(step.name)
+                message = f"  {step.message}" if step.message else ""
+                self._console.print(f"{step.name:<16} {step.state:<8} {step.seconds:6.1f} s{message}", highlight=False, markup=False, soft_wrap=True)
+
+    def _table(self):
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=f"Clientbook: {self._title}", box=None, title_justify="left", padding=(0, 2, 0, 0))
+        for name, justify in (("notebook", "left"), ("state", "left"), ("cell", "right"), ("seconds", "right"), ("", "left")):
+            table.add_column(name, justify=justify)
+        colours = {"running": "cyan", "done": "green", "skipped": "yellow", "failed": "red", "waiting": "dim"}
+        for step in self._steps:
+            cell = f"{step.cell}/{step.cells}" if step.cells else ""
+            seconds = f"{step.seconds:.1f}" if step.state != "waiting" else ""
+            table.add_row(step.name, Text(step.state, colours[step.state]), cell, seconds, Text(step.message))
+        return table
+
+
+if __name__ == "__main__":
+    main()

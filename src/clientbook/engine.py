@@ -1,0 +1,465 @@
+"""What one engine alone can do: DuckDB today, with room for a twin beside each function."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+
+from clientbook.faults import Fault, FaultError, UsageError
+
+# Fixed, so that the same rows always become the same bytes, whatever the machine.
+ROW_GROUP_ROWS = 122_880
+# Everything below one line of text must fit into a reading buffer several times over.
+LONGEST_LINE_BYTES = 2_000_000
+LONGEST_OBJECT_BYTES = 64 * 1024 * 1024
+
+
+class UnreadableError(Exception):
+    """The engine cannot read a file as it was told to; the text of the engine stays inside, as it quotes data."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which Parquet file holds the rows of which delivered file?
+
+    Parameters
+    ----------
+    path
+        The Parquet file.
+    shown
+        The delivered file as the user knows it.
+    rows
+        How many rows the Parquet file holds.
+    first_row
+        The number of its first row; a column ``_row`` in the file goes before it.
+    """
+
+    path: Path
+    shown: str
+    rows: int
+    first_row: int
+
+
+def open(
+    name: str = "duckdb", *, scratch: Path, memory: str | None = None, threads: int | None = None
+) -> Engine:
+    """Which engine computes this run?
+
+    Parameters
+    ----------
+    name
+        ``duckdb``.
+    scratch
+        A folder for what does not fit into memory; the engine makes a folder of its own in it and removes that
+        on :meth:`Engine.close`.
+    memory
+        An upper bound such as ``"2GB"``. Default: the environment's ``CLIENTBOOK_MEMORY``, else a quarter of
+        the machine's memory and at least 1 GB.
+    threads
+        Default: one for each processor.
+
+    Raises
+    ------
+    UsageError
+        The engine's name is not known.
+    FaultError
+        The memory bound is not a size, or the scratch folder cannot be written.
+
+    Examples
+    --------
+    >>> engine = open(scratch=Path("store/scratch"))  # doctest: +SKIP
+    """
+    if name != "duckdb":
+        raise UsageError(f"There is no engine {name!r} here. Choose duckdb.")
+    return Engine(scratch=Path(scratch), memory=memory, threads=threads)
+
+
+class Engine:
+    """What can DuckDB do for us that an Ibis expression cannot say?
+
+    Attributes
+    ----------
+    name
+        ``duckdb``.
+    connection
+        The Ibis backend.
+    scratch
+        This engine's own folder for staged files.
+    """
+
+    name = "duckdb"
+
+    def __init__(self, *, scratch: Path, memory: str | None = None, threads: int | None = None):
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+            self.scratch = Path(tempfile.mkdtemp(prefix="engine-", dir=scratch.resolve()))
+        except OSError as error:
+            raise FaultError(
+                Fault(f"The scratch folder cannot be written ({error.strerror}).", "Choose another.", file=str(scratch))
+            ) from None
+        self._numbers = count(1)
+        self.connection = ibis.duckdb.connect(":memory:")
+        memory = memory or os.environ.get("CLIENTBOOK_MEMORY") or f"{_quarter_of_memory()}B"
+        settings: dict[str, Any] = {
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "temp_directory": str(self.scratch),
+            "preserve_insertion_order": True,
+            "TimeZone": "UTC",
+        }
+        if threads is not None:
+            settings["threads"] = int(threads)
+        for setting, value in settings.items():
+            self._run(f"SET {setting} = {_literal(value)}")
+        try:
+            self._run(f"SET memory_limit = {_literal(memory)}")
+        except duckdb.Error:
+            self.close()
+            raise FaultError(
+                Fault(f"{memory!r} is not an amount of memory.", "Set CLIENTBOOK_MEMORY to a size such as 4GB.")
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"Engine({self.name!r}, scratch={str(self.scratch)!r})"
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """When is the engine done? Now: the connection ends and its scratch files go."""
+        self.connection.disconnect()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def scratch_file(self, ending: str) -> Path:
+        """Where can the next staged file lie?
+
+        Parameters
+        ----------
+        ending
+            With its dot: ``.parquet``.
+        """
+        return self.scratch / f"{next(self._numbers):06d}{ending}"
+
+    def read_text(
+        self,
+        path: Path,
+        *,
+        delimiter: str,
+        columns: Sequence[str],
+        encoding: str = "utf-8",
+        quote: str = '"',
+    ) -> ir.Table:
+        """What does a delimited text file hold, as text and in the file's order?
+
+        Nothing is guessed: ``007`` stays ``007``. What is empty or missing is null.
+
+        Parameters
+        ----------
+        path
+            A file whose first record is a header.
+        delimiter
+            One character.
+        columns
+            Names, one for each field.
+        encoding
+            ``utf-8``, ``utf-16`` or ``latin-1``; anything else is transcoded by :mod:`clientbook.sources`.
+        quote
+            The quoting character, or nothing.
+
+        Raises
+        ------
+        UnreadableError
+            A record has another number of fields, a quote is not closed, a line is over 2 MB, or the bytes are
+            not in that encoding.
+        """
+        staged = self.stage_text(path, delimiter=delimiter, columns=columns, encoding=encoding, quote=quote)
+        return self.read_parquet(staged)
+
+    def stage_text(
+        self,
+        path: Path,
+        *,
+        delimiter: str,
+        columns: Sequence[str],
+        encoding: str = "utf-8",
+        quote: str = '"',
+        keep: Sequence[str] | None = None,
+    ) -> Path:
+        """Where does a text file lie as Parquet, row for row?
+
+        Staged once, so that order and numbers are exact though many threads read: the n-th row of the Parquet
+        file is the n-th record.
+
+        Parameters
+        ----------
+        path, delimiter, columns, encoding, quote
+            As for :meth:`read_text`.
+        keep
+            The columns to stage; all by default.
+
+        Returns
+        -------
+        Path
+            A Parquet file in the scratch folder.
+
+        Raises
+        ------
+        UnreadableError
+            As for :meth:`read_text`.
+        """
+        types = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in columns)
+        escape = quote
+        chosen = ", ".join(_name(name) for name in (columns if keep is None else keep)) or "NULL AS _nothing"
+        return self._stage(
+            f"SELECT {chosen} FROM read_csv({_literal(_without_glob(str(path)))}, auto_detect = false, header = true, "
+            f"delim = {_literal(delimiter)}, quote = {_literal(quote)}, escape = {_literal(escape)}, "
+            f"columns = {{{types}}}, nullstr = '', comment = '', strict_mode = true, "
+            f"max_line_size = {LONGEST_LINE_BYTES}, encoding = {_literal(encoding)})"
+        )
+
+    def read_json(self, path: Path, *, layout: str = "newline_delimited") -> ir.Table:
+        """What do the records of a JSON file hold?
+
+        A column is boolean, int64 or float64 where all its values are; everything else is text, nested values as
+        JSON. Text is never taken for a date or a number.
+
+        Parameters
+        ----------
+        path
+            UTF-8.
+        layout
+            ``newline_delimited``, ``array`` or ``unstructured`` (objects one after another).
+
+        Raises
+        ------
+        UnreadableError
+            The file is not JSON, or holds something other than objects.
+        """
+        return self.read_parquet(self.stage_json(path, layout=layout))
+
+    def stage_json(self, path: Path, *, layout: str = "newline_delimited") -> Path:
+        """Where do the records of a JSON file lie as Parquet, row for row?
+
+        Parameters
+        ----------
+        path, layout
+            As for :meth:`read_json`.
+
+        Raises
+        ------
+        UnreadableError
+            As for :meth:`read_json`.
+        """
+        # Depth 1 gives each value as it stands in the file: deeper, DuckDB would guess dates and lose long numbers.
+        cells = self._stage(
+            f"SELECT * FROM read_json({_literal(_without_glob(str(path)))}, format = {_literal(layout)}, records = true, "
+            f"maximum_depth = 1, sample_size = -1, map_inference_threshold = -1, field_appearance_threshold = 0, "
+            f"maximum_object_size = {LONGEST_OBJECT_BYTES})"
+        )
+        names = self.parquet_columns(cells)
+        source = f"read_parquet({_literal(str(cells))})"
+        kinds = self._run(f"SELECT {', '.join(_json_kind(name) for name in names)} FROM {source}").fetchone()
+        typed = (_json_cell(name, kind) for name, kind in zip(names, kinds or (), strict=True))
+        staged = self._stage(f"SELECT {', '.join(typed)} FROM {source}")
+        cells.unlink()
+        return staged
+
+    def read_parquet(self, path: Path | str | Iterable[Path | str]) -> ir.Table:
+        """What do Parquet files hold? Columns that a file lacks are null in its rows.
+
+        Parameters
+        ----------
+        path
+            A file or several, in the order that their rows shall have.
+
+        Raises
+        ------
+        UnreadableError
+            A file is not whole.
+        """
+        paths = [path] if isinstance(path, str | Path) else list(path)
+        return self._view(f"SELECT * FROM {_parquet(paths)}")
+
+    def read_numbered(self, parts: Sequence[Part], columns: Sequence[str], *, has_row: bool = False) -> ir.Table:
+        """Which file and row does each row come from, and when did it arrive?
+
+        Parameters
+        ----------
+        parts
+            The files in their order.
+        columns
+            The columns to take.
+        has_row
+            Whether any part brings its own ``_row``.
+
+        Returns
+        -------
+        ibis Table
+            ``columns``, then ``_file``, ``_row`` and ``_arrival`` (counted from 0 over all files).
+
+        Raises
+        ------
+        UnreadableError
+            A file is not whole, or the files' types cannot be brought together.
+        """
+        arrivals = [0]
+        for part in parts:
+            arrivals.append(arrivals[-1] + part.rows)
+        shown = _pick([part.shown for part in parts])
+        row = f"file_row_number + {_pick([part.first_row for part in parts])}"
+        if has_row:
+            row = f"coalesce(_row, {row})"
+        chosen = [_name(name) for name in columns]
+        chosen += [f"{shown} AS _file", f"CAST({row} AS BIGINT) AS _row"]
+        chosen += [f"CAST(file_row_number + {_pick(arrivals[:-1])} AS BIGINT) AS _arrival"]
+        source = _parquet([part.path for part in parts], numbered=True)
+        return self._view(f"SELECT {', '.join(chosen)} FROM {source}")
+
+    def parquet_columns(self, path: Path) -> list[str]:
+        """Which columns does a Parquet file hold?
+
+        Raises
+        ------
+        UnreadableError
+            The file is not whole.
+        """
+        return [row[0] for row in self._ask(f"DESCRIBE SELECT * FROM {_parquet([path])}")]
+
+    def check_parquet(self, path: Path, columns: Sequence[str]) -> None:
+        """Can these columns be read to their end? A file may be damaged in the middle and have a whole foot.
+
+        Raises
+        ------
+        UnreadableError
+            They cannot.
+        """
+        if columns:
+            # What is asked must need every value: counts are answered from the file's foot.
+            asked = ", ".join(f"max(hash({_name(name)}))" for name in columns)
+            self._ask(f"SELECT {asked} FROM {_parquet([path])}")
+
+    def parquet_rows(self, path: Path) -> int:
+        """How many rows does a Parquet file say it holds?
+
+        Raises
+        ------
+        UnreadableError
+            The file is not whole.
+        """
+        return int(self._ask(f"SELECT num_rows FROM parquet_file_metadata({_literal(_without_glob(str(path)))})")[0][0])
+
+    def write_parquet(self, expr: ir.Table, path: Path) -> None:
+        """Where is this table kept? In one Parquet file whose bytes depend on its rows and their order alone.
+
+        Parameters
+        ----------
+        expr
+            Order it where the order matters; the order is kept.
+        path
+            Overwritten if it is there.
+        """
+        # frames that the expression holds are not in the database until this is called
+        self.connection._run_pre_execute_hooks(expr)
+        self._copy(ibis.to_sql(expr, dialect="duckdb"), Path(path))
+
+    def _stage(self, query: str) -> Path:
+        path = self.scratch_file(".parquet")
+        try:
+            self._copy(query, path, compression="snappy")
+        except UnreadableError:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+    def _copy(self, query: str, path: Path, compression: str = "zstd") -> None:
+        self._ask(
+            f"COPY ({query}) TO {_literal(str(path))} "
+            f"(FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+        )
+
+    def _view(self, query: str) -> ir.Table:
+        name = f"raw_{next(self._numbers)}"
+        self._ask(f"CREATE VIEW {_name(name)} AS {query}")
+        return self.connection.table(name)
+
+    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._run(query).fetchall()
+        except duckdb.OutOfMemoryException:
+            raise FaultError(
+                Fault("There is not enough memory.", "Set CLIENTBOOK_MEMORY higher, or free space for scratch files.")
+            ) from None
+        except duckdb.Error as error:
+            if "No space left" in str(error):
+                raise FaultError(Fault("The disk is full.", "Free some space.", file=str(self.scratch))) from None
+            # The engine's message quotes lines of the file: it must not become the cause that a log prints.
+            raise UnreadableError(type(error).__name__) from None
+
+    def _run(self, query: str) -> Any:
+        return self.connection.raw_sql(query)
+
+
+def _quarter_of_memory() -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        total = min(total, int(text))
+    return max(total // 4, 1_000_000_000)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _parquet(paths: Sequence[Path | str], *, numbered: bool = False) -> str:
+    # Inside brackets DuckDB would read *, ? and [ as a glob: a file's name is taken letter by letter instead.
+    files = ", ".join(_literal(_without_glob(str(path))) for path in paths)
+    number = ", file_row_number = true" if numbered else ""
+    return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false{number})"
+
+
+def _without_glob(path: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+
+
+def _pick(values: Sequence[str | int]) -> str:
+    if len(set(values)) == 1:
+        return _literal(values[0])
+    return f"list_extract([{', '.join(_literal(value) for value in values)}], CAST(file_index AS BIGINT) + 1)"
+
+
+def _json_kind(name: str) -> str:
+    column = _name(name)
+    kind = f"json_type({column})"
+    text = f"({column} ->> '$')"
+    return (
+        f"CASE WHEN count({column}) = 0 THEN 'VARCHAR' "
+        f"WHEN bool_and({kind} IN ('BIGINT', 'UBIGINT') AND try_cast({text} AS BIGINT) IS NOT NULL) THEN 'BIGINT' "
+        f"WHEN bool_and({kind} IN ('BIGINT', 'UBIGINT', 'DOUBLE') "
+        # A whole number of 16 digits and more may be an id: as a float it would change without a word.
+        f"AND NOT regexp_full_match({text}, '-?[0-9]{{16,}}')) THEN 'DOUBLE' "
+        f"WHEN bool_and({kind} = 'BOOLEAN') THEN 'BOOLEAN' ELSE 'VARCHAR' END"
+    )
+
+
+def _json_cell(name: str, kind: str) -> str:
+    return f"CAST({_name(name)} ->> '$' AS {kind}) AS {_name(name)}"

@@ -1,0 +1,160 @@
+"""The sheet every figure is drawn on, its title, and how it reaches the reader."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+from clientbook.site.palette import DENSITY, INK, MUTED, SCALE, look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 860, 400
+# A phone's, and how much taller a figure becomes on it.
+NARROW, _TALLER = 350, 0.95
+_HEAD = "report-title"
+# The average advance of the typeface's letters as a share of its size.
+_BOLD, _REGULAR = 0.66, 0.57
+_FINDING_STYLE = {"fontsize": 11, "fontweight": "bold", "color": INK, "linespacing": 1.2}
+_DETAIL_STYLE = {"fontsize": 9, "color": MUTED, "linespacing": 1.3}
+
+
+def figure(width: int = WIDTH, height: int = HEIGHT, columns: int = 1, rows: int = 1) -> tuple[Figure, Axes]:
+    """On what is a figure drawn?
+
+    Parameters
+    ----------
+    width, height
+        In pixels of the page.
+    columns, rows
+        More than one gives an array of axes.
+
+    Returns
+    -------
+    fig, ax
+        Known to no global state: nothing is displayed until :func:`show` is called, and nothing leaks.
+    """
+    from matplotlib.figure import Figure
+
+    with look():
+        fig = Figure(figsize=(width / DENSITY, height / DENSITY), dpi=DENSITY, layout="constrained")
+        ax = fig.subplots(rows, columns)
+        fig.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
+    return fig, ax
+
+
+def title(ax: Axes, finding: str, detail: str = "") -> None:
+    """What does the figure say, and what is plotted?
+
+    Parameters
+    ----------
+    ax
+        The axes. Alone on its figure, the title spans the figure, else the axes.
+    finding
+        The finding as a sentence: "A tenth of the customers bring half of the value".
+    detail
+        What is plotted, its unit and n.
+    """
+    fig = ax.figure
+    if sum(each.get_label() != "<colorbar>" for each in fig.axes) == 1:
+        _head(fig, finding, detail)
+        fig._report_title = (finding, detail)
+        return
+    width = ax.get_window_extent().width * 72 / fig.dpi
+    with look():
+        ax.set_title(_wrap(finding, width, 11, _BOLD), loc="left", pad=12 + bool(detail) * 16, **_FINDING_STYLE)
+        ax.annotate(detail, (0, 1), (0, 10), "axes fraction", "offset points", va="bottom", **_DETAIL_STYLE)
+
+
+def _head(fig: Figure, finding: str, detail: str) -> None:
+    """Write the title over the whole figure and leave room for it; a former one goes."""
+    for words in [each for each in fig.texts if each.get_gid() == _HEAD]:
+        words.remove()
+    width, height = (inches * 72 for inches in fig.get_size_inches())
+    top = 3.0
+    with look():
+        for words, size, share, leading, style in (
+            (finding, 13.0, _BOLD, 1.32, _FINDING_STYLE),
+            (detail, 9.5, _REGULAR, 1.42, _DETAIL_STYLE),
+        ):
+            if not words:
+                continue
+            block = _wrap(words, width, size, share)
+            fig.text(0.004, 1 - top / height, block, va="top", gid=_HEAD, **{**style, "fontsize": size})
+            top += (block.count("\n") + 1) * size * leading + 3
+        fig.get_layout_engine().set(rect=(0, 0, 1, 1 - (top + 7) / height))
+
+
+def _wrap(words: str, width: float, size: float, share: float) -> str:
+    return "\n".join(textwrap.wrap(words, max(20, int(width / (size * share)))))
+
+
+def png(fig: Figure, width: int | None = None) -> bytes:
+    """What is the picture, byte by byte the same for the same figure?
+
+    Parameters
+    ----------
+    fig
+        The figure.
+    width
+        Drawn again for a page of so many pixels, not shrunk: its words stay readable.
+
+    Returns
+    -------
+    bytes
+        A PNG of at most 256 colours at twice the page's density, without a word on when and by what it was
+        made.
+    """
+    from PIL import Image
+
+    raw, small = io.BytesIO(), io.BytesIO()
+    size, head = fig.get_size_inches(), getattr(fig, "_report_title", None)
+    with look():
+        try:
+            if width:
+                fig.set_size_inches(width / DENSITY, max(size[1] * _TALLER, 3.2))
+                _head(fig, *head)
+            fig.savefig(raw, format="png", dpi=DENSITY * SCALE, metadata={"Software": None})
+        finally:
+            if width:
+                fig.set_size_inches(size)
+                _head(fig, *head)
+    picture = Image.open(raw).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def show(fig: Figure, alt: str) -> None:
+    """How does a figure reach the reader, also one who cannot see it?
+
+    Parameters
+    ----------
+    fig
+        The figure; it is closed afterwards.
+    alt
+        What the figure shows, in a sentence or two with its main numbers.
+
+    Raises
+    ------
+    ValueError
+        If the alternative text is empty.
+    """
+    if not alt.strip():
+        raise ValueError("a figure needs an alternative text: say what it shows, with its main numbers")
+    from IPython.display import display
+
+    data = png(fig)
+    width, height = (round(inches * DENSITY) for inches in fig.get_size_inches())
+    metadata = {"alt": " ".join(alt.split()), "width": width, "height": height}
+    if getattr(fig, "_report_title", None) and width > NARROW:
+        metadata["narrow"] = base64.b64encode(png(fig, NARROW)).decode("ascii")
+    display({"image/png": data, "text/plain": alt}, metadata={"image/png": metadata}, raw=True)
+    if "matplotlib.pyplot" in sys.modules:
+        # Else a notebook shows a figure made with pyplot a second time.
+        sys.modules["matplotlib.pyplot"].close(fig)
+

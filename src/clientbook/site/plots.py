@@ -1,0 +1,455 @@
+"""The few kinds of figure that the pages need, each from plain arrays to a finished figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clientbook.site import numbers
+from clientbook.site.figures import figure, title
+from clientbook.site.palette import BLUE, GREY, INK, MUTED, ORANGE, PALETTE, QUIET, WORDS, look
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
+
+def bars(
+    labels: Sequence[Any],
+    values: ArrayLike,
+    *,
+    finding: str,
+    detail: str = "",
+    format: numbers.Format = "number",
+    currency: str | None = None,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+    highlight: Sequence[Any] = (),
+    limit: int = 20,
+) -> Figure:
+    """How large is each of these? Horizontal bars, each with its number.
+
+    Parameters
+    ----------
+    labels, values
+        In the order to show, from the top.
+    finding, detail
+        See :func:`clientbook.charts.title`.
+    format, currency
+        How values are written.
+    low, high
+        Ends of an interval for each value.
+    highlight
+        Labels that the finding is about; the others turn quiet.
+    limit
+        Bars to draw; a last line says how many are left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import numpy as np
+
+    values = np.asarray(values, dtype=float)
+    names = [numbers.text(label) for label in labels]
+    left_out = max(0, len(names) - limit)
+    names, values = names[:limit], values[:limit]
+    write = numbers.formatter(format, currency)
+    chosen = {numbers.text(label) for label in highlight}
+    colours = [BLUE if not chosen or name in chosen else QUIET for name in names]
+    if left_out:
+        detail = f"{detail} · {numbers.number(left_out)} smaller ones left out".removeprefix(" · ")
+    fig, ax = figure(height=int(96 + 30 * max(2, len(names))))
+    with look():
+        places = np.arange(len(names))
+        ax.barh(places, np.nan_to_num(values), height=0.66, color=colours)
+        ends, starts = values.copy(), values.copy()
+        if low is not None and high is not None:
+            starts = np.minimum(values, np.asarray(low, dtype=float)[:limit])
+            ends = np.maximum(values, np.asarray(high, dtype=float)[:limit])
+            ax.hlines(places, starts, ends, color=INK, linewidth=1.1)
+        for place, value, start, end in zip(places, values, starts, ends, strict=True):
+            below = value < 0
+            ax.annotate(
+                write(value),
+                (np.nan_to_num(start if below else end), place),
+                (-6 if below else 6, 0),
+                textcoords="offset points",
+                va="center",
+                ha="right" if below else "left",
+                color=INK,
+            )
+        ax.set_yticks(places, names, color=INK)
+        ax.set_ylim(len(names) - 0.4, -0.6)
+        ax.set_xticks([])
+        ax.spines[["bottom", "left"]].set_visible(False)
+        ax.axvline(0, color=MUTED, linewidth=0.8)
+        ax.margins(x=0.12)
+        if not (values < 0).any():
+            ax.set_xlim(left=0)
+    title(ax, finding, detail)
+    return fig
+
+
+def lines(
+    frame: pd.DataFrame | Mapping[str, ArrayLike],
+    *,
+    finding: str,
+    detail: str = "",
+    x: ArrayLike | None = None,
+    xlabel: str = "",
+    ylabel: str = "",
+    format: numbers.Format = "number",
+    currency: str | None = None,
+    bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    marks: Mapping[str, Any] | None = None,
+    zero: bool = True,
+) -> Figure:
+    """How does it move? One line for each column, its name at its end.
+
+    Parameters
+    ----------
+    frame
+        A column for each line over the frame's index; or a mapping, with ``x``.
+    x, xlabel, ylabel
+        The axis and what stands on it, with units.
+    bands
+        Name of a line to the low and high ends of its interval.
+    marks
+        Words to a place on the x axis, drawn as a thin upright line.
+    zero
+        Whether the axis begins at zero.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import numpy as np
+    import pandas as pd
+
+    frame = frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(dict(frame), index=x)
+    if isinstance(frame.index, pd.PeriodIndex):
+        frame = frame.set_axis(frame.index.to_timestamp())
+    where = np.asarray(frame.index if x is None else x)
+    write = numbers.formatter(format, currency)
+    fig, ax = figure()
+    with look():
+        ends = []
+        for name, colour in zip(frame.columns, _colours(len(frame.columns)), strict=True):
+            values = frame[name].to_numpy(dtype=float)
+            ax.plot(where, values, color=colour)
+            if bands and name in bands:
+                low, high = (np.asarray(end, dtype=float) for end in bands[name])
+                ax.fill_between(where, low, high, color=colour, alpha=0.14, linewidth=0)
+            known = np.flatnonzero(np.isfinite(values))
+            if len(known):
+                ends.append((where[known[-1]], values[known[-1]], str(name), colour))
+        if zero:
+            ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
+        _axes(ax, xlabel, ylabel, write)
+        _marks(ax, marks or {})
+        if isinstance(frame.index, pd.DatetimeIndex):
+            _dates(ax)
+    title(ax, finding, detail)
+    if len(frame.columns) > 1:
+        _name_ends(fig, ax, ends)
+    return fig
+
+
+def histogram(
+    values: ArrayLike,
+    *,
+    finding: str,
+    detail: str = "",
+    xlabel: str = "",
+    ylabel: str = "customers",
+    bins: int | Sequence[float] = 40,
+    format: numbers.Format = "number",
+    currency: str | None = None,
+    upto: float = 0.99,
+    median: bool = True,
+) -> Figure:
+    """How are these spread?
+
+    Parameters
+    ----------
+    values
+        One for each case; missing ones are left out.
+    upto
+        The share of the values that the axis covers: a few giants would press all others together. What
+        lies beyond is said in the detail.
+    median
+        Whether to mark the middle.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import numpy as np
+
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    write = numbers.formatter(format, currency)
+    edge = np.quantile(values, upto, method="higher") if len(values) and upto < 1 else np.inf
+    shown = values[values <= edge]
+    if len(shown) < len(values):
+        beyond = f"{numbers.number(len(values) - len(shown))} above {write(edge)} not shown"
+        detail = f"{detail} · {beyond}".removeprefix(" · ")
+    fig, ax = figure()
+    with look():
+        edges = _edges(shown, bins)
+        counts, edges = np.histogram(shown, bins=edges)
+        ax.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.6)
+        _axes(ax, xlabel, ylabel, numbers.number, write)
+        if median and len(values):
+            _marks(ax, {f"median {write(np.median(values))}": float(np.median(values))})
+    title(ax, finding, detail)
+    return fig
+
+
+def scatter(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    finding: str,
+    detail: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    labels: Sequence[Any] | None = None,
+    sizes: ArrayLike | None = None,
+    formats: tuple[numbers.Format, numbers.Format] = ("number", "number"),
+    currency: str | None = None,
+) -> Figure:
+    """How do two numbers of each case go together?
+
+    Parameters
+    ----------
+    x, y
+        One of each for each case.
+    labels
+        Words beside the points; for a dozen points at the most.
+    sizes
+        What a point's area stands for.
+    formats
+        How x and y are written.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import numpy as np
+
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    area = 26.0 if sizes is None else 12 + 388 * np.asarray(sizes, dtype=float) / max(np.nanmax(sizes), 1e-12)
+    fig, ax = figure(height=460)
+    with look():
+        # Where points lie on each other, the dark shows how many.
+        ax.scatter(x, y, s=area, color=BLUE, alpha=0.9 if len(x) < 50 else 0.25, linewidths=0)
+        for label, across, up in zip(labels if labels is not None else (), x, y, strict=False):
+            ax.annotate(numbers.text(label), (across, up), (7, 4), textcoords="offset points", color=INK)
+        ax.margins(0.08)
+        ax.xaxis.grid(True)
+        _axes(ax, xlabel, ylabel, *(numbers.formatter(kind, currency) for kind in reversed(formats)))
+    title(ax, finding, detail)
+    return fig
+
+
+def calibration(
+    predicted: ArrayLike,
+    actual: ArrayLike,
+    *,
+    finding: str,
+    detail: str = "",
+    groups: Sequence[Any] | None = None,
+    grouping: str = "tenths of the customers, by prediction",
+    what: str = "purchases per customer",
+    naive: ArrayLike | None = None,
+    model: str = "model",
+    naive_name: str = "naive rule",
+    format: numbers.Format = "number",
+    currency: str | None = None,
+) -> Figure:
+    """Did it come as foretold? What was predicted for each group, beside what happened.
+
+    Parameters
+    ----------
+    predicted, actual
+        The mean of each group.
+    groups, grouping
+        The groups' names and what they are.
+    what
+        What is counted, with its unit.
+    naive
+        The naive rule's prediction for the same groups.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import numpy as np
+
+    actual, predicted = np.asarray(actual, dtype=float), np.asarray(predicted, dtype=float)
+    names = [numbers.text(group) for group in groups] if groups is not None else list(range(1, len(actual) + 1))
+    places = np.arange(len(actual))
+    series = [("actual", actual, INK, "o"), (model, predicted, BLUE, "o")]
+    if naive is not None:
+        series.append((naive_name, np.asarray(naive, dtype=float), ORANGE, "D"))
+    fig, ax = figure()
+    with look():
+        # Bars for what happened, marks for what was said: the eye compares heights, not slopes.
+        ax.bar(places, actual, width=0.7, color="#E3E8ED")
+        for _, values, colour, mark in series[1:]:
+            ax.plot(places, values, mark, color=colour, markersize=7, linestyle="none")
+        ax.set_xticks(places, names)
+        ax.set_ylim(bottom=0)
+        _axes(ax, grouping, what, numbers.formatter(format, currency))
+        handles = [("what happened", "s", "#CBD3DB"), (model, "o", BLUE), (naive_name, "D", ORANGE)]
+        for name, mark, colour in handles[: len(series)]:
+            ax.plot([], [], mark, color=colour, label=name, markersize=7)
+        ax.legend(loc="best", ncols=1, handletextpad=0.3, labelcolor=INK)
+    title(ax, finding, detail)
+    return fig
+
+
+def heatmap(
+    frame: pd.DataFrame,
+    *,
+    finding: str,
+    detail: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    format: numbers.Format = "number",
+    currency: str | None = None,
+    write_values: bool | None = None,
+) -> Figure:
+    """Where in a table of numbers is it high, where low?
+
+    Parameters
+    ----------
+    frame
+        Rows go down, columns across; missing values stay white.
+    write_values
+        Whether each field carries its number; by default where there is room.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap
+
+    values = frame.to_numpy(dtype=float)
+    write = numbers.formatter(format, currency)
+    rows, columns = values.shape
+    write_values = rows * columns <= 144 and columns <= 12 if write_values is None else write_values
+    fig, ax = figure(height=int(min(560, 130 + (30 if write_values else 14) * max(rows, 6))))
+    with look():
+        shades = LinearSegmentedColormap.from_list("blues", ["#F2F6FA", "#8FBADB", BLUE, "#0B3B61"])
+        picture = ax.pcolormesh(values, cmap=shades, edgecolors="white", linewidth=1 if write_values else 0)
+        ax.invert_yaxis()
+        _sparse_ticks(ax.set_xticks, frame.columns, 12)
+        _sparse_ticks(ax.set_yticks, frame.index, 30 if write_values else 14)
+        ax.set_xlabel(xlabel)
+        ax.set_ylabel(ylabel)
+        ax.spines[:].set_visible(False)
+        if write_values:
+            middle = np.nanmin(values) + 0.5 * np.ptp(values[np.isfinite(values)]) if np.isfinite(values).any() else 0
+            for (row, column), value in np.ndenumerate(values):
+                if np.isfinite(value):
+                    colour = "white" if value > middle else INK
+                    ax.text(column + 0.5, row + 0.5, write(value), ha="center", va="center", color=colour, fontsize=8.5)
+        else:
+            bar = fig.colorbar(picture, ax=ax, pad=0.02, aspect=30)
+            bar.outline.set_visible(False)
+            bar.ax.yaxis.set_major_formatter(_ticks(write))
+    title(ax, finding, detail)
+    return fig
+
+
+def _colours(count: int) -> list[str]:
+    return [PALETTE[i] if i < len(PALETTE) - 1 else GREY for i in range(count)]
+
+
+def _ticks(write: Callable[[Any], str]):
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda value, _: write(round(value, 12)))
+
+
+def _axes(
+    ax: Axes, xlabel: str, ylabel: str, y: Callable[[Any], str], x: Callable[[Any], str] | None = None
+) -> None:
+    ax.set_xlabel(xlabel, loc="left")
+    if ylabel:
+        # Read without turning the head.
+        ax.annotate(ylabel, (0, 1), (0, 8), "axes fraction", "offset points", va="bottom", color=MUTED, fontsize=9)
+    ax.yaxis.set_major_formatter(_ticks(y))
+    if x is not None:
+        ax.xaxis.set_major_formatter(_ticks(x))
+    ax.yaxis.grid(True)
+    ax.spines["left"].set_visible(False)
+
+
+def _dates(ax: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=6)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+
+
+def _marks(ax: Axes, marks: Mapping[str, Any]) -> None:
+    for words, place in marks.items():
+        line = ax.axvline(place, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        # On the side where there is room for the words, on a phone too.
+        low, high = ax.get_xlim()
+        right = (line.get_xdata(orig=False)[0] - low) / (high - low) > 0.4
+        ax.annotate(
+            words,
+            (place, 1),
+            (-5 if right else 5, -4),
+            ("data", "axes fraction"),
+            "offset points",
+            va="top",
+            ha="right" if right else "left",
+            color=INK,
+        )
+
+
+def _name_ends(fig: Figure, ax: Axes, ends: list[tuple]) -> None:
+    """Write each line's name at its end, moved apart where ends meet."""
+    fig.draw_without_rendering()
+    heights = [ax.transData.transform((0, value))[1] for _, value, _, _ in ends]
+    gap, last = 14 * fig.dpi / 100, float("-inf")
+    with look():
+        for i in sorted(range(len(ends)), key=heights.__getitem__):
+            place, value, name, colour = ends[i]
+            height = max(heights[i], last + gap)
+            last = height
+            offset = (8, (height - heights[i]) * 72 / fig.dpi)
+            ax.annotate(
+                name, (place, value), offset, textcoords="offset points", va="center", color=WORDS.get(colour, colour), fontweight="bold"
+            )
+
+
+def _edges(values: Any, bins: int | Sequence[float]) -> Any:
+    """Whole numbers get bins of whole numbers: no bar is taller because it holds one value more."""
+    import numpy as np
+
+    if not isinstance(bins, int):
+        return np.asarray(bins, dtype=float)
+    if not len(values):
+        return np.array([0.0, 1.0])
+    span = values.max() - values.min()
+    if np.all(values == np.round(values)):
+        step = max(1, int(np.ceil((span + 1) / bins)))
+        return np.arange(values.min(), values.max() + step + 1, step) - 0.5
+    return np.histogram_bin_edges(values, bins=bins)
+
+
+def _sparse_ticks(put: Callable, names: Sequence[Any], most: int) -> None:
+    step = max(1, -(-len(names) // most))
+    chosen = range(0, len(names), step)
+    put([i + 0.5 for i in chosen], [numbers.text(names[i]) for i in chosen])

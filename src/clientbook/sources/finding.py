@@ -1,0 +1,156 @@
+"""Which files does a path in ``clientbook.yaml`` mean?"""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from clientbook.faults import Fault, FaultError
+from clientbook.sources.delivered import closest
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".txt": "txt",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+KNOWN = "csv, tsv, txt, json, jsonl, ndjson, xlsx or parquet, each also with .gz"
+_PACKAGE = "package:"
+
+
+def find(folder: Path, path: str, key: str = "") -> list[Path]:
+    """Which files does this path mean, in the order in which they are read?
+
+    Parameters
+    ----------
+    folder
+        The book's folder.
+    path
+        A file, a folder (all its data files, of one format), a glob (``**`` goes down folders), or
+        ``package:name/path`` for a file that an installed package brings. Hidden files, those whose name starts
+        with ``_``, and ``clientbook.yaml`` do not count.
+    key
+        The place in ``clientbook.yaml``, for messages.
+
+    Returns
+    -------
+    list of Path
+        Sorted by name, at least one.
+
+    Raises
+    ------
+    FaultError
+        Nothing is there, or files of several formats are.
+    """
+
+    def fault(message: str, remedy: str) -> FaultError:
+        return FaultError(Fault(message, remedy, key=key, file=path))
+
+    if not path.strip():
+        raise fault("The path is empty.", "Name a file, a folder or a glob.")
+    base, inside = _base(Path(folder), path, fault)
+    target = base / inside
+    try:
+        if target.is_dir():
+            return _one_format(sorted(filter(_counts, target.iterdir())), fault, "The folder holds no data file.")
+        if target.exists() and not target.is_file():
+            raise fault("This is no file: reading it might never end.", "Name a file, a folder or a glob.")
+        if target.exists():
+            return _one_format([target], fault, f"{target.suffix or 'A name without an ending'} is no known format.")
+    except PermissionError:
+        raise fault("The folder may not be read.", "Give the user who runs this the right to.") from None
+    except (OSError, ValueError) as error:
+        raise fault("No file can have this name.", f"Check the path ({type(error).__name__}).") from None
+    if glob.has_magic(inside):
+        # pathlib's glob takes no pattern that goes up (../) and goes down hidden folders.
+        hits = glob.glob(inside, root_dir=base, recursive=True)  # noqa: PTH207
+        files = sorted(base / hit for hit in hits if _counts(base / hit))
+        return _one_format(files, fault, "No data file fits this pattern.")
+    raise fault("The file is not there.", _there_is(target))
+
+
+def format_of(path: Path) -> str | None:
+    """Which format does a file's name promise, without ``.gz``?
+
+    Parameters
+    ----------
+    path
+        The file; it is not opened.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return FORMATS.get(suffixes[-1]) if suffixes else None
+
+
+def shown_as(folder: Path, path: str, file: Path) -> str:
+    """How does the user know this file?
+
+    Parameters
+    ----------
+    folder, path
+        As for :func:`find`.
+    file
+        One of the files found.
+    """
+    if path.startswith(_PACKAGE):
+        package = path.removeprefix(_PACKAGE).partition("/")[0]
+        base = _package_folder(package)
+        return f"{_PACKAGE}{package}/{file.relative_to(base).as_posix()}" if base else path
+    relative = Path(os.path.relpath(file, folder))
+    return file.as_posix() if relative.parts[:1] == ("..",) and Path(path).is_absolute() else relative.as_posix()
+
+
+def _base(folder: Path, path: str, fault: Callable[[str, str], FaultError]) -> tuple[Path, str]:
+    if not path.startswith(_PACKAGE):
+        return (Path("/"), path.lstrip("/")) if Path(path).is_absolute() else (folder, path)
+    package, _, inside = path.removeprefix(_PACKAGE).partition("/")
+    base = _package_folder(package)
+    if base is None:
+        raise fault(f"No package {package!r} is installed.", f"Install it: pip install {package}.")
+    return base, inside
+
+
+def _package_folder(package: str) -> Path | None:
+    # Found, never imported: a data file needs none of the package's code.
+    if not package.isidentifier() or (spec := importlib.util.find_spec(package)) is None:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))) if spec.submodule_search_locations else None
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith((".", "_", "~$")) and format_of(path) is not None
+
+
+def _one_format(files: list[Path], fault: Callable[[str, str], FaultError], nothing: str) -> list[Path]:
+    formats = sorted({str(format_of(file)) for file in files} - {"None"})
+    if not formats:
+        raise fault(nothing, f"Deliver {KNOWN}.")
+    if len(formats) > 1:
+        raise fault(f"Files of several formats are there: {', '.join(formats)}.", "Name one by a glob such as *.csv.")
+    return files
+
+
+def _there_is(target: Path) -> str:
+    parent = target.parent
+    while not parent.is_dir():
+        target, parent = parent, parent.parent
+    try:
+        names = sorted(entry.name for entry in parent.iterdir() if not entry.name.startswith("."))
+    except PermissionError:
+        return f"The folder {parent.name} may not be read."
+    near = closest(target.name, names)
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return f"{parent.name or parent} holds {listed or 'nothing'}."

@@ -1,0 +1,175 @@
+"""JSON and Parquet, whose records bring their names and types along."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from clientbook.engine import Engine, Part, UnreadableError
+from clientbook.sources.careful import LONGEST_LINE, Chunks, Rejects
+from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged, fingerprint
+from clientbook.sources.encodings import Plain, plain_text, unzipped
+
+_LONGEST_SPACE = 1 << 16
+
+
+def stage_records(engine: Engine, request: Request) -> Staged:
+    """Where do the records of a JSON file lie now?
+
+    An array of objects, an object a line, or objects one after another: told from the text, as file endings often
+    lie. Where a line is no object it is rejected; an array that is damaged cannot be read at all.
+
+    Parameters
+    ----------
+    engine
+        Takes the staged rows.
+    request
+        The file.
+
+    Raises
+    ------
+    FaultError
+        The file is no JSON.
+    """
+    sha256 = fingerprint(request.path)
+    plain = plain_text(engine, request)
+    rejected, bad_rows, careful = None, 0, False
+    if _starts_with_bracket(plain.path):
+        if _is_empty_array(plain.path):
+            return _nothing(engine, request, plain, sha256)
+        try:
+            staged = engine.stage_json(plain.path, layout="array")
+        except UnreadableError:
+            raise request.fault(
+                "The file is no array of JSON objects, or it is damaged or cut.", "Deliver it again."
+            ) from None
+    else:
+        try:
+            staged = engine.stage_json(plain.path)
+        except UnreadableError:
+            staged, rejected, bad_rows = _objects(engine, request, plain)
+            careful = rejected is not None
+    if plain.copied:
+        plain.path.unlink()
+    columns = [name for name in engine.parquet_columns(staged) if name != "_row" or not careful]
+    if len(columns) > MOST_COLUMNS:
+        raise request.fault(f"The records have {len(columns):,} names.", f"At most {MOST_COLUMNS:,} can be read.")
+    keep = tuple(name for name in columns if request.needed is None or name in request.needed)
+    rows = engine.parquet_rows(staged)
+    return Staged(
+        facts=request.facts(rows=rows + bad_rows, columns=columns, sha256=sha256, encoding=plain.encoding),
+        part=Part(path=staged, shown=request.shown, rows=rows, first_row=1),
+        columns=keep,
+        has_row=careful,
+        rejected=rejected,
+    )
+
+
+def stage_parquet(engine: Engine, request: Request) -> Staged:
+    """Where do a Parquet file's rows lie? Where they were delivered: nothing is copied unless it is gzipped.
+
+    Parameters
+    ----------
+    engine
+        Looks into the file.
+    request
+        The file.
+
+    Raises
+    ------
+    FaultError
+        The file is not whole.
+    """
+    sha256 = fingerprint(request.path)
+    path = unzipped(engine, request)
+    try:
+        columns = engine.parquet_columns(path)
+        keep = tuple(name for name in columns if request.needed is None or name in request.needed)
+        engine.check_parquet(path, keep)
+        rows = engine.parquet_rows(path)
+    except UnreadableError:
+        raise request.fault("The file is no Parquet, or it is damaged or cut.", "Deliver it again.") from None
+    return Staged(
+        facts=request.facts(rows=rows, columns=columns, sha256=sha256),
+        part=Part(path=path, shown=request.shown, rows=rows, first_row=1),
+        columns=keep,
+        notes=() if rows else (request.note("The file has no rows."),),
+    )
+
+
+def _objects(engine: Engine, request: Request, plain: Plain) -> tuple[Path, Path | None, int]:
+    try:
+        staged, rejected, bad_rows = _line_by_line(engine, request, plain)
+        if staged is not None:
+            return staged, rejected, bad_rows
+        # One object over many lines, or several: no line stands for itself.
+        return engine.stage_json(plain.path, layout="unstructured"), None, 0
+    except UnreadableError:
+        raise request.fault("The file holds no JSON objects, or it is damaged.", "Deliver it again.") from None
+
+
+def _line_by_line(engine: Engine, request: Request, plain: Plain) -> tuple[Path | None, Path | None, int]:
+    good, rejects = engine.scratch_file(".jsonl"), Rejects(engine.scratch_file(".parquet"), request.shown)
+    number = kept = 0
+    with plain.path.open(encoding="utf-8") as stream, good.open("w", encoding="utf-8") as out:
+        while line := stream.readline(LONGEST_LINE):
+            if len(line) >= LONGEST_LINE:
+                raise request.fault("A line is longer than 64 MB.", "Check how the lines end.")
+            if not line.strip():
+                continue
+            number += 1
+            reason = _what_is_wrong(line)
+            if reason:
+                rejects.add(number, reason, line.rstrip("\n"))
+                continue
+            kept += 1
+            rest = line.strip()[1:].lstrip()
+            out.write(f'{{"_row":{number}{"" if rest == "}" else ","}{rest}\n')
+    rejected = rejects.close()
+    staged = engine.stage_json(good) if kept else None
+    good.unlink()
+    return staged, rejected, rejects.rows
+
+
+def _what_is_wrong(line: str) -> str:
+    try:
+        value = json.loads(line, object_pairs_hook=_once_each)
+    except _TwiceError:
+        return "a name stands twice in the object"
+    except (ValueError, RecursionError):
+        return "not JSON"
+    if not isinstance(value, dict):
+        return "not an object"
+    return "" if "_row" not in value else "the name _row is Clientbook's own"
+
+
+class _TwiceError(Exception):
+    pass
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _TwiceError
+    return found
+
+
+def _starts_with_bracket(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(_LONGEST_SPACE).lstrip()[:1] == b"["
+
+
+def _is_empty_array(path: Path) -> bool:
+    return path.stat().st_size <= _LONGEST_SPACE and path.read_bytes().split() in ([b"[]"], [b"[", b"]"])
+
+
+def _nothing(engine: Engine, request: Request, plain: Plain, sha256: str) -> Staged:
+    staged = engine.scratch_file(".parquet")
+    Chunks(staged, ()).close()
+    return Staged(
+        facts=request.facts(rows=0, columns=(), sha256=sha256, encoding=plain.encoding),
+        part=Part(path=staged, shown=request.shown, rows=0, first_row=1),
+        columns=(),
+        has_row=True,
+        notes=(request.note("The file has no records."),),
+    )

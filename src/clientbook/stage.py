@@ -1,0 +1,258 @@
+"""What does a notebook read and write, with which parameters, and where?"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clientbook.book import Book, open_book
+from clientbook.engine import open as open_engine
+from clientbook.faults import ClientbookError, UsageError
+from clientbook.store import Run, whole, write_json
+
+
+class Parameters(BaseModel):
+    """What an analyst may change in a notebook; each stage has its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What does a notebook read and write?
+
+    Parameters
+    ----------
+    name
+        Of the module and the notebook, without its number.
+    needs
+        Tables without which it has nothing to show.
+    uses
+        Tables that it uses where they are there; `*` means whatever the others write.
+    writes
+        Tables that it writes.
+    shows
+        What it would show, for a book that lacks what it needs.
+    parameters
+        Its parameters, with their defaults.
+    """
+
+    name: str
+    writes: tuple[str, ...]
+    shows: str
+    needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    parameters: type[Parameters] = Parameters
+
+
+class NothingToShow(ClientbookError):
+    """The book lacks what a notebook needs, or has too little of it; the run goes on without this page."""
+
+    def _render_traceback_(self) -> list[str]:
+        # JupyterLab shows these lines in place of a traceback
+        return [str(self)]
+
+
+@dataclass(frozen=True)
+class KeyNumber:
+    """A number that is watched from run to run.
+
+    Parameters
+    ----------
+    name
+        What it is, for a reader.
+    value
+        The number.
+    unit
+        `customers`, `money`, `share`, `days`, …
+    better
+        Which way is better: `up`, `down`, or nothing where neither is.
+    n
+        How many it rests on.
+    low, high
+        Its interval, where it has one.
+    note
+        One phrase that says what it does or does not mean.
+    """
+
+    name: str
+    value: float
+    unit: str
+    better: str = ""
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+class Step:
+    """What a notebook holds in its hand: the book, the tables before it, and the place for its own.
+
+    Made by :func:`step`.
+    """
+
+    def __init__(self, stage: Stage, book: Book, source: Run | None, target: Path, parameters: Parameters):
+        self.stage, self.book, self.parameters = stage, book, parameters
+        self._source, self._target = source, target
+        missing = " and ".join(f"`{name}`" for name in stage.needs if not self.has(name))
+        if missing:
+            raise NothingToShow(f"This book has no {missing}. With it, this page would show {stage.shows}.")
+
+    @cached_property
+    def engine(self):
+        """Where tables are worked on."""
+        engine = open_engine("duckdb", scratch=self.book.store.folder / "scratch")
+        atexit.register(engine.close)
+        return engine
+
+    @property
+    def as_of(self):
+        """The run's day; what happened on it or later is not seen."""
+        if self._source is None:
+            raise ClientbookError(f"{self.book.folder} has no run yet; `clientbook run {self.book.folder}` makes one.")
+        return self._source.as_of
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is read."""
+        return self._source
+
+    def has(self, table: str) -> bool:
+        """Whether a table is there to be read."""
+        return self._source is not None and table in self._source.tables
+
+    def read(self, table: str):
+        """A table of the stages before, as an Ibis expression; None where an optional one is not there."""
+        if table not in (*self.stage.needs, *self.stage.uses, *self.stage.writes) and "*" not in self.stage.uses:
+            raise ClientbookError(f"{self.stage.name} does not say that it reads {table!r}; add it to its STAGE.")
+        return self._source.read(table, self.engine.connection) if self.has(table) else None
+
+    def write(self, table: str, rows):
+        """Write a table of this stage, whole or not at all, and read it back.
+
+        Parameters
+        ----------
+        table
+            One of the tables that the stage says it writes.
+        rows
+            An Ibis expression or a pandas frame, in the order in which they are to stand.
+
+        Returns
+        -------
+        ibis.expr.types.Table
+            What was written: what is counted from it now is not computed again.
+        """
+        if table not in self.stage.writes:
+            raise ClientbookError(f"{self.stage.name} does not say that it writes {table!r}; add it to its STAGE.")
+        import ibis
+
+        rows = rows if isinstance(rows, ibis.Table) else ibis.memtable(rows)
+        path = self._target / "tables" / f"{table}.parquet"
+        with whole(path) as draft:
+            self.engine.write_parquet(rows, draft)
+        return self.engine.read_parquet(path)
+
+    def write_all(self, tables: Mapping[str, Any]) -> None:
+        """Write several tables of this stage, by name."""
+        for name, rows in tables.items():
+            self.write(name, rows)
+
+    def write_model(self, name: str, model: Mapping[str, Any]) -> None:
+        """Write a fitted model as plain JSON."""
+        write_json(self._target / "models" / f"{name}.json", model)
+
+    def write_list(self, name: str, rows) -> None:
+        """Write a list to act on, a pandas frame, to the book's `store/lists`; in JupyterLab to `store/lab/lists`."""
+        with whole(self._target / "lists" / f"{name}.csv") as draft:
+            rows.to_csv(draft, index=False, encoding="utf-8")
+
+    def record(self, **facts: Any) -> None:
+        """Keep facts of this step for `run.json` and the report: `key_numbers`, `rows`, `inputs`, …"""
+        known = Run(self._target).record(self.stage.name)
+        told = {
+            name: [vars(item) if isinstance(item, KeyNumber) else item for item in value]
+            if isinstance(value, list)
+            else value
+            for name, value in facts.items()
+        }
+        write_json(self._target / "records" / f"{self.stage.name}.json", {**known, **told})
+
+
+def load_stage(name: str) -> Stage:
+    """The declaration of the stage that a module of this name makes.
+
+    Raises
+    ------
+    ClientbookError
+        If there is no such module, or it declares none.
+    """
+    try:
+        return import_module(f"clientbook.{name}").STAGE
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ClientbookError(f"notebook {name!r} has no module clientbook.{name} with a STAGE.") from error
+
+
+def step(name: str, book: str | None = None, run: str | None = None, **parameters: Any) -> Step:
+    """Where does this notebook read, where does it write, and are its parameters right?
+
+    Parameters
+    ----------
+    name
+        The stage, such as `value`.
+    book
+        The book's folder; None means the environment variable `CLIENTBOOK_BOOK`, else the default book.
+    run
+        The run whose tables are read and written, given by the runner. None means by hand: the newest whole run is
+        read, and what is written goes to `store/lab`.
+    **parameters
+        The stage's own; they are validated.
+
+    Raises
+    ------
+    FaultError
+        If the book is at fault.
+    NothingToShow
+        If the book lacks what the stage needs.
+    UsageError
+        If a parameter is unknown or out of its range.
+    """
+    stage = load_stage(name)
+    opened = open_book(book)
+    values = check_parameters(stage, parameters)
+    if run is not None:
+        source = opened.store.run(run)
+        return Step(stage, opened, source, source.folder, values)
+    source = None
+    with contextlib.suppress(ClientbookError):
+        source = opened.store.run("latest")
+    return Step(stage, opened, source, opened.store.folder / "lab", values)
+
+
+def check_parameters(stage: Stage, given: Mapping[str, Any]) -> Parameters:
+    """Validate a stage's parameters.
+
+    Raises
+    ------
+    UsageError
+        Naming each that is unknown or out of its range, with what is allowed.
+    """
+    try:
+        return stage.parameters(**given)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                known = ", ".join(stage.parameters.model_fields) or "none"
+                lines.append(f"{stage.name} has no parameter {name!r}; it has: {known}.")
+            else:
+                lines.append(f"{stage.name}.{name}: {item['msg'][:1].lower()}{item['msg'][1:]}. It says {item['input']!r}.")
+        raise UsageError("\n".join(lines)) from error

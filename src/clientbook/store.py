@@ -1,0 +1,192 @@
+"""What did a run leave? Tables, models, lists and notebooks, each written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from clientbook.faults import ClientbookError
+
+KEEP = 12
+
+_NAME = re.compile(r"^\d{4}-\d{2}-\d{2}\.\d{3,}$")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a book as of a date.
+
+    Parameters
+    ----------
+    folder
+        Where its tables, models, notebooks and records lie.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The as-of date and a number, such as `2024-06-01.001`."""
+        return self.folder.name
+
+    @property
+    def as_of(self) -> dt.date:
+        """The day before whose beginning everything that the run sees happened."""
+        return dt.date.fromisoformat(self.name.partition(".")[0])
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables that are there."""
+        return tuple(sorted(path.stem for path in (self.folder / "tables").glob("*.parquet")))
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What `run.json` says; empty while the run is under way."""
+        file = self.folder / "run.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def path(self, table: str) -> Path:
+        """Where a table lies.
+
+        Raises
+        ------
+        ClientbookError
+            If the run did not write it.
+        """
+        file = self.folder / "tables" / f"{table}.parquet"
+        if not file.exists():
+            there = ", ".join(self.tables) or "none"
+            raise ClientbookError(f"run {self.name} has no table {table!r}; its tables: {there}.")
+        return file
+
+    def read(self, table: str, connection=None):
+        """A table as an Ibis expression.
+
+        Parameters
+        ----------
+        table
+            Its name, such as `customers`.
+        connection
+            An Ibis backend to read it with; None means an in-memory DuckDB of its own.
+
+        Returns
+        -------
+        ibis.expr.types.Table
+            Read lazily; `.to_pandas()` brings it into memory.
+        """
+        import ibis
+
+        connection = connection or ibis.duckdb.connect()
+        return connection.read_parquet(str(self.path(table)))
+
+    def model(self, name: str) -> dict[str, Any]:
+        """A fitted model as plain data.
+
+        Raises
+        ------
+        ClientbookError
+            If the run did not fit it.
+        """
+        file = self.folder / "models" / f"{name}.json"
+        if not file.is_file():
+            raise ClientbookError(f"run {self.name} has no model {name!r}.")
+        return json.loads(file.read_text(encoding="utf-8"))
+
+    def record(self, stage: str) -> dict[str, Any]:
+        """What a stage said of itself: key numbers, inputs, row counts; empty if it did not run."""
+        file = self.folder / "records" / f"{stage}.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+@dataclass(frozen=True)
+class Store:
+    """A book's runs and lists.
+
+    Parameters
+    ----------
+    folder
+        `BOOK/store`.
+    """
+
+    folder: Path
+
+    def runs(self) -> list[Run]:
+        """The whole runs that are kept, oldest first."""
+        return [Run(path) for path in sorted((self.folder / "runs").glob("*")) if _NAME.match(path.name)]
+
+    def run(self, name: str = "latest") -> Run:
+        """A run by its name: a whole one, or the one under way; `latest` for the newest whole one.
+
+        Raises
+        ------
+        ClientbookError
+            If there is no such run.
+        """
+        whole = self.runs()
+        if name == "latest":
+            if not whole:
+                raise ClientbookError(f"{self.folder.parent} has no run yet; `clientbook run {self.folder.parent}` makes one.")
+            return whole[-1]
+        for folder in ("runs", "building"):
+            if _NAME.match(name) and (self.folder / folder / name).is_dir():
+                return Run(self.folder / folder / name)
+        known = ", ".join(run.name for run in whole) or "none"
+        raise ClientbookError(f"{self.folder.parent} has no run {name!r}; its runs: {known}.")
+
+    def start(self, as_of: dt.date) -> Run:
+        """Make room for a new run, out of sight of those who read runs."""
+        numbers = [
+            int(path.name.rpartition(".")[2])
+            for place in ("runs", "building", "failed")
+            for path in (self.folder / place).glob(f"{as_of.isoformat()}.*")
+            if _NAME.match(path.name)
+        ]
+        run = Run(self.folder / "building" / f"{as_of.isoformat()}.{max(numbers, default=0) + 1:03d}")
+        for part in ("tables", "models", "notebooks", "records"):
+            (run.folder / part).mkdir(parents=True)
+        return run
+
+    def finish(self, run: Run, *, whole: bool) -> Run:
+        """Show a run that ended: among the runs if it is whole, else among the failed ones. Keeps the newest."""
+        place = self.folder / ("runs" if whole else "failed")
+        place.mkdir(parents=True, exist_ok=True)
+        os.replace(run.folder, place / run.name)
+        for old in sorted(path for path in place.glob("*") if _NAME.match(path.name))[:-KEEP]:
+            shutil.rmtree(old)
+        return Run(place / run.name)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Write a file beside its place and move it there when it is whole.
+
+    Yields
+    ------
+    Path
+        Where to write. If the block raises, nothing is left of it and an earlier file stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write plain JSON, whole or not at all; NaN is a fault of the caller's."""
+    with whole(path) as draft:
+        draft.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n", encoding="utf-8")

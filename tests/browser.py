@@ -1,0 +1,141 @@
+"""A real browser for the tests: opens every page of a report the way a reader does, and says what it saw."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+PHONE, DESK = {"width": 375, "height": 812}, {"width": 1280, "height": 900}
+_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a browser saw of one page."""
+
+    name: str
+    size: int
+    requests: list[str] = field(default_factory=list)  # beyond the page's own file
+    violations: list[str] = field(default_factory=list)  # of accessibility, as axe finds them
+    overflow: int = 0  # pixels that stick out to the side of a phone
+    ran: list[str] = field(default_factory=list)  # dialogs, changed titles, script that was let in
+    title: str = ""
+
+
+def open_pages(folder: Path, *, screenshots: Path | None = None, axe: bool = True) -> list[Seen]:
+    """What does a reader's browser make of every page in a folder?
+
+    Parameters
+    ----------
+    folder
+        A published report.
+    screenshots
+        A folder for ``<page>-1280.png`` and ``<page>-375.png``.
+    axe
+        Whether to look for faults of accessibility, at both widths and with all details open.
+
+    Returns
+    -------
+    list of Seen
+        One for each page, in the order of their names. Skips the test where there is no Chromium; with CI
+        set, that fails it.
+    """
+    pages = sorted(Path(folder).glob("*.html"))
+    with chromium() as browser:
+        return [_look(browser, page, screenshots, axe) for page in pages]
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """A headless Chromium of the system's."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        path = None
+    if path is None:
+        absent = "Chromium or playwright is not installed"
+        pytest.fail(absent) if os.environ.get("CI") else pytest.skip(absent)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def _look(browser, page: Path, screenshots: Path | None, axe: bool) -> Seen:
+    requests, ran = [], []
+    address = page.resolve().as_uri()
+    # As a reader has it: script allowed by the browser, the page's own policy in force.
+    context = browser.new_context(viewport=DESK, java_script_enabled=True)
+    tab = context.new_page()
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("dialog", lambda dialog: (ran.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    tab.goto(address)
+    written = re.search(r"<title>(.*?)</title>", page.read_text("utf-8"), re.S)
+    # What the file says, before anything could change it.
+    title = html.unescape(written[1]).strip() if written else ""
+    # Whatever could react to a reader does so now.
+    tab.evaluate("""() => { for (const each of document.querySelectorAll('main :not(a)')) {
+        each.dispatchEvent(new MouseEvent('click', {bubbles: false, cancelable: true}));
+        each.dispatchEvent(new MouseEvent('mouseover')); } }""")
+    if tab.title() != title:
+        ran.append("the title was changed")
+    ran += [f"script: {each}" for each in tab.eval_on_selector_all("script", "all => all.map(s => s.outerHTML)")]
+    ran += tab.evaluate("""() => [...document.querySelectorAll('*')].flatMap(each => [...each.attributes]
+        .filter(a => a.name.startsWith('on') || /^\\s*javascript:/i.test(a.value)).map(a => a.name + '=' + a.value))""")
+    if tab.url != address:
+        ran.append(f"left for {tab.url}")
+    if screenshots:
+        tab.goto(address)
+        _shoot(tab, screenshots / f"{page.stem}-1280.png")
+    tab.set_viewport_size(PHONE)
+    tab.goto(address)
+    overflow = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    if screenshots:
+        _shoot(tab, screenshots / f"{page.stem}-375.png")
+    context.close()
+    return Seen(
+        name=page.stem,
+        size=page.stat().st_size,
+        requests=[url for url in requests if url != address and not url.startswith("data:")],
+        violations=_violations(browser, address) if axe else [],
+        overflow=overflow,
+        ran=ran,
+        title=title,
+    )
+
+
+def _violations(browser, address: str) -> list[str]:
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = []
+    # axe is a script, which the page's policy would keep out as well.
+    context = browser.new_context(viewport=DESK, bypass_csp=True)
+    tab = context.new_page()
+    tab.goto(address)
+    tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    for width in (DESK, PHONE):
+        tab.set_viewport_size(width)
+        for fault in Axe().run(tab).response["violations"]:
+            places = "; ".join(node["html"][:120] for node in fault["nodes"][:3])
+            found.append(f"{fault['id']} at {width['width']} px: {places}")
+    context.close()
+    return found
+
+
+def _shoot(tab, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tab.screenshot(path=path, full_page=True)

@@ -1,0 +1,257 @@
+"""One look for every figure, table and number."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clientbook import charts
+from clientbook.site.article import markdown
+from clientbook.site.sanitise import Tidier, plain
+
+NB = "\u00a0"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (23570, "23,570"),
+        (np.int64(684), "684"),
+        (684.0, "684"),
+        (999_999, "999,999"),
+        (1_067_370, f"1.07{NB}M"),
+        (2.5e9, f"2.5{NB}bn"),
+        (1234.5678, "1,230"),
+        (999_999.6, f"1{NB}M"),
+        (999.96, "1,000"),
+        (0.24263, "0.243"),
+        (0.000012345, "0.0000123"),
+        (-4.25, "−4.25"),
+        (float("nan"), "–"),
+        (None, "–"),
+        (pd.NA, "–"),
+        (float("inf"), "∞"),
+    ],
+)
+def test_numbers_are_rounded_for_people(value, text):
+    assert charts.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "currency", "text"),
+    [
+        (35.171, "GBP", "£35.17"),
+        (1234.4, "EUR", "€1,230"),
+        (4517, "USD", "$4,520"),
+        (0, "USD", "$0"),
+        (-12.5, "USD", "−$12.50"),
+        (-0.001, "USD", "$0.00"),
+        (1.5e6, "CHF", f"CHF{NB}1.5{NB}M"),
+        (20, None, "20"),
+        (None, "EUR", "–"),
+    ],
+)
+def test_money_carries_its_currency(value, currency, text):
+    assert charts.money(value, currency) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.4351, "43.5"), (1, "100"), (0, "0"), (0.00012, "0.012"), (-0.19, "−19"), (1.5, "150"), (0.9999, ">99.9")],
+)
+def test_percent_takes_fractions_and_never_rounds_up_to_all(value, text):
+    assert charts.percent(value) == f"{text}{NB}%"
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e15, max_value=1e15))
+def test_a_number_is_never_far_from_what_is_said(value):
+    said = charts.number(value).replace("−", "-").replace(",", "").split(NB)
+    factor = {"M": 1e6, "bn": 1e9, "tn": 1e12}[said[1]] if len(said) > 1 else 1
+    assert float(said[0]) * factor == pytest.approx(value, rel=0.00501, abs=1e-12)
+
+
+def test_quantity_and_date():
+    assert charts.quantity(1.74, "orders") == f"1.74{NB}orders"
+    assert charts.quantity(5000, "GBP") == "£5,000"
+    assert charts.quantity(0.25, "share") == f"25{NB}%"
+    assert charts.quantity(None, "orders") == "–"
+    assert charts.date(datetime.date(2024, 6, 1)) == "1 June 2024"
+    with pytest.raises(ValueError, match="no format 'euros'"):
+        charts.formatter("euros")
+
+
+def test_importing_sets_nothing_and_loads_nothing():
+    code = (
+        "import sys; from clientbook import charts, publish;"
+        "heavy = {'matplotlib', 'seaborn', 'pandas', 'nbconvert', 'bleach'} & set(sys.modules); assert not heavy, heavy;"
+        "import matplotlib as m; before = dict(m.rcParams);"
+        "fig = charts.bars(['a'], [1], finding='f', detail='d'); charts.png(fig);"
+        "assert dict(m.rcParams) == before; import matplotlib.pyplot as plt; assert not plt.get_fignums()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# ---- tables
+
+
+def _soup(shown):
+    return BeautifulSoup(shown._repr_html_(), "html.parser")
+
+
+def test_table_is_accessible_and_says_what_it_leaves_out():
+    frame = pd.DataFrame({"name": [f"c{i}" for i in range(1254)], "clv": 10.5, "n": [12] + [40] * 1253})
+    shown = charts.table(
+        frame, caption="Best", formats={"clv": "money"}, labels={"clv": "CLV"}, n="n", currency="EUR", limit=20
+    )
+    soup = _soup(shown)
+    assert soup.caption.get_text() == "Best"
+    assert [(th.get_text(), th["scope"]) for th in soup.thead.find_all("th")] == [
+        ("name", "col"),
+        ("CLV", "col"),
+        ("n", "col"),
+    ]
+    assert len(soup.tbody.find_all("tr")) == 20
+    assert soup.tbody.tr["class"] == ["small"]
+    assert soup.tbody.td.get_text() == "€10.50"
+    assert soup.tbody.td["class"] == ["number"]
+    assert "… and 1,234 more rows" in soup.get_text()
+    assert "fewer than 30" in soup.get_text()
+    box = soup.find(class_="scroll")
+    assert box["tabindex"] == "0" and box["aria-label"] == "Best"
+    assert "… and 1,234 more rows" in repr(shown)
+    with pytest.raises(KeyError, match="cvl"):
+        charts.table(frame, caption="x", formats={"cvl": "money"})
+
+
+def test_table_takes_every_kind_of_column_and_index():
+    frame = pd.DataFrame(
+        {
+            "when": pd.to_datetime(["2024-01-01", None]),
+            "ok": [True, False],
+            "share": [0.4351, 0.7],
+            "x": [2.333, np.nan],
+            "big": [1_067_370, 3],
+            "it": ["€", None],
+        },
+        index=pd.Index(["a", "b"], name="tier"),
+    )
+    rows = charts.table(frame, caption="c", formats={"share": "percent", "it": lambda x: f"<{x}>"}).rows
+    assert rows[0] == ["a", "2024-01-01", "yes", f"43.5{NB}%", "2.33", f"1.07{NB}M", "<€>"]
+    assert rows[1][:5] == ["b", "–", "no", f"70.0{NB}%", "–"]
+    assert charts.table(frame.head(0), caption="none").rows == []
+    assert charts.table(pd.DataFrame(), caption="nothing")._repr_html_()
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.text(), min_size=1, max_size=4), st.text(), st.text(min_size=1))
+def test_any_text_in_a_frame_is_only_text(values, caption, column):
+    html = charts.table(pd.DataFrame({column: values}), caption=caption)._repr_html_()
+    names = {tag.name for tag in BeautifulSoup(html, "html.parser").find_all(True)}
+    assert names <= set("style div table caption span thead tbody tr th td p".split())
+    tidied = Tidier().tidy(html)
+    for tag in BeautifulSoup(tidied, "html.parser").find_all(True):
+        assert tag.name in set("div table caption span thead tbody tr th td p".split())
+        assert set(tag.attrs) <= {"class", "scope", "role", "tabindex", "aria-label"}
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.text())
+def test_any_text_escaped_into_markdown_comes_out_as_it_is(value):
+    html = Tidier().tidy(markdown(f"Best: **{charts.escape('x' + value)}** so far"))
+    expected = " ".join(f"x{value}".replace("\x00", "\ufffd").split())
+    if expected.isprintable():
+        assert plain(html) == " ".join(f"Best: {expected} so far".split())
+    assert {tag.name for tag in BeautifulSoup(html, "html.parser").find_all(True)} <= {"p", "strong"}
+
+
+# ---- figures
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(
+        {"a": np.arange(10.0), "b": np.arange(10.0)[::-1]}, index=pd.date_range("2024-01-01", periods=10)
+    )
+
+
+def _all_kinds(frame):
+    values = np.random.default_rng(1).gamma(2, 50, 500)
+    return {
+        "bars": charts.bars(list("abc"), [3, -1, 2], finding="f", detail="d", low=[2, -2, 1], high=[4, 0, 3]),
+        "lines": charts.lines(frame, finding="f", marks={"cut": frame.index[4]}, bands={"a": (frame.a - 1, frame.a)}),
+        "histogram": charts.histogram(values, finding="f $5 and $6", xlabel="x", format="money", currency="USD"),
+        "counts": charts.histogram([1, 1, 2, 3], finding="f"),
+        "scatter": charts.scatter([1, 2], [3, 4], finding="f", labels=["p", "q"], sizes=[1, 9]),
+        "calibration": charts.calibration([1, 2], [1, 3], finding="f", naive=[2, 2]),
+        "heatmap": charts.heatmap(pd.DataFrame([[1, np.nan], [0, 4]]), finding="f"),
+        "large heatmap": charts.heatmap(pd.DataFrame(np.arange(900.0).reshape(30, 30)), finding="f"),
+    }
+
+
+def test_every_figure_is_the_same_picture_each_time(frame):
+    first, second = (
+        {name: (charts.png(fig), charts.png(fig, 350)) for name, fig in _all_kinds(frame).items()} for _ in range(2)
+    )
+    assert first == second
+    assert all(len(wide) + len(narrow) < 120_000 for wide, narrow in first.values())
+
+
+def test_nothing_at_all_can_be_drawn():
+    charts.png(charts.histogram([], finding="f"))
+    charts.png(charts.bars([], [], finding="f"))
+    charts.png(charts.lines({"a": [np.nan]}, x=[1], finding="f"))
+
+
+def test_bars_say_what_they_leave_out():
+    fig = charts.bars(range(25), range(25), finding="f", detail="d", limit=20)
+    assert any("5 smaller ones left out" in text.get_text() for text in fig.texts)
+    assert len(fig.axes[0].patches) == 20
+
+
+def test_histogram_counts_every_value_or_says_so():
+    fig = charts.histogram([1] * 99 + [1000], finding="f", upto=0.98)
+    assert sum(bar.get_height() for bar in fig.axes[0].patches) == 99
+    assert any("1 above 1 not shown" in text.get_text() for text in fig.texts)
+
+
+def test_show_carries_words_and_two_sizes(monkeypatch):
+    from PIL import Image
+
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **kw: shown.append((data, kw)))
+    charts.show(charts.bars(["a"], [1], finding="f"), alt=" One\nbar. ")
+    (data, more), *_ = shown
+    metadata = more["metadata"]["image/png"]
+    picture = Image.open(io.BytesIO(data["image/png"]))
+    assert metadata["alt"] == "One bar." and more["raw"]
+    assert picture.size == (2 * metadata["width"], 2 * metadata["height"])
+    assert not picture.info.get("Software") and metadata["narrow"]
+    with pytest.raises(ValueError, match="alternative text"):
+        charts.show(charts.bars(["a"], [1], finding="f"), alt=" ")
+
+
+def test_palette_holds_on_white_and_for_the_colour_blind():
+    assert len(set(charts.PALETTE)) == len(charts.PALETTE) == 7
+
+
+def test_key_numbers_and_answer():
+    cards = charts.key_numbers(
+        [{"name": "<b>", "value": 0.284, "unit": "share", "low": 0.27, "high": 0.3, "n": 23570, "better": "higher"}]
+    )
+    html = cards._repr_html_()
+    assert "&lt;b&gt;" in html and f"28.4{NB}%" in html and f"27{NB}% to 30{NB}%" in html
+    assert "higher is better" in repr(cards)
+    data, metadata = charts.answer("**Half** of $5")._repr_mimebundle_()
+    assert data["text/markdown"] == "**Half** of &#36;5"
+    assert metadata == {"clientbook": {"role": "answer"}}

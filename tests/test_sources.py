@@ -1,0 +1,598 @@
+"""Delivered files: every row in its place with its number, and every bad file told plainly."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import os
+import zipfile
+from datetime import date, datetime, time
+
+import openpyxl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from clientbook import engine as engines
+from clientbook import sources
+from clientbook.faults import FaultError
+
+ROWS = [("007", "Ann", "1.50"), ("008", "", "x"), ("9", "Bób", "")]
+EXPECTED = [("007", "Ann", "1.50"), ("008", None, "x"), ("9", "Bób", None)]
+OURS = ["_file", "_row", "_arrival"]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    with engines.open(scratch=tmp_path_factory.mktemp("scratch")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def read(engine, tmp_path):
+    return lambda path, **more: sources.read(engine, tmp_path, path=path, **more)
+
+
+def rows(table, *columns):
+    table = table.select(*columns) if columns else table.drop(*OURS)
+    return [tuple(row.values()) for row in table.to_pyarrow().to_pylist()]
+
+
+def rejects(raw):
+    return [] if raw.rejected is None else rows(raw.rejected.order_by("_row"), "_row", "reason", "raw")
+
+
+def accounted(raw):
+    kept = raw.table.count().to_pyarrow().as_py()
+    return kept + len(rejects(raw)) == sum(file.rows for file in raw.files)
+
+
+def faults(call, *args, **more):
+    with pytest.raises(FaultError) as caught:
+        call(*args, **more)
+    assert caught.value.__cause__ is None
+    return caught.value.faults
+
+
+def as_csv(records, delimiter=",", end="\r\n"):
+    out = io.StringIO(newline="")
+    # Up to Python 3.12 the writer leaves a carriage return bare where lines end in a line feed alone.
+    quoting = csv.QUOTE_ALL if end == "\n" else csv.QUOTE_MINIMAL
+    csv.writer(out, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows(records)
+    return out.getvalue().encode()
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def as_workbook(sheets):
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, records in sheets.items():
+        sheet = book.create_sheet(name)
+        for record in records:
+            sheet.append(record)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def as_parquet(records, names=("id", "name", "price")):
+    out = io.BytesIO()
+    columns = [list(column) for column in zip(*records, strict=True)]
+    pq.write_table(pa.table(dict(zip(names, columns, strict=True))), out)
+    return out.getvalue()
+
+
+HEADER = ("id", "name", "price")
+OBJECTS = [dict(zip(HEADER, row, strict=True)) for row in EXPECTED]
+DELIVERIES = {
+    "a.csv": (as_csv([HEADER, *ROWS]), 2, ","),
+    "a.tsv": (as_csv([HEADER, *ROWS], "\t"), 2, "\t"),
+    "a.txt": (as_csv([HEADER, *ROWS], "|"), 2, "|"),
+    "a.json": (json.dumps(OBJECTS).encode(), 1, ""),
+    "a.jsonl": ("\n".join(map(json.dumps, OBJECTS)).encode(), 1, ""),
+    "a.ndjson": ("\n".join(map(json.dumps, OBJECTS)).encode(), 1, ""),
+    "a.xlsx": (as_workbook({"One": [HEADER, *ROWS]}), 2, ""),
+    "a.parquet": (as_parquet(EXPECTED), 1, ""),
+}
+
+
+@pytest.mark.parametrize("zipped", ["", ".gz"])
+@pytest.mark.parametrize("name", DELIVERIES)
+def test_every_format(read, tmp_path, name, zipped):
+    content, first_row, delimiter = DELIVERIES[name]
+    write(tmp_path / (name + zipped), content)
+    raw = read(name + zipped)
+    assert rows(raw.table) == EXPECTED
+    assert raw.table.columns == (*HEADER, *OURS)
+    assert rows(raw.table, *OURS) == [(name + zipped, first_row + i, i) for i in range(3)]
+    (facts,) = raw.files
+    delivered = (tmp_path / (name + zipped)).read_bytes()
+    assert (facts.path, facts.rows, facts.bytes) == (name + zipped, 3, len(delivered))
+    assert facts.sha256 == hashlib.sha256(delivered).hexdigest()
+    assert (facts.columns, facts.delimiter) == (HEADER, delimiter)
+    assert datetime.fromisoformat(facts.modified).timestamp() == int((tmp_path / facts.path).stat().st_mtime)
+    assert raw.rejected is None
+    assert rows(read(name + zipped, needed=["price", "id"]).table) == [(row[2], row[0]) for row in EXPECTED]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+@pytest.mark.parametrize("told", [False, True])
+def test_encodings(read, tmp_path, encoding, told):
+    text = "id,name\r\n1,Zoë “Q” €5\r\n2,plain words, so that zeros show\r\n".replace("words,", "words")
+    write(tmp_path / "a.csv", text.encode(encoding))
+    raw = read("a.csv", encoding=encoding if told else None)
+    assert rows(raw.table) == [("1", "Zoë “Q” €5"), ("2", "plain words so that zeros show")]
+    assert raw.table.columns[0] == "id"
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "big5", "shift_jis"])
+def test_encodings_that_must_be_told(read, tmp_path, encoding):
+    write(tmp_path / "a.csv", "id,name\n1,王\n".encode(encoding))
+    assert rows(read("a.csv", encoding=encoding).table) == [("1", "王")]
+
+
+def test_latin_1_where_windows_has_no_letter(read, tmp_path):
+    write(tmp_path / "a.csv", b"id,name\n1,\xe9\x81\n")
+    raw = read("a.csv")
+    assert (raw.files[0].encoding, rows(raw.table)) == ("latin-1", [("1", "é\x81")])
+
+
+@pytest.mark.parametrize("tail", ["é", "日本"])
+def test_the_first_letter_beyond_ascii_stands_far_down(read, tmp_path, tail):
+    body = b"id,name\n" + b"1,abcdefghijklmnopqrstuvwxyz\n" * 400_000
+    write(tmp_path / "a.csv", body + f"2,{tail}\n".encode())
+    raw = read("a.csv")
+    assert raw.files[0].encoding == "utf-8"
+    assert rows(raw.table.filter(raw.table.id == "2")) == [("2", tail)]
+
+
+def test_a_letter_across_two_chunks(read, tmp_path):
+    for shift in range(4):
+        start = b"id,name\n" + b"1," + b"x" * 1000 + b"\n"
+        fill = (1 << 22) - len(start) - 4_000_000 - 6 - shift
+        body = start + (b"1," + b"x" * 997 + b"\n") * 4_000 + b"2," + b"x" * (fill - 1)
+        write(tmp_path / "a.csv", body + "日日日日".encode() + b"\n")
+        raw = read("a.csv")
+        assert raw.files[0].encoding == "utf-8"
+        assert raw.table.name.right(4).max().to_pyarrow().as_py() == "日日日日"
+
+
+def test_utf_8_but_for_one_byte_is_not_read_as_something_else(read, tmp_path):
+    write(tmp_path / "a.csv", "id,name\n1,Zoë\n2,Bób\n3,Rená\n4,Šà\n".encode() + b"5,\xe9\n")
+    (fault,) = faults(read, "a.csv")
+    assert (fault.file, fault.row) == ("a.csv", 6)
+    assert rows(read("a.csv", encoding="cp1252").table)[-1] == ("5", "é")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiters(read, tmp_path, delimiter):
+    table = [["id", "name, of all", "price"], ["1", "a;b|c\td,e", "1,5"], ["2", "x\ny", "2,5"]]
+    write(tmp_path / "a.csv", as_csv(table, delimiter))
+    raw = read("a.csv")
+    assert raw.files[0].delimiter == delimiter
+    assert rows(raw.table) == [tuple(row) for row in table[1:]]
+
+
+def test_excel_announces_its_delimiter(read, tmp_path):
+    write(tmp_path / "a.csv", b"sep=;\r\nid;x\r\n1;2\r\n")
+    raw = read("a.csv")
+    assert rows(raw.table, "id", "x", "_row") == [("1", "2", 3)]
+
+
+def test_blanks(read, tmp_path):
+    write(tmp_path / "a.txt", b" id  day n   dollars\n 00001 19970101  1   11.77\n00002   19970112 1 12.00   \r\n")
+    raw = read("a.txt")
+    assert raw.files[0].delimiter == "blanks"
+    assert rows(raw.table) == [("00001", "19970101", "1", "11.77"), ("00002", "19970112", "1", "12.00")]
+    write(tmp_path / "b.txt", b"id n\n1 2\n3\n\n4 5 6\n7 8")
+    raw = read("b.txt", delimiter="blanks")
+    assert rows(raw.table, "id", "n", "_row") == [("1", "2", 2), ("7", "8", 6)]
+    assert [row for row, _, _ in rejects(raw)] == [3, 5]
+
+
+def test_a_column_of_sentences_is_one_column(read, tmp_path):
+    write(tmp_path / "a.csv", b"full name\nAnn Lee\nBo Day\n")
+    assert rows(read("a.csv").table) == [("Ann Lee",), ("Bo Day",)]
+
+
+def test_a_file_that_a_package_brings(engine, tmp_path):
+    raw = sources.read(engine, tmp_path, path="package:lifetimes/datasets/CDNOW_master.txt")
+    assert raw.files[0].path == "package:lifetimes/datasets/CDNOW_master.txt"
+    assert (raw.files[0].rows, raw.files[0].delimiter) == (69_659, "blanks")
+    assert raw.table.columns[:4] == ("customer_id", "date", "number_of_cds", "dollar_value")
+    assert rows(raw.table.head(1), "customer_id", "date", "dollar_value", "_row") == [("00001", "19970101", "11.77", 2)]
+    assert raw.table.customer_id.nunique().to_pyarrow().as_py() == 23_570
+
+
+def test_rows_are_numbered_as_records(read, tmp_path):
+    write(tmp_path / "a.csv", b'id,note\n1,"two\nlines"\n2,x\n')
+    assert rows(read("a.csv").table, "id", "_row") == [("1", 2), ("2", 3)]
+    write(tmp_path / "b.csv", b'\nid,note\n\n1,"two\n\nlines"\n\n2,x\n\n\n')
+    assert rows(read("b.csv").table, "id", "_row") == [("1", 4), ("2", 6)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends(read, tmp_path, end):
+    write(tmp_path / "a.csv", end.join(["id,x", "1,2", "3,4", ""]).encode())
+    assert rows(read("a.csv").table) == [("1", "2"), ("3", "4")]
+    write(tmp_path / "b.csv", f"id,x\n1,2{end}3,4\r\n5,6".encode())
+    assert rows(read("b.csv").table, "id", "_row") == [("1", 2), ("3", 3), ("5", 4)]
+
+
+def test_order_and_numbers_are_exact_in_a_large_file(read, tmp_path):
+    count = 600_000
+    with (tmp_path / "a.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["n", "note", "filler"])
+        writer.writerows((n, f'"{n}"\nsecond, line' if n % 7 == 0 else f"note {n}", "z" * 40) for n in range(count))
+    raw = read("a.csv")
+    table = raw.table.to_pyarrow()
+    expected = pa.array(range(count))
+    assert pc.all(pc.equal(table["n"].cast(pa.int64()), expected)).as_py()
+    assert pc.all(pc.equal(table["_arrival"], expected)).as_py()
+    assert pc.all(pc.equal(table["_row"], pc.add(expected, 2))).as_py()
+    assert raw.files[0].rows == count
+    assert table["note"][7].as_py() == '"7"\nsecond, line'
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+TRICKY = st.sampled_from(
+    ['"', '""', ",", "\n", "\r\n", "\r", " ", " x ", "007", "é", "日本", "😀", "NULL", "#", '"a', "\\", "'"]
+)
+CELL = st.one_of(TEXT, TRICKY, st.tuples(TRICKY, TRICKY).map("".join))
+
+
+@st.composite
+def tables(draw):
+    width = draw(st.integers(1, 4))
+    return draw(st.lists(st.lists(CELL, min_size=width, max_size=width), max_size=8)), width
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tables(), st.sampled_from([",", ";", "\t", "|"]), st.sampled_from(["\r\n", "\n"]))
+@example(([[""]], 1), ",", "\n")
+def test_any_text_comes_back_as_it_was_written(read, tmp_path, table, delimiter, end):
+    records, width = table
+    header = [f"c{i}" for i in range(width)]
+    write(tmp_path / "a.csv", as_csv([header, *records], delimiter, end))
+    raw = read("a.csv", delimiter=delimiter)
+    assert rows(raw.table) == [tuple(cell or None for cell in record) for record in records]
+    assert rows(raw.table, "_row") == [(i + 2,) for i in range(len(records))]
+    assert raw.rejected is None
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.sampled_from(["a", "", "12", 'q"q', "x y"]), min_size=1, max_size=5), max_size=8))
+def test_no_row_is_ever_lost(read, tmp_path, records):
+    lines = [",".join(record) for record in records]
+    write(tmp_path / "a.csv", "\n".join(["x,y,z", *lines]).encode())
+    raw = read("a.csv", delimiter=",")
+    whole = [r for r in records if len(r) == 3 or (len(r) > 3 and not any(r[3:]))]
+    assert rows(raw.table) == [tuple(cell or None for cell in record[:3]) for record in whole]
+    assert len(rejects(raw)) == len([line for line in lines if line]) - len(whole)
+    assert accounted(raw)
+
+
+def test_rows_too_wide_or_too_narrow_are_kept_aside(read, tmp_path):
+    write(tmp_path / "a.csv", b'id,x\n1,2\n3\n"4,\n5",6,7\n8,9,\n10,11\n')
+    raw = read("a.csv")
+    assert rows(raw.table, "id", "x", "_row") == [("1", "2", 2), ("8", "9", 5), ("10", "11", 6)]
+    assert rejects(raw) == [(3, "1 fields instead of 2", '"3"'), (4, "3 fields instead of 2", '"\\"4,\\n5\\",6,7"')]
+    assert rows(raw.rejected, "_file") == [("a.csv",), ("a.csv",)]
+    assert accounted(raw)
+
+
+def test_a_stray_quote_takes_no_other_line_with_it(read, tmp_path):
+    write(tmp_path / "a.csv", b'id,x\n1,"oops\n2,b\n3,"c"\n4,"d"e\n5,f\n')
+    raw = read("a.csv")
+    assert rows(raw.table, "id", "x", "_row") == [("2", "b", 3), ("3", "c", 4), ("5", "f", 6)]
+    assert [(row, json.loads(text)) for row, _, text in rejects(raw)] == [(2, '1,"oops'), (5, '4,"d"e')]
+
+
+def test_types_may_change_halfway(read, tmp_path):
+    write(tmp_path / "a.csv", b"id,x\n" + b"1,2\n" * 30_000 + b"one,2024-01-01\n")
+    assert rows(read("a.csv").table)[-1] == ("one", "2024-01-01")
+
+
+def test_a_header_alone_is_no_rows(read, tmp_path):
+    for name, content in (("a.csv", b"id,x"), ("b.csv", b"id,x\n"), ("c.xlsx", as_workbook({"S": [("id", "x")]}))):
+        write(tmp_path / name, content)
+        raw = read(name)
+        assert (rows(raw.table), raw.table.columns[:2], raw.files[0].rows) == ([], ("id", "x"), 0)
+        assert "no rows" in str(raw.notes[0])
+    write(tmp_path / "d.json", b"[ ]\n")
+    assert read("d.json", needed=["id"]).table.columns == ("id", *OURS)
+
+
+def test_ten_megabytes_in_one_field(read, tmp_path):
+    big = "x" * 10_000_000
+    write(tmp_path / "a.csv", f'id,x\n1,{big}\n2,"{big}\n"\n3,y\n'.encode())
+    raw = read("a.csv")
+    assert rows(raw.table.mutate(n=raw.table.x.length()), "id", "n", "_row") == [
+        ("1", 10_000_000, 2), ("2", 10_000_001, 3), ("3", 1, 4)
+    ]  # fmt: skip
+    write(tmp_path / "a.jsonl", json.dumps({"id": "1", "x": big}).encode())
+    assert rows(read("a.jsonl").table)[0][1] == big
+    write(tmp_path / "b.csv", b"id,x\n1," + b"x" * 20_000_000 + b"\n")
+    (fault,) = faults(read, "b.csv")
+    assert ("16 MB" in fault.message, fault.row) == (True, 2)
+
+
+# --- Excel -----------------------------------------------------------------------------------------------------
+
+
+def test_excel_cells_are_what_a_person_reads(read, tmp_path):
+    header = ["text", "whole", "float", "day", "moment", "hour", "flag", "none"]
+    cells = ["007", 12345.0, 1.25, date(2024, 1, 2), datetime(2024, 1, 2, 3, 4, 5), time(6, 7), True, None]
+    write(tmp_path / "a.xlsx", as_workbook({"S": [[], header, cells, [], cells]}))
+    raw = read("a.xlsx")
+    expected = ("007", "12345", "1.25", "2024-01-02", "2024-01-02T03:04:05", "06:07:00", "true", None)
+    assert rows(raw.table) == [expected, expected]
+    assert rows(raw.table, "_row") == [(3,), (5,)]
+
+
+def test_excel_sheets(read, tmp_path):
+    write(tmp_path / "a.xlsx", as_workbook({"First": [["a"], [1]], "Orders": [["b"], [2]]}))
+    assert rows(read("a.xlsx").table) == [("1",)]
+    assert "'Orders'" in str(read("a.xlsx").notes[0])
+    assert rows(read("a.xlsx", sheet="Orders").table) == rows(read("a.xlsx", sheet=2).table) == [("2",)]
+    (fault,) = faults(read, "a.xlsx", sheet="orders")
+    assert "Did you mean 'Orders'?" in fault.remedy
+
+
+def test_excel_rows_wider_than_the_header(read, tmp_path):
+    write(tmp_path / "a.xlsx", as_workbook({"S": [["a", "b"], [1, 2], [1, 2, 3], [4]]}))
+    raw = read("a.xlsx")
+    assert rows(raw.table) == [("1", "2"), ("4", None)]
+    assert [row for row, _, _ in rejects(raw)] == [3]
+    assert accounted(raw)
+
+
+# --- JSON and Parquet ------------------------------------------------------------------------------------------
+
+
+def test_json_lines_that_are_none(read, tmp_path):
+    lines = ['{"id": 1, "o": {"p": [1]}}', "{", "", "[1]", '{"id": 2, "id": 3}', "{}", '{"id": 4} {"id": 5}']
+    lines.append('{"id": 6}')
+    write(tmp_path / "a.jsonl", "\n".join(lines).encode())
+    raw = read("a.jsonl")
+    assert rows(raw.table, "id", "o", "_row") == [(1, '{"p":[1]}', 1), (None, None, 5), (6, None, 7)]
+    assert [row for row, _, _ in rejects(raw)] == [2, 3, 4, 6]
+    assert accounted(raw)
+
+
+def test_json_by_its_text_not_its_ending(read, tmp_path):
+    write(tmp_path / "a.json", b'{"id": 1}\n{"id": 2}\n')
+    write(tmp_path / "b.jsonl", b' [{"id": 1}, {"id": 2}]')
+    write(tmp_path / "c.json", b'{\n "id": 1\n}\n{\n "id": 2\n}\n')
+    for name in ("a.json", "b.jsonl", "c.json"):
+        assert rows(read(name).table) == [(1,), (2,)], name
+        assert read(name).rejected is None
+
+
+def test_parquet_keeps_types_and_is_not_copied(read, engine, tmp_path):
+    table = pa.table({"id": [1, 2], "x": [1.0, None], "t": pa.array([0, 1], pa.timestamp("us", "UTC"))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    before = set(engine.scratch.iterdir())
+    raw = read("a.parquet")
+    assert raw.table.to_pyarrow().select(["id", "x"]).equals(table.select(["id", "x"]))
+    assert str(raw.table.schema()["t"]).startswith("timestamp")
+    assert set(engine.scratch.iterdir()) == before
+
+
+def test_parquet_damaged_inside(read, tmp_path):
+    out = io.BytesIO()
+    pq.write_table(pa.table({"id": [os.urandom(8).hex() for _ in range(20_000)]}), out, compression="zstd")
+    content = bytearray(out.getvalue())
+    content[1000:60_000] = bytes(59_000)
+    (tmp_path / "a.parquet").write_bytes(content)
+    assert "damaged" in faults(read, "a.parquet")[0].message
+
+
+# --- Several files ---------------------------------------------------------------------------------------------
+
+
+def test_a_folder_and_a_glob(read, tmp_path):
+    for name, content in (("b.csv", b"id,y\n3,4\n"), ("a.csv.gz", b"id,x\n1,2\n2,3\n"), (".c.csv", b"!")):
+        write(tmp_path / "in" / name, content)
+    write(tmp_path / "in" / "readme.md", b"")
+    write(tmp_path / "in" / "clientbook.yaml", b"")
+    for path in ("in", "in/", "in/*", "i*/*csv*"):
+        raw = read(path)
+        assert rows(raw.table, "id", "x", "y") == [("1", "2", None), ("2", "3", None), ("3", None, "4")]
+        assert rows(raw.table, *OURS) == [("in/a.csv.gz", 2, 0), ("in/a.csv.gz", 3, 1), ("in/b.csv", 2, 2)]
+        assert "lacks 'x'" in str(raw.notes[0])
+    (fault,) = faults(read, "in", needed=["id", "x"])
+    assert (fault.file, fault.column) == ("in/b.csv", "x")
+    assert read("in", needed=["id"]).table.columns == ("id", *OURS)
+
+
+def test_an_absolute_path_is_shown_as_such_outside_the_book(engine, tmp_path):
+    write(tmp_path / "out" / "a.csv", b"id,x\n1,2\n")
+    (tmp_path / "book").mkdir()
+    raw = sources.read(engine, tmp_path / "book", path=str(tmp_path / "out" / "*.csv"))
+    assert raw.files[0].path == str(tmp_path / "out" / "a.csv")
+    raw = sources.read(engine, tmp_path / "out", path=str(tmp_path / "out" / "a.csv"))
+    assert raw.files[0].path == "a.csv"
+
+
+def test_one_file_in_order_and_one_not(read, tmp_path):
+    write(tmp_path / "a.csv", b"id,x\n1,2\n3,4\n")
+    write(tmp_path / "b.csv", b"id,x\n5\n6,7\n")
+    raw = read("*.csv")
+    assert rows(raw.table, "id", "_row", "_arrival") == [("1", 2, 0), ("3", 3, 1), ("6", 3, 2)]
+    assert accounted(raw)
+
+
+def test_files_of_several_formats(read, tmp_path):
+    write(tmp_path / "a.csv", b"id\n1\n")
+    write(tmp_path / "b.json", b"[]")
+    (fault,) = faults(read, ".")
+    assert "csv, json" in fault.message
+
+
+# --- Names -----------------------------------------------------------------------------------------------------
+
+
+def test_a_needed_column_is_missing(read, tmp_path):
+    write(tmp_path / "a.csv", b"Customer ID,Price\n1,secret\n")
+    (fault,) = faults(read, "a.csv", needed=["customer_id", "Price"], key="sources.shop.orders")
+    assert (fault.file, fault.column, fault.key) == ("a.csv", "customer_id", "sources.shop.orders")
+    assert "Did you mean 'Customer ID'?" in fault.remedy
+    assert "'Price'" in fault.remedy
+    assert "secret" not in str(fault)
+
+
+def test_names_that_stand_twice(read, tmp_path):
+    write(tmp_path / "a.csv", b"id,x,X\n1,2,3\n")
+    (fault,) = faults(read, "a.csv")
+    assert (fault.column, fault.row) == ("X", 1)
+    assert rows(read("a.csv", needed=["id"]).table) == [("1",)]
+    assert rows(read("a.csv", needed=["X"]).table) == [("3",)]
+    write(tmp_path / "b.csv", b"id,x,x\n1,2,3\n")
+    assert faults(read, "b.csv", needed=["x"])[0].column == "x"
+
+
+def test_names_that_are_missing_or_ours(read, tmp_path):
+    write(tmp_path / "a.csv", b",id, padded \n0,1,2\n")
+    raw = read("a.csv")
+    assert raw.table.columns == ("column_1", "id", "padded", *OURS)
+    assert "Column 1 has no name" in str(raw.notes[0])
+    write(tmp_path / "b.csv", b"_row,id\n0,1\n")
+    assert faults(read, "b.csv")[0].column == "_row"
+
+
+def test_too_many_columns(read, tmp_path):
+    write(tmp_path / "a.csv", b",".join(b"c%d" % n for n in range(200_000)) + b"\n")
+    (fault,) = faults(read, "a.csv")
+    assert "200,000" in fault.message
+
+
+# --- Bad input -------------------------------------------------------------------------------------------------
+
+
+def cut_gzip():
+    return gzip.compress(os.urandom(200_000).hex().encode())[:100_000]
+
+
+def cut_workbook():
+    return DELIVERIES["a.xlsx"][0][:3000]
+
+
+def damaged_workbook():
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(DELIVERIES["a.xlsx"][0])) as whole, zipfile.ZipFile(out, "w") as damaged:
+        for name in whole.namelist():
+            damaged.writestr(name, whole.read(name)[: 200 if "sheet1" in name else None])
+    return out.getvalue()
+
+
+BAD = {
+    "empty": ("a.csv", b"", "empty", None),
+    "empty in gzip": ("a.csv.gz", gzip.compress(b""), "empty", None),
+    "line ends only": ("a.csv", b"\n\r\n", "nothing but line ends", None),
+    "cut gzip": ("a.csv.gz", cut_gzip(), "ends too early", None),
+    "no gzip": ("a.csv.gz", b"id,x\n1,2\n", "no gzip", None),
+    "cut parquet": ("a.parquet", DELIVERIES["a.parquet"][0][:500], "Parquet", None),
+    "no parquet": ("a.parquet", b"id,x\n1,2\n", "Parquet", None),
+    "empty parquet": ("a.parquet", b"", "empty", None),
+    "cut workbook": ("a.xlsx", cut_workbook(), "workbook", None),
+    "damaged workbook": ("a.xlsx", damaged_workbook(), "workbook", None),
+    "no workbook": ("a.xlsx", b"id,x\n", "workbook", None),
+    "empty sheet": ("a.xlsx", as_workbook({"S": []}), "empty", None),
+    "zero byte": ("a.csv", b"id,x\n1,2\n3,secret\0\n", "zero byte", 3),
+    "unclosed quote": ("a.csv", b'id,x\n1,2\n3,"secret\n4,5\n', "never closed", 3),
+    "long unclosed quote": ("a.csv", b'id,x\n1,"s\n' + b"3,secret\n" * 2_000_000, "longer than 16 MB", 2),
+    "cut json": ("a.json", b'[{"id": "secret"}, {"id":', "JSON", None),
+    "json of numbers": ("a.json", b"[1, 2]", "JSON", None),
+    "no json": ("a.jsonl", b"secret\n", "JSON", None),
+    "no encoding": ("a.csv", b"id,x\n1,2\n", "no encoding", None),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_are_faults(read, tmp_path, case):
+    name, content, words, row = BAD[case]
+    (tmp_path / name).write_bytes(content)
+    (fault,) = faults(read, name, key="k", encoding="klingon" if case == "no encoding" else None)
+    assert words in fault.message
+    assert (fault.file, fault.key, fault.row) == (name, "k", row)
+    assert fault.remedy
+    assert "secret" not in str(fault)
+
+
+def test_not_in_the_encoding_given(read, tmp_path):
+    write(tmp_path / "a.csv", b"id,x\n1,2\n3,\xe9\n")
+    for encoding in ("utf-8", "ascii", "big5"):
+        (fault,) = faults(read, "a.csv", encoding=encoding)
+        assert (encoding in fault.message) or "encoding given" in fault.message
+        assert fault.row is not None
+
+
+@pytest.mark.parametrize("delimiter", ["", '"', ",,", "\n", "é"])
+def test_no_delimiter(read, tmp_path, delimiter):
+    write(tmp_path / "a.csv", b"id,x\n1,2\n")
+    assert "delimiter" in faults(read, "a.csv", delimiter=delimiter)[0].message
+
+
+def test_nothing_is_there(read, tmp_path):
+    write(tmp_path / "data" / "orders.csv", b"id,x\n")
+    (tmp_path / "none").mkdir()
+    assert "Did you mean orders.csv?" in faults(read, "data/order.csv")[0].remedy
+    assert "orders.csv" in faults(read, "data/zzz.parquet")[0].remedy
+    assert "Did you mean data?" in faults(read, "dta/orders.csv")[0].remedy
+    assert "no data file" in faults(read, "none")[0].message
+    assert "pattern" in faults(read, "data/*.parquet")[0].message
+    assert "no known format" in faults(lambda: (write(tmp_path / "a.docx", b"x"), read("a.docx")))[0].message
+    assert "package" in faults(read, "package:no_such_package/a.csv")[0].message
+    assert "Did you mean" in faults(read, "package:lifetimes/datasets/CDNOW_mastr.txt")[0].remedy
+    assert "empty" in faults(read, "")[0].message
+    assert faults(read, "a\0b.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "no file" in faults(read, "pipe.csv")[0].message
+    assert faults(read, "x" * 5000 + ".csv")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(read, tmp_path):
+    write(tmp_path / "a.csv", b"id,x\n")
+    (tmp_path / "a.csv").chmod(0)
+    assert "may not be read" in faults(read, "a.csv")[0].message
+
+
+def test_an_error_of_the_system_is_a_fault(read, tmp_path, monkeypatch):
+    write(tmp_path / "a.csv", b"id,x\n")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("clientbook.sources.text.fingerprint", refuse)
+    assert "may not be read" in faults(read, "a.csv")[0].message
+
+
+def test_a_file_that_grows_while_it_is_read(read, tmp_path, monkeypatch):
+    write(tmp_path / "a.csv", b"id,x\n1,2\n")
+
+    def grow(path):
+        path.write_bytes(path.read_bytes() + b"3,4\n")
+        return "0" * 64
+
+    monkeypatch.setattr("clientbook.sources.text.fingerprint", grow)
+    assert "changed while" in faults(read, "a.csv")[0].message
+
+
+def test_every_bad_file_is_told_at_once(read, tmp_path):
+    write(tmp_path / "a.csv", b"")
+    write(tmp_path / "b.csv", b"id,x\n1,2\n")
+    write(tmp_path / "c.csv", b'id,x\n1,"2\n')
+    assert [fault.file for fault in faults(read, "*.csv")] == ["a.csv", "c.csv"]
