@@ -23,6 +23,7 @@ from clientbook.tables import CANONICAL, OWNED_IDS, STAGES
 
 SETTINGS = "clientbook.yaml"
 DEFAULT = "data/cdnow"
+BOOK_VARIABLE = "CLIENTBOOK_BOOK"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -243,7 +244,7 @@ def open_book(folder: str | Path | None = None) -> Book:
         If there is no `clientbook.yaml`, or it says what it may not; all faults at once.
     """
     if folder is None:
-        folder = os.environ.get("CLIENTBOOK_BOOK") or _default_book()
+        folder = os.environ.get(BOOK_VARIABLE) or _default_book()
     folder = Path(folder).expanduser().resolve()
     if folder.name == SETTINGS and folder.is_file():
         folder = folder.parent

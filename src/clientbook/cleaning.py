@@ -187,6 +187,14 @@ def summary(rows: Sequence[dict]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=["source", "table", "file", *ROW_COUNTS])
 
 
+def accounts(rows: Sequence[dict]) -> pd.DataFrame:
+    """The summary without the fates that no row met, for reading."""
+    told = summary(rows)
+    empty = [name for name in ROW_COUNTS[2:] if not told[name].any()]
+    words = {"rows_in": "delivered", "later": "after this report's day", "suppressed": "forgotten on request"}
+    return told.drop(columns=empty).rename(columns=words)
+
+
 def reasons(rejected: ir.Table) -> pd.DataFrame:
     """Why were rows rejected, how many each?
 
@@ -354,7 +362,7 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
 
     first = ibis.row_number().over(group_by=_sameness(wide, item, delivered), order_by=wide["arrival"]) > 0
     wide = wide.mutate(_merged=first)
-    column, reason = _rejection(wide, table)
+    column, reason = _rejection(wide, item)
     at = wide[f"typed:{table.at}"] if table.at else None
     later = at >= _instant_of(as_of, book.settings.timezone) if table.at else ibis.literal(False)
     back = _is_return(wide, item) if table.name == "orders" else ibis.literal(False)
@@ -401,13 +409,13 @@ def _sameness(wide: ir.Table, item: _Loaded, delivered: Sequence[str]) -> list[i
     return same
 
 
-def _rejection(wide: ir.Table, table: Table) -> tuple[ir.StringColumn, ir.StringColumn]:
-    """The first required column that is missing or bad, and why; null for a good row."""
-    columns, why = [], []
+def _rejection(wide: ir.Table, item: _Loaded) -> tuple[ir.StringColumn, ir.StringColumn]:
+    """The first required column, as delivered, that is missing or bad, and why; null for a good row."""
+    table, columns, why = item.table, [], []
     for name in table.required:
         missing = wide[f"typed:{name}"].isnull()
         bad = wide[f"bad:{name}"]
-        columns.append((missing, name))
+        columns.append((missing, item.mapping[name]))
         why.append((missing & bad, f"{name} is not {_KIND_IN_WORDS[table[name].kind]}"))
         why.append((missing, f"{name} is missing"))
     return ibis.cases(*columns, else_=ibis.null("string")), ibis.cases(*why, else_=ibis.null("string"))

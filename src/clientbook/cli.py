@@ -111,12 +111,12 @@ def lab(
 ) -> None:
     """Open JupyterLab on the notebooks, with this book. What they write goes to the book's store/lab."""
     from clientbook import runner
-    from clientbook.book import open_book
+    from clientbook.book import BOOK_VARIABLE, open_book
 
     opened = open_book(book)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={runner.notebooks_folder()}", f"--port={port}"]
     command += ["--no-browser"] if no_browser else []
-    environment = os.environ | {"CLIENTBOOK_BOOK": str(opened.folder)}
+    environment = os.environ | {BOOK_VARIABLE: str(opened.folder)}
     raise typer.Exit(subprocess.call(command, env=environment))
 
 

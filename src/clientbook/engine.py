@@ -265,8 +265,9 @@ class Engine:
         """
         # Depth 1 gives each value as it stands in the file: deeper, DuckDB would guess dates and lose long numbers.
         cells = self._stage(
-            f"SELECT * FROM read_json({_literal(_without_glob(str(path)))}, format = {_literal(layout)}, records = true, "
-            f"maximum_depth = 1, sample_size = -1, map_inference_threshold = -1, field_appearance_threshold = 0, "
+            f"SELECT * FROM read_json({_literal(_without_glob(str(path)))}, format = {_literal(layout)}, "
+            f"records = true, maximum_depth = 1, sample_size = -1, map_inference_threshold = -1, "
+            f"field_appearance_threshold = 0, "
             f"maximum_object_size = {LONGEST_OBJECT_BYTES})"
         )
         names = self.parquet_columns(cells)

@@ -95,9 +95,7 @@ def publish(site: Site, pages: Sequence[Page], out: Path) -> Path:
     for position, each in enumerate(articles):
         before = articles[position - 1] if position else None
         after = articles[position + 1] if position + 1 < len(articles) else None
-        files[f"{each.name}.html"] = _render(
-            "article", site, articles, article=each, previous=before, next=after
-        )
+        files[f"{each.name}.html"] = _render("article", site, articles, article=each, previous=before, next=after)
     files["glossary.html"] = _render("glossary", site, articles, groups=glossary.GROUPS)
 
     parent, name = Path(out) / site.book, site.as_of.isoformat()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from clientbook.book import Book
+from clientbook.book import BOOK_VARIABLE, Book
 from clientbook.faults import ClientbookError, UsageError
 from clientbook.privacy import redact
 from clientbook.stage import Stage, check_parameters, load_stage
@@ -264,7 +266,9 @@ def _execute(notebook, book, under_way, values, progress: Progress, changed: Cal
         papermill.execute_notebook(
             str(notebook.path),
             str(draft),
-            parameters={"book": str(book.folder), "run": under_way.name, **values.model_dump(mode="json")},
+            # the book's path is nobody's business on a page, so it goes by the environment
+            parameters={"run": under_way.name, **values.model_dump(mode="json")},
+            environment=os.environ | {BOOK_VARIABLE: str(book.folder)},
             engine_name="clientbook",
             kernel_name="python3",
             language="python",
@@ -476,16 +480,27 @@ def _register_engine() -> None:
     class OwnKernel(AsyncKernelManager):
         """The Python that runs Clientbook, whatever kernels a user has installed, over sockets that nobody else sees."""
 
+        environment: Mapping[str, str] = {}
+
         def __init__(self, **options: Any):
             if sys.platform != "win32":
                 self._sockets = tempfile.mkdtemp(prefix="clientbook-")
                 options |= {"transport": "ipc", "ip": f"{self._sockets}/kernel"}
             super().__init__(**options)
 
-        def cleanup_resources(self, restart: bool = False) -> None:
-            super().cleanup_resources(restart)
+        async def _async_start_kernel(self, **options: Any) -> None:
+            # what a kernel mutters belongs neither on the terminal nor in a log: it may quote data
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            await super()._async_start_kernel(**options | quiet | {"env": self.environment})
+
+        start_kernel = _async_start_kernel
+
+        async def _async_cleanup_resources(self, restart: bool = False) -> None:
+            await super()._async_cleanup_resources(restart)
             if not restart and sys.platform != "win32":
                 shutil.rmtree(self._sockets, ignore_errors=True)
+
+        cleanup_resources = _async_cleanup_resources
 
         @property
         def kernel_spec(self) -> KernelSpec:
@@ -496,7 +511,7 @@ def _register_engine() -> None:
         """Papermill's own engine, telling which cell runs."""
 
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, *, progress, changed, **options):
+        def execute_managed_notebook(cls, nb_man, kernel_name, *, progress, changed, environment, **options):
             code = [cell for cell in nb_man.nb.cells if cell.cell_type == "code"]
             progress.cells = len(code)
             begin = nb_man.cell_start
@@ -508,7 +523,7 @@ def _register_engine() -> None:
                 return begin(cell, cell_index, **more)
 
             nb_man.cell_start = cell_start
-            options["kernel_manager_class"] = OwnKernel
+            options["kernel_manager_class"] = type("Kernel", (OwnKernel,), {"environment": environment})
             return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     papermill_engines.register("clientbook", WatchedEngine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -605,7 +605,9 @@ def choose(scores: pd.DataFrame) -> tuple[ModelName, str]:
     )
 
 
-def answer(value: pd.DataFrame, scores: pd.DataFrame, p: ValueParameters, money) -> str:
+def answer(
+    value: pd.DataFrame, scores: pd.DataFrame, p: ValueParameters, money: Callable[[float], str]
+) -> str:
     """What are the customers worth, and how far is that to be trusted? In a few sentences of Markdown.
 
     Parameters

@@ -57,7 +57,9 @@ def read(name: str, path: Path) -> Article:
     try:
         notebook = nbformat.read(path, as_version=4)
     except (OSError, ValueError, nbformat.ValidationError) as error:
-        raise FaultError(Fault("The executed notebook cannot be read.", "Run the book again.", file=path.name)) from error
+        raise FaultError(
+            Fault("The executed notebook cannot be read.", "Run the book again.", file=path.name)
+        ) from error
     faults = list(_prepare(notebook, path.name))
     if faults:
         raise FaultError(faults)

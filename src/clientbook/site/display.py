@@ -97,8 +97,7 @@ def key_numbers(items: Iterable[Mapping[str, Any]]) -> KeyNumbers:
     ----------
     items
         Mappings with ``name`` and ``value`` and, where known, ``unit`` (see ``charts.quantity``), ``note``,
-        ``low`` and ``high`` (the interval), ``n`` (what it rests on) and ``better`` (``higher`` or
-        ``lower``).
+        ``low`` and ``high`` (the interval) and ``n`` (what it rests on).
 
     Returns
     -------

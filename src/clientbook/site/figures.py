@@ -157,4 +157,3 @@ def show(fig: Figure, alt: str) -> None:
     if "matplotlib.pyplot" in sys.modules:
         # Else a notebook shows a figure made with pyplot a second time.
         sys.modules["matplotlib.pyplot"].close(fig)
-

@@ -76,7 +76,7 @@ GROUPS = (
             "Loss-maker": "A customer whose orders cost more than they bring, once returns and costs are counted.",
             "Horizon": "How far ahead an estimate looks. A year unless the page says otherwise.",
             "Discount": "How much less money is worth for each year that one has to wait for it.",
-            "BG/NBD, MBG/NBD": "Models of when customers buy and when they leave. Both need only frequency, recency and T.",
+            "BG/NBD, MBG/NBD": "Models of when customers buy and leave. Both need frequency, recency and T alone.",
             "Gamma-Gamma": "A model of how much customers spend on an order. It draws customers with few "
             "orders towards the average.",
         },

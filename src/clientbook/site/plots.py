@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clientbook.site import numbers
+from clientbook.site import axes, numbers
 from clientbook.site.figures import figure, title
-from clientbook.site.palette import BLUE, GREY, INK, MUTED, ORANGE, PALETTE, QUIET, WORDS, look
+from clientbook.site.palette import BLUE, INK, MUTED, ORANGE, QUIET, look
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
@@ -60,7 +59,7 @@ def bars(
     chosen = {numbers.text(label) for label in highlight}
     colours = [BLUE if not chosen or name in chosen else QUIET for name in names]
     if left_out:
-        detail = f"{detail} · {numbers.number(left_out)} smaller ones left out".removeprefix(" · ")
+        detail = f"{detail} · {numbers.number(left_out)} more left out".removeprefix(" · ")
     fig, ax = figure(height=int(96 + 30 * max(2, len(names))))
     with look():
         places = np.arange(len(names))
@@ -129,7 +128,9 @@ def lines(
     import numpy as np
     import pandas as pd
 
-    frame = frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(dict(frame), index=x)
+    if not isinstance(frame, pd.DataFrame):
+        # a series would be laid out by its own index, not by x
+        frame = pd.DataFrame({name: np.asarray(values) for name, values in frame.items()}, index=x)
     if isinstance(frame.index, pd.PeriodIndex):
         frame = frame.set_axis(frame.index.to_timestamp())
     where = np.asarray(frame.index if x is None else x)
@@ -137,7 +138,7 @@ def lines(
     fig, ax = figure()
     with look():
         ends = []
-        for name, colour in zip(frame.columns, _colours(len(frame.columns)), strict=True):
+        for name, colour in zip(frame.columns, axes.colours(len(frame.columns)), strict=True):
             values = frame[name].to_numpy(dtype=float)
             ax.plot(where, values, color=colour)
             if bands and name in bands:
@@ -148,13 +149,13 @@ def lines(
                 ends.append((where[known[-1]], values[known[-1]], str(name), colour))
         if zero:
             ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
-        _axes(ax, xlabel, ylabel, write)
-        _marks(ax, marks or {})
+        axes.label(ax, xlabel, ylabel, write)
+        axes.mark(ax, marks or {})
         if isinstance(frame.index, pd.DatetimeIndex):
-            _dates(ax)
+            axes.dates(ax)
     title(ax, finding, detail)
     if len(frame.columns) > 1:
-        _name_ends(fig, ax, ends)
+        axes.name_ends(fig, ax, ends)
     return fig
 
 
@@ -199,12 +200,12 @@ def histogram(
         detail = f"{detail} · {beyond}".removeprefix(" · ")
     fig, ax = figure()
     with look():
-        edges = _edges(shown, bins)
+        edges = axes.bin_edges(shown, bins)
         counts, edges = np.histogram(shown, bins=edges)
         ax.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.6)
-        _axes(ax, xlabel, ylabel, numbers.number, write)
+        axes.label(ax, xlabel, ylabel, numbers.number, write)
         if median and len(values):
-            _marks(ax, {f"median {write(np.median(values))}": float(np.median(values))})
+            axes.mark(ax, {f"median {write(np.median(values))}": float(np.median(values))})
     title(ax, finding, detail)
     return fig
 
@@ -251,7 +252,7 @@ def scatter(
             ax.annotate(numbers.text(label), (across, up), (7, 4), textcoords="offset points", color=INK)
         ax.margins(0.08)
         ax.xaxis.grid(True)
-        _axes(ax, xlabel, ylabel, *(numbers.formatter(kind, currency) for kind in reversed(formats)))
+        axes.label(ax, xlabel, ylabel, *(numbers.formatter(kind, currency) for kind in reversed(formats)))
     title(ax, finding, detail)
     return fig
 
@@ -304,7 +305,7 @@ def calibration(
             ax.plot(places, values, mark, color=colour, markersize=7, linestyle="none")
         ax.set_xticks(places, names)
         ax.set_ylim(bottom=0)
-        _axes(ax, grouping, what, numbers.formatter(format, currency))
+        axes.label(ax, grouping, what, numbers.formatter(format, currency))
         handles = [("what happened", "s", "#CBD3DB"), (model, "o", BLUE), (naive_name, "D", ORANGE)]
         for name, mark, colour in handles[: len(series)]:
             ax.plot([], [], mark, color=colour, label=name, markersize=7)
@@ -349,8 +350,8 @@ def heatmap(
         shades = LinearSegmentedColormap.from_list("blues", ["#F2F6FA", "#8FBADB", BLUE, "#0B3B61"])
         picture = ax.pcolormesh(values, cmap=shades, edgecolors="white", linewidth=1 if write_values else 0)
         ax.invert_yaxis()
-        _sparse_ticks(ax.set_xticks, frame.columns, 12)
-        _sparse_ticks(ax.set_yticks, frame.index, 30 if write_values else 14)
+        axes.sparse_ticks(ax.set_xticks, frame.columns, 12)
+        axes.sparse_ticks(ax.set_yticks, frame.index, 30 if write_values else 14)
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
         ax.spines[:].set_visible(False)
@@ -363,93 +364,6 @@ def heatmap(
         else:
             bar = fig.colorbar(picture, ax=ax, pad=0.02, aspect=30)
             bar.outline.set_visible(False)
-            bar.ax.yaxis.set_major_formatter(_ticks(write))
+            bar.ax.yaxis.set_major_formatter(axes.ticks(write))
     title(ax, finding, detail)
     return fig
-
-
-def _colours(count: int) -> list[str]:
-    return [PALETTE[i] if i < len(PALETTE) - 1 else GREY for i in range(count)]
-
-
-def _ticks(write: Callable[[Any], str]):
-    from matplotlib.ticker import FuncFormatter
-
-    return FuncFormatter(lambda value, _: write(round(value, 12)))
-
-
-def _axes(
-    ax: Axes, xlabel: str, ylabel: str, y: Callable[[Any], str], x: Callable[[Any], str] | None = None
-) -> None:
-    ax.set_xlabel(xlabel, loc="left")
-    if ylabel:
-        # Read without turning the head.
-        ax.annotate(ylabel, (0, 1), (0, 8), "axes fraction", "offset points", va="bottom", color=MUTED, fontsize=9)
-    ax.yaxis.set_major_formatter(_ticks(y))
-    if x is not None:
-        ax.xaxis.set_major_formatter(_ticks(x))
-    ax.yaxis.grid(True)
-    ax.spines["left"].set_visible(False)
-
-
-def _dates(ax: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(minticks=3, maxticks=6)
-    ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
-
-
-def _marks(ax: Axes, marks: Mapping[str, Any]) -> None:
-    for words, place in marks.items():
-        line = ax.axvline(place, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        # On the side where there is room for the words, on a phone too.
-        low, high = ax.get_xlim()
-        right = (line.get_xdata(orig=False)[0] - low) / (high - low) > 0.4
-        ax.annotate(
-            words,
-            (place, 1),
-            (-5 if right else 5, -4),
-            ("data", "axes fraction"),
-            "offset points",
-            va="top",
-            ha="right" if right else "left",
-            color=INK,
-        )
-
-
-def _name_ends(fig: Figure, ax: Axes, ends: list[tuple]) -> None:
-    """Write each line's name at its end, moved apart where ends meet."""
-    fig.draw_without_rendering()
-    heights = [ax.transData.transform((0, value))[1] for _, value, _, _ in ends]
-    gap, last = 14 * fig.dpi / 100, float("-inf")
-    with look():
-        for i in sorted(range(len(ends)), key=heights.__getitem__):
-            place, value, name, colour = ends[i]
-            height = max(heights[i], last + gap)
-            last = height
-            offset = (8, (height - heights[i]) * 72 / fig.dpi)
-            ax.annotate(
-                name, (place, value), offset, textcoords="offset points", va="center", color=WORDS.get(colour, colour), fontweight="bold"
-            )
-
-
-def _edges(values: Any, bins: int | Sequence[float]) -> Any:
-    """Whole numbers get bins of whole numbers: no bar is taller because it holds one value more."""
-    import numpy as np
-
-    if not isinstance(bins, int):
-        return np.asarray(bins, dtype=float)
-    if not len(values):
-        return np.array([0.0, 1.0])
-    span = values.max() - values.min()
-    if np.all(values == np.round(values)):
-        step = max(1, int(np.ceil((span + 1) / bins)))
-        return np.arange(values.min(), values.max() + step + 1, step) - 0.5
-    return np.histogram_bin_edges(values, bins=bins)
-
-
-def _sparse_ticks(put: Callable, names: Sequence[Any], most: int) -> None:
-    step = max(1, -(-len(names) // most))
-    chosen = range(0, len(names), step)
-    put([i + 0.5 for i in chosen], [numbers.text(names[i]) for i in chosen])

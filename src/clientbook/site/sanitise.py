@@ -12,15 +12,101 @@ from functools import cache
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 
-_GONE_WITH_CONTENTS = (
-    "script style iframe frame frameset object embed applet template noscript svg math head title meta link base "
-    "form button input select textarea audio video canvas dialog slot portal xmp plaintext noembed noframes"
-).split()
+_GONE_WITH_CONTENTS = [
+    "script",
+    "style",
+    "iframe",
+    "frame",
+    "frameset",
+    "object",
+    "embed",
+    "applet",
+    "template",
+    "noscript",
+    "svg",
+    "math",
+    "head",
+    "title",
+    "meta",
+    "link",
+    "base",
+    "form",
+    "button",
+    "input",
+    "select",
+    "textarea",
+    "audio",
+    "video",
+    "canvas",
+    "dialog",
+    "slot",
+    "portal",
+    "xmp",
+    "plaintext",
+    "noembed",
+    "noframes",
+]
 
 _TAGS = frozenset(
-    "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 "
-    "h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th "
-    "thead time tr tt u ul var wbr".split()
+    [
+        "a",
+        "abbr",
+        "b",
+        "blockquote",
+        "br",
+        "caption",
+        "cite",
+        "code",
+        "col",
+        "colgroup",
+        "dd",
+        "del",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "figcaption",
+        "figure",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "i",
+        "img",
+        "ins",
+        "kbd",
+        "li",
+        "mark",
+        "ol",
+        "p",
+        "pre",
+        "q",
+        "s",
+        "samp",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "summary",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "time",
+        "tr",
+        "tt",
+        "u",
+        "ul",
+        "var",
+        "wbr",
+    ]
 )
 _EVERYWHERE = frozenset({"class", "lang", "dir", "title"})
 _PER_TAG = {
@@ -97,9 +183,7 @@ def pictures_without_words(html: str) -> int:
     if "<img" not in html.lower():
         return 0
     pictures = BeautifulSoup(html, "html.parser").find_all("img")
-    return sum(
-        bool(_PICTURE.fullmatch(_attribute(p, "src"))) and not _attribute(p, "alt").strip() for p in pictures
-    )
+    return sum(bool(_PICTURE.fullmatch(_attribute(p, "src"))) and not _attribute(p, "alt").strip() for p in pictures)
 
 
 def plain(html: str) -> str:

@@ -50,14 +50,14 @@ def building(parent: Path, name: str) -> Iterator[Path]:
 def swap_in(new: Path, place: Path) -> None:
     """Put a folder in its place; what stood there before lies at ``new`` or is gone afterwards."""
     if not os.path.lexists(place):
-        os.rename(new, place)
+        new.rename(place)
     elif not _exchange(new, place):
         former = Path(tempfile.mkdtemp(prefix=_FORMER, dir=place.parent))
-        os.rename(place, former / "report")
+        place.rename(former / "report")
         try:
-            os.rename(new, place)
+            new.rename(place)
         except OSError:
-            os.rename(former / "report", place)
+            (former / "report").rename(place)
             raise
         finally:
             shutil.rmtree(former, ignore_errors=True)
@@ -95,17 +95,17 @@ def _takes_links(latest: Path) -> bool:
 
 
 def _link(target: str, latest: Path) -> bool:
-    if latest.is_symlink() and os.readlink(latest) == target:
+    if latest.is_symlink() and str(latest.readlink()) == target:
         return True
     beside = latest.with_name(f"{_BUILDING}link-{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()
     try:
         # Relative, so that the whole folder can be carried elsewhere.
-        os.symlink(target, beside, target_is_directory=True)
+        beside.symlink_to(target, target_is_directory=True)
     except (OSError, NotImplementedError):
         return False
-    os.replace(beside, latest)
+    beside.replace(latest)
     return True
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clientbook.site import numbers
 
@@ -19,6 +20,9 @@ _IN_LAB = (
 )
 
 
+_PAGE = re.compile(r"^\d{2}_\w+$")
+
+
 @dataclass(frozen=True)
 class Table:
     """A table ready for reading; the values are formatted already."""
@@ -30,12 +34,13 @@ class Table:
     small: list[bool]
     more: int = 0
     notes: list[str] = field(default_factory=list)
+    links: list[bool] = field(default_factory=list)
 
     def _repr_html_(self) -> str:
+        if not self.labels:
+            return f'<p class="table-note">{html.escape(self.caption)}.</p>'
         head = "".join(
-            f'<th scope="col" class="{_align(is_number)}">{html.escape(label)}</th>'
-            if label
-            else "<td></td>"
+            f'<th scope="col" class="{_align(is_number)}">{html.escape(label)}</th>' if label else "<td></td>"
             for label, is_number in zip(self.labels, self.numeric, strict=True)
         )
         body = "".join(self._row(row, small) for row, small in zip(self.rows, self.small, strict=True))
@@ -51,7 +56,10 @@ class Table:
         for i, (value, is_number) in enumerate(zip(row, self.numeric, strict=True)):
             is_header = i == 0 and not is_number and value.strip()
             tag, scope = ("th", ' scope="row"') if is_header else ("td", "")
-            cells.append(f'<{tag}{scope} class="{_align(is_number)}">{html.escape(value)}</{tag}>')
+            text = html.escape(value)
+            if self.links and self.links[i] and _PAGE.match(value):
+                text = f'<a href="{text}.html">{html.escape(_page_label(value))}</a>'
+            cells.append(f'<{tag}{scope} class="{_align(is_number)}">{text}</{tag}>')
         start = '<tr class="small">' if small else "<tr>"
         return f"{start}{''.join(cells)}</tr>"
 
@@ -60,7 +68,7 @@ class Table:
         return more + self.notes
 
     def __repr__(self) -> str:
-        lines = [self.labels, *self.rows]
+        lines = [self.labels, *self.rows] if self.labels else []
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.labels))]
         text = [
             "  ".join(
@@ -91,8 +99,9 @@ def table(
     caption
         What the table is, in a few words.
     formats
-        Per column ``number``, ``money``, ``percent``, ``text`` or a function of one value to a text. Columns
-        that are not named are written by their type; ids are best given as text.
+        Per column ``number``, ``money``, ``percent``, ``text``, ``page`` (a page's name, such as ``04_value``,
+        becomes a link to it) or a function of one value to a text. Columns that are not named are written by
+        their type; ids are best given as text.
     labels
         Column to heading; other columns show their names with blanks for underscores.
     n
@@ -119,11 +128,11 @@ def table(
         raise KeyError(f"no such column in the table {caption!r}: {', '.join(sorted(map(str, unknown)))}")
     shown = frame if limit is None else frame.head(limit)
     kinds = [formats.get(column) or _kind(frame.iloc[:, i]) for i, column in enumerate(frame.columns)]
-    columns = [
-        numbers.column(shown.iloc[:, i].tolist(), kind, currency)
-        for i, kind in enumerate(kinds)
-    ]
+    written = ["text" if kind == "page" else kind for kind in kinds]
+    columns = [numbers.column(shown.iloc[:, i].tolist(), kind, currency) for i, kind in enumerate(written)]
     small = [bool(count < numbers.SMALL_N) for count in shown[n].tolist()] if n else [False] * len(shown)
+    if shown.empty:
+        return Table(caption=f"{caption}: none", labels=[], rows=[], numeric=[], small=[])
     notes = [f"Grey rows rest on fewer than {numbers.SMALL_N}: read them as hints."] if any(small) else []
     return Table(
         caption=caption,
@@ -133,7 +142,12 @@ def table(
         small=small,
         more=len(frame) - len(shown),
         notes=notes,
+        links=[kind == "page" for kind in kinds],
     )
+
+
+def _page_label(name: str) -> str:
+    return name.partition("_")[2].replace("_", " ").capitalize()
 
 
 def _align(is_number: bool) -> str:

@@ -55,7 +55,7 @@ def read(
     encoding
         Any that Python knows. Default: found out (UTF-8, UTF-16, else Windows-1252).
     delimiter
-        One character, or ``blanks``. Default: found out (comma, semicolon, tab, bar, runs of blanks).
+        One character, ``tab`` or ``blanks``. Default: found out (comma, semicolon, tab, bar, runs of blanks).
     key
         The place in ``clientbook.yaml``, for messages.
     needed

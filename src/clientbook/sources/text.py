@@ -46,7 +46,8 @@ def stage_text(engine: Engine, request: Request) -> Staged:
     """Where do the records of a delimited text lie now?
 
     DuckDB reads a file in which everything is in order. In one where something is not, each record is looked at by
-    itself, so that the bad ones are named and the good ones kept.
+    itself, so that the bad ones are named and the good ones kept. The two agree on every record but one kind: blanks
+    between a delimiter and a quote, which DuckDB drops, and which the other takes for text or rejects.
 
     Parameters
     ----------

@@ -1,0 +1,64 @@
+"""What several tests stand on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def small_book(tmp_path_factory) -> Path:
+    """A copy of the small made book, without a store."""
+    folder = tmp_path_factory.mktemp("books") / "small"
+    shutil.copytree(ROOT / "tests" / "books" / "small", folder, ignore=shutil.ignore_patterns("store"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_outcome(small_book, tmp_path_factory):
+    """The small book after a whole run, and its report."""
+    from clientbook import runner
+    from clientbook.book import open_book
+
+    return runner.run(open_book(small_book), out=tmp_path_factory.mktemp("reports"))
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """An engine of its own for a test."""
+    from clientbook import engine
+
+    with engine.open("duckdb", scratch=tmp_path / "scratch") as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_book(tmp_path):
+    """Writes a book of the given settings and files, and tells its folder."""
+
+    def write(settings: str, **files: str | bytes) -> Path:
+        folder = tmp_path / "book"
+        folder.mkdir(exist_ok=True)
+        (folder / "clientbook.yaml").write_text(settings, encoding="utf-8")
+        for name, content in files.items():
+            path = folder / name.replace("__", ".")
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return folder
+
+    return write
+
+
+def shared_data(name: str) -> Path:
+    """A file of the shared data; the test is skipped where it is absent, which in CI is a failure."""
+    path = SHARED / name
+    if not path.is_file():
+        if os.environ.get("CI"):
+            pytest.fail(f"{path} is missing, and in CI nothing may be skipped")
+        pytest.skip(f"{path} is not there")
+    return path
