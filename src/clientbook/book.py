@@ -10,7 +10,7 @@ import shutil
 import zoneinfo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,8 +25,34 @@ SETTINGS = "clientbook.yaml"
 DEFAULT = "data/cdnow"
 BOOK_VARIABLE = "CLIENTBOOK_BOOK"
 
-Share = Annotated[float, Field(ge=0, le=1)]
 
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not yes or no.")
+    return value
+
+
+def _day(value: Any) -> Any:
+    # pydantic would take 0 for a day too, and count seconds from 1970
+    if isinstance(value, dt.date) or value is None:
+        return value
+    try:
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            return dt.date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise ValueError(f"must be a day that there is, written as 2024-06-01. It says {value!r}.")
+
+
+_Number = pydantic.BeforeValidator(_number)
+Words = Annotated[str, Field(pattern=r"\S")]
+Count = Annotated[int, _Number]
+Amount = Annotated[float, _Number, Field(allow_inf_nan=False)]
+Share = Annotated[Amount, Field(ge=0, le=1)]
+
+# what DuckDB's strptime knows
+_DIRECTIVE = re.compile(r"%(-?[dmyHIMSj]|[aAbBcfgGnpuUVwWxXYzZ%])")
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,14 +63,14 @@ class Goal(_Settings):
 
     goal: str
     owner: str
-    target: float | None = None
+    target: Amount | None = None
 
 
 class ContactPolicy(_Settings):
     """How many messages are too many?"""
 
-    max_messages: int = Field(8, ge=0)
-    period_days: int = Field(30, ge=1)
+    max_messages: Count = Field(8, ge=0)
+    period_days: Count = Field(30, ge=1)
     per: Literal["account", "customer"] = "account"
 
 
@@ -60,7 +86,7 @@ class Trigger(_Settings):
 
     when: str
     action: str
-    after_hours: float = Field(0, ge=0)
+    after_hours: Amount = Field(0, ge=0)
 
 
 _CANCELLED = re.compile(r"^(?P<column>\S+) (?P<how>starts with|ends with|contains|is) (?P<what>.+)$")
@@ -141,6 +167,18 @@ class Delivery(_Settings):
             raise ValueError("`sql` and `connection` go together.")
         return self
 
+    @field_validator("dates", mode="before")
+    @classmethod
+    def _known_formats(cls, value: Any) -> Any:
+        formats = value.values() if isinstance(value, Mapping) else [value]
+        for each in formats:
+            if not isinstance(each, str):
+                raise ValueError("must be a `strptime` format in quotes, such as '%d/%m/%Y', or one for each column.")
+            letters = {match.lstrip("-") for match in _DIRECTIVE.findall(each)}
+            if "%" in _DIRECTIVE.sub("", each) or not letters & set("YyGcx"):
+                raise ValueError(f"{each!r} is not a `strptime` format of a day; write it as '%d/%m/%Y'.")
+        return value
+
     def date_format(self, column: str) -> str | None:
         """The `strptime` format that the book gives for a column, or None."""
         return self.dates if isinstance(self.dates, str) else self.dates.get(column)
@@ -150,7 +188,7 @@ class Source(_Settings):
     """Which system is it, who owns it, and which tables does it bring?"""
 
     owner: str | None = None
-    cost_per_year: float | None = Field(None, ge=0)
+    cost_per_year: Amount | None = Field(None, ge=0)
     timezone: str | None = None
     tables: dict[str, tuple[Delivery, ...]] = {}
 
@@ -163,11 +201,11 @@ class Source(_Settings):
 class Settings(_Settings):
     """Everything that `clientbook.yaml` says."""
 
-    name: str
+    name: Words
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "US"
     timezone: str = "UTC"
-    as_of: dt.date | None = None
+    as_of: Annotated[dt.date | None, pydantic.BeforeValidator(_day)] = None
     goals: tuple[Goal, ...] = ()
     sources: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Source], Field(min_length=1)]
     journeys: Journeys = Journeys()
@@ -272,6 +310,8 @@ def read_settings(file: Path) -> Settings:
         raise FaultError(Fault(f"cannot be read: {error.strerror}.", file=file.name)) from error
     except UnicodeDecodeError as error:
         raise FaultError(Fault("is not UTF-8 text.", "Save it as UTF-8.", file=file.name)) from error
+    except RecursionError as error:
+        raise FaultError(Fault("is nested too deeply.", "Close the brackets.", file=file.name)) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"is not valid YAML: {error.problem}."
@@ -284,7 +324,7 @@ def read_settings(file: Path) -> Settings:
     try:
         settings = Settings.model_validate(raw)
     except pydantic.ValidationError as error:
-        faults += _explain(error)
+        faults += _explain(error, raw)
         settings = None
     if settings is not None:
         faults += _cross_check(settings)
@@ -309,19 +349,32 @@ def _shipped(folder: str) -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its traps: `country: NO` is Norway, a day that does not exist is told by name, a key stands once."""
+    """YAML without its traps: `country: NO` is Norway, a day that does not exist is told by name, a key stands once.
+
+    `007` and `12:30` are text; YAML itself would take them for 7 and for 750.
+    """
 
 
+_TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
+_OWN = {_TAG + name for name in ("bool", "timestamp", "int", "float", "value")}
+_DIGITS = list("-+.0123456789")
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OWN]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver(_TAG + "bool", re.compile(r"^(?:true|false|True|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver(_TAG + "int", re.compile(r"^[-+]?(?:0|[1-9]\d*)$", re.ASCII), _DIGITS)
+_Loader.add_implicit_resolver(
+    _TAG + "float", re.compile(r"^[-+]?(?:(?:0|[1-9]\d*)\.\d*|\.\d+|[1-9]\d*(?=[eE]))(?:[eE][-+]?\d+)?$", re.ASCII), _DIGITS
+)
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == _MERGE:
+            continue
         key = loader.construct_object(key_node)
         if isinstance(key, (list, dict)):
             raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
@@ -365,11 +418,10 @@ def _unknown(key: Any, where: str, allowed: Iterable[str], what: str = "is not a
     return Fault(f"`{key}` {what}.", f"{hint}Allowed: {', '.join(allowed)}.", key=where or SETTINGS)
 
 
-def _explain(error: pydantic.ValidationError) -> list[Fault]:
+def _explain(error: pydantic.ValidationError, raw: Mapping) -> list[Fault]:
     faults = []
     for item in error.errors():
-        in_source = item["loc"][:1] == ("sources",)
-        path = [part for part in item["loc"] if not in_source or part not in ("tables", 0)]
+        path = _as_written(item["loc"], raw)
         key = ".".join(str(part) for part in path)
         kind, context = item["type"], item.get("ctx", {})
         if kind == "extra_forbidden":
@@ -382,9 +434,21 @@ def _explain(error: pydantic.ValidationError) -> list[Fault]:
             faults.append(Fault(str(context["error"]), key=key))
             continue
         given = item["input"]
-        shown = f" It says {given!r}." if isinstance(given, (str, int, float, bool)) and len(repr(given)) < 60 else ""
-        faults.append(Fault(f"{_plain(kind, context, item['msg'])}.{shown}", key=key.replace(".[key]", "")))
+        # what stands where the name of a variable is wanted may be the secret itself
+        tellable = isinstance(given, (str, int, float, bool)) and len(repr(given)) < 60 and path[-1] != "connection"
+        shown = f" It says {given!r}." if tellable else ""
+        allowed = f" Allowed: {', '.join(_allowed_at(item['loc']))}." if kind == "model_type" else ""
+        faults.append(Fault(f"{_plain(kind, context, item['msg'])}.{allowed}{shown}", key=key.replace(".[key]", "")))
     return faults
+
+
+def _as_written(path: tuple, raw: Mapping) -> list:
+    """A place in the model as it is called in the file, where tables stand in their source, one without a number."""
+    if path[:1] != ("sources",) or path[2:3] != ("tables",):
+        return list(path)
+    source, table = path[1], path[3]
+    alone = len(raw["sources"][source]["tables"][table]) == 1
+    return ["sources", source, table, *path[5 if alone else 4 :]]
 
 
 def _plain(kind: str, context: Mapping, message: str) -> str:
@@ -396,10 +460,27 @@ def _plain(kind: str, context: Mapping, message: str) -> str:
             r"^[A-Z]{2}$": "must be a country of two capitals, such as CH",
             r"^[a-z][a-z0-9_]*$": "the name of a source is lower-case letters, digits and _",
             r"^env:[A-Za-z_][A-Za-z0-9_]*$": "must be `env:` and the name of an environment variable",
+            r"\S": "must not be empty",
         }
         return patterns.get(context["pattern"], message)
-    if kind == "string_type":
-        return "must be text; put it in quotes"
+    if kind == "too_short":
+        return "needs at least one"
+    plainly = {
+        "string_type": "must be text; put it in quotes",
+        "invalid_key": "a key must be text; put it in quotes",
+        "model_type": "must be a mapping, a setting a line",
+        "dict_type": "must be a mapping, a setting a line",
+        "tuple_type": "must be a list, a dash before each",
+        "greater_than_equal": f"must be {context.get('ge')} or more",
+        "less_than_equal": f"must be {context.get('le')} or less",
+        "finite_number": "must be a number with an end",
+    }
+    if kind in plainly:
+        return plainly[kind]
+    if kind.startswith("int_"):
+        return "must be a whole number"
+    if kind.startswith("float_"):
+        return "must be a number"
     return message[:1].lower() + message[1:]
 
 
@@ -409,7 +490,11 @@ def _allowed_at(path: tuple) -> list[str]:
         return list(Settings.model_fields)
     if path[0] in models:
         return list(models[path[0]].model_fields)
-    return list(Delivery.model_fields) if len(path) > 2 else list(Source.model_fields)
+    if path[-1] == "cancelled":
+        return list(Cancelled.model_fields)
+    if len(path) > 2:
+        return list(Delivery.model_fields)
+    return [*(name for name in Source.model_fields if name != "tables"), *CANONICAL]
 
 
 def _cross_check(settings: Settings) -> list[Fault]:
@@ -418,6 +503,8 @@ def _cross_check(settings: Settings) -> list[Fault]:
         faults.append(Fault("no source has a table.", f"Tables: {', '.join(CANONICAL)}.", key="sources"))
     for source, spec in settings.sources.items():
         for table, deliveries in spec.tables.items():
+            if not deliveries:
+                faults.append(Fault("the list is empty.", "Give each file a `path`.", key=f"sources.{source}.{table}"))
             for position, delivery in enumerate(deliveries):
                 key = f"sources.{source}.{table}" + (f".{position}" if len(deliveries) > 1 else "")
                 faults += _check_delivery(settings, table, delivery, key)
@@ -430,11 +517,21 @@ def _check_delivery(settings: Settings, table: str, delivery: Delivery, key: str
     for id_column, owner in delivery.ids.items():
         if owner not in settings.sources:
             faults.append(_unknown(owner, f"{key}.ids.{id_column}", settings.sources, "is not a source of this book"))
-        if id_column not in canonical.names:
-            faults.append(_unknown(id_column, f"{key}.ids", canonical.owned_ids, f"is not an id of {table}"))
-    for where, names in (("dates", () if isinstance(delivery.dates, str) else delivery.dates), ("values", delivery.values)):
-        known = [*canonical.names, *delivery.columns]
+        if id_column not in canonical.owned_ids:
+            faults.append(_unknown(id_column, f"{key}.ids", canonical.owned_ids, f"is not another source's id in {table}"))
+    times = [column.name for column in canonical.columns if column.kind in ("time", "date")]
+    for where, names, known in (
+        ("dates", () if isinstance(delivery.dates, str) else delivery.dates, times),
+        ("values", delivery.values, [*canonical.names, *delivery.columns]),
+    ):
         faults += [_unknown(n, f"{key}.{where}", known, f"is not a column of {table}") for n in names if n not in known]
+    spelled: dict[str, str] = {}
+    for name in delivery.columns:
+        if not name.strip():
+            faults.append(Fault("a column has no name.", "Give it one before the colon.", key=f"{key}.columns"))
+        elif spelled.setdefault(name.lower(), name) != name:
+            told = f"`{spelled[name.lower()]}` and `{name}` differ in capitals alone."
+            faults.append(Fault(told, "Give them different names.", key=f"{key}.columns"))
     if delivery.cancelled:
         if table != "orders":
             faults.append(Fault("only orders have cancellations.", key=f"{key}.cancelled"))
@@ -446,10 +543,14 @@ def _check_delivery(settings: Settings, table: str, delivery: Delivery, key: str
 def _zone(value: str | None) -> str | None:
     if value is None:
         return None
-    try:
-        zoneinfo.ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        close = difflib.get_close_matches(value, zoneinfo.available_timezones(), n=1)
+    # `localtime` is another zone on each machine, and `Factory` is none
+    if value not in _zones():
+        close = difflib.get_close_matches(value, _zones(), n=1)
         hint = f"Did you mean {close[0]}?" if close else "One is Europe/London."
-        raise ValueError(f"{value!r} is not a time zone. {hint}") from None
+        raise ValueError(f"{value!r} is not a time zone. {hint}")
     return value
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones() - {"localtime", "Factory"})

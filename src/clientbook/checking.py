@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import ibis
@@ -53,33 +56,49 @@ def check(book: Book, *, every_row: bool = False) -> Report:
         If a file cannot be read or a column is not there; with every such fault.
     """
     report = Report()
-    with open_engine("duckdb", scratch=book.store.folder / "scratch") as engine:
+    with _scratch(book) as scratch, open_engine("duckdb", scratch=scratch) as engine:
         loaded = cleaning.load(book, engine)
         today = dt.datetime.now(ZoneInfo(book.settings.timezone)).date()
         as_of = book.settings.as_of or cleaning.default_as_of(loaded, today, book.settings.timezone)
-        cleaned = cleaning.clean(book, engine, as_of)
+        cleaned = cleaning.clean(book, engine, as_of, loaded)
+        report.notes += cleaned.notes
         for row in cleaned.rows:
             told = ", ".join(f"{row[name]:,} {name}" for name in cleaning.ROW_COUNTS[1:] if row[name])
             report.notes.append(f"{row['file']} ({row['source']}.{row['table']}): {row['rows_in']:,} rows: {told or 'none'}.")
         if "changes" in cleaned.tables:
-            report.notes += _emptied(cleaned.tables["changes"])
+            delivered = {(item.source, item.table.name, f.path): item.mapping for item in loaded for f in item.raw.files}
+            report.notes += _emptied(cleaned.tables["changes"], delivered)
         rejected = cleaned.tables["rejected"]
-        groups = rejected.group_by("file", "column", "reason").agg(rows=rejected.count())
-        for group in groups.order_by("file", "column", "reason").to_pandas().itertuples():
+        groups = rejected.group_by("source", "table", "file", "column", "reason").agg(rows=rejected.count())
+        for group in groups.order_by("file", "source", "table", "column", "reason").to_pandas().itertuples():
             report.wrong += int(group.rows)
             report.faults += _faults(rejected, group, every_row)
     return report
 
 
+@contextlib.contextmanager
+def _scratch(book: Book) -> Iterator[Path]:
+    """A folder in the book, as its data may lie nowhere else; it goes again, unless others work there."""
+    folder = book.store.folder / "scratch"
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            book.store.folder.rmdir()
+
+
 def _faults(rejected: ir.Table, group, every_row: bool) -> list[Fault]:
+    key = f"sources.{group.source}.{group.table}"
     column = group.column if isinstance(group.column, str) else ""
-    same = (rejected["file"] == group.file) & (rejected["reason"] == group.reason)
+    same = (rejected["source"] == group.source) & (rejected["table"] == group.table)
+    same &= (rejected["file"] == group.file) & (rejected["reason"] == group.reason)
     same &= (rejected["column"] == column) if column else rejected["column"].isnull()
     if group.rows <= LISTED or every_row:
         rows = rejected.filter(same).order_by("row").select("row").to_pandas()["row"]
-        return [Fault(f"{group.reason}.", file=group.file, row=int(row), column=column) for row in rows]
-    first = _ranges(rejected.filter(same))
-    return [Fault(f"{group.reason} in {group.rows:,} rows: {first}.", "--all lists each.", file=group.file, column=column)]
+        return [Fault(f"{group.reason}.", key=key, file=group.file, row=int(row), column=column) for row in rows]
+    told = f"{group.reason} in {group.rows:,} rows: {_ranges(rejected.filter(same))}."
+    return [Fault(told, "--all lists each.", key=key, file=group.file, column=column)]
 
 
 def _ranges(rows: ir.Table, most: int = 10) -> str:
@@ -91,9 +110,12 @@ def _ranges(rows: ir.Table, most: int = 10) -> str:
     return ", ".join(told[:most]) + (" and more" if len(told) > most else "")
 
 
-def _emptied(changes: ir.Table) -> list[str]:
-    counted = changes.group_by("file", "column", "rule").agg(cells=changes.count(), first=changes["row"].min())
-    return [
-        f"{row.file}, column {row.column!r}: {row.cells:,} cells will be emptied: {row.rule}; the first is in row {row.first}."
-        for row in counted.order_by("file", "column", "rule").to_pandas().itertuples()
-    ]
+def _emptied(changes: ir.Table, delivered: Mapping[tuple[str, str, str], Mapping[str, str]]) -> list[str]:
+    places = ["source", "table", "file", "column", "rule"]
+    counted = changes.group_by(*places).agg(cells=changes.count(), first=changes["row"].min())
+    told = []
+    for row in counted.order_by("file", "column", "rule", "source", "table").to_pandas().itertuples():
+        column = delivered[row.source, row.table, row.file][row.column]
+        cells = f"{row.cells:,} {'cell' if row.cells == 1 else 'cells'} will be emptied"
+        told.append(f"{row.file}, column {column!r}: {cells}: {row.rule}; the first is in row {row.first}.")
+    return told

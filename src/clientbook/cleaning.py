@@ -76,7 +76,7 @@ class _Loaded:
     readings: dict[str, parsing.Reading]
 
 
-def clean(book: Book, engine: Engine, as_of: dt.date) -> Cleaned:
+def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] | None = None) -> Cleaned:
     """What of the delivered rows can be used, and what became of each of the rest?
 
     Every row that was delivered is kept, merged with an equal one, moved to returns, later than `as_of`, or rejected
@@ -90,13 +90,15 @@ def clean(book: Book, engine: Engine, as_of: dt.date) -> Cleaned:
         Where they are read and judged.
     as_of
         Rows of this day in the book's zone, and after, are set apart.
+    loaded
+        The book's deliveries as :func:`load` tells them, where they are read already.
 
     Raises
     ------
     FaultError
         If a file cannot be read, a mapped column is not there, or the order of day and month cannot be decided.
     """
-    loaded = load(book, engine)
+    loaded = load(book, engine) if loaded is None else loaded
     cleaned = Cleaned()
     parts: dict[str, list[ir.Table]] = {}
     for number, item in enumerate(loaded):
@@ -241,9 +243,9 @@ def key_numbers(cleaned_rows: Sequence[dict]) -> list[KeyNumber]:
     delivered = max(total["rows_in"], 1)
     usable = (total["kept"] + total["returns"]) / delivered
     return [
-        KeyNumber("Rows delivered", total["rows_in"], "rows", n=total["rows_in"]),
         KeyNumber("Rows that can be used", round(usable, 6), "share", "up", n=total["rows_in"]),
         KeyNumber("Rows rejected", total["rejected"], "rows", "down", n=total["rows_in"]),
+        KeyNumber("Rows delivered", total["rows_in"], "rows", n=total["rows_in"]),
     ]
 
 
@@ -268,7 +270,12 @@ def answer(rows: Sequence[dict]) -> str:
 
 def _map_columns(table: Table, delivery: Delivery, raw: sources.Raw, key: str) -> dict[str, str]:
     there = [name for name in raw.table.columns if name not in ("_file", "_row", "_arrival")]
-    mapping = {name: name for name in table.names if name in there}
+    if not there:
+        told = "the file holds no record, so that nobody knows its columns."
+        raise FaultError(Fault(told, "Deliver it again, or take it out of the book.", key=key, file=raw.files[0].path))
+    # a column that the book gives another name has that one alone
+    claimed = set(delivery.columns.values())
+    mapping = {name: name for name in table.names if name in there and name not in claimed}
     mapping |= delivery.columns
     files = ", ".join(facts.path for facts in raw.files[:3]) + (" …" if len(raw.files) > 3 else "")
     faults = []
@@ -295,6 +302,16 @@ def _map_columns(table: Table, delivery: Delivery, raw: sources.Raw, key: str) -
                     file=files,
                 )
             )
+    rule = delivery.cancelled
+    if rule and rule.column not in mapping:
+        faults.append(
+            Fault(
+                f"the rule asks for a `{rule.column}`, and no column is mapped to it.",
+                f"Map one under `columns`. The file has: {', '.join(there)}.",
+                key=f"{key}.cancelled",
+                file=files,
+            )
+        )
     if faults:
         raise FaultError(faults)
     return mapping
@@ -309,7 +326,8 @@ def _read_times(book, source, table, delivery, raw, mapping, key) -> dict[str, p
             continue
         formats: tuple[str, ...] = ()
         delivered = raw.table[mapping[column.name]]
-        if column.kind in ("time", "date") and delivered.type().is_string():
+        kind = delivered.type()
+        if column.kind in ("time", "date") and not (kind.is_timestamp() or kind.is_date()):
             given = delivery.date_format(column.name)
             if given:
                 formats = (given,)
@@ -319,7 +337,9 @@ def _read_times(book, source, table, delivery, raw, mapping, key) -> dict[str, p
                     where = ", ".join(facts.path for facts in raw.files[:3])
                     remedy = f"{fault.remedy} `dates: {{{column.name}: '%d/%m/%Y'}}` has the day first."
                     faults.append(Fault(fault.message, remedy, key=key, file=where, column=mapping[column.name]))
-        readings[column.name] = parsing.Reading(delivery.decimal, zone, formats)
+        # only text has a decimal mark of its own
+        decimal = delivery.decimal if kind.is_string() else "."
+        readings[column.name] = parsing.Reading(decimal, zone, formats)
     if faults:
         raise FaultError(faults)
     return readings
@@ -346,7 +366,7 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
     table, raw = item.table, item.raw.table
     delivered = sorted(set(item.mapping.values()))
     typed = {c.name: _typed(raw, item, c) for c in table.columns}
-    extras = {f"x_{name}": parsing.text(raw[d]) for name, d in item.mapping.items() if name not in table.names}
+    extras = {f"x_{n}": parsing.text(_substituted(raw, item, n)) for n in item.mapping if n not in table.names}
     # typing happens once and is staged: what follows reads it several times
     wide = raw.select(
         **{f"raw:{name}": raw[name] for name in delivered},
@@ -356,9 +376,7 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
         row=raw["_row"],
         arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
     )
-    staged = engine.scratch_file(".parquet")
-    engine.write_parquet(wide, staged)
-    wide = engine.read_parquet(staged)
+    wide = _stage(engine, wide)
 
     first = ibis.row_number().over(group_by=_sameness(wide, item, delivered), order_by=wide["arrival"]) > 0
     wide = wide.mutate(_merged=first)
@@ -374,7 +392,15 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
         else_="kept",
     )
     judged = wide.mutate(_fate=fate, _column=column, _reason=reason)
-    return judged.mutate(**_unseen(judged, table, as_of, book.settings.timezone), **_derived(judged, item, book))
+    judged = judged.mutate(**_unseen(judged, table, as_of, book.settings.timezone), **_derived(judged, item, book))
+    # what is equal is found once, not for each table that is split off
+    return _stage(engine, judged.drop("_merged"))
+
+
+def _stage(engine: Engine, rows: ir.Table) -> ir.Table:
+    staged = engine.scratch_file(".parquet")
+    engine.write_parquet(rows, staged)
+    return engine.read_parquet(staged)
 
 
 def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
@@ -392,7 +418,10 @@ def _substituted(raw: ir.Table, item: _Loaded, name: str) -> ir.Column:
     if not given:
         return delivered
     value = parsing.text(delivered)
-    return ibis.cases(*[(value == old, ibis.literal(new, "string")) for old, new in given.items()], else_=value)
+    cases = [
+        (value == old.strip() if old.strip() else value.isnull(), ibis.literal(new, "string")) for old, new in given.items()
+    ]
+    return ibis.cases(*cases, else_=value)
 
 
 def _is_bad(raw: ir.Table, item: _Loaded, column: Column, typed: ir.Column) -> ir.BooleanColumn:
@@ -440,7 +469,7 @@ def _is_return(wide: ir.Table, item: _Loaded) -> ir.BooleanColumn:
     if rule is None:
         return negative
     name = rule.column if f"typed:{rule.column}" in wide.columns else f"x_{rule.column}"
-    value = wide[f"typed:{name}"]
+    value = parsing.text(wide[f"typed:{name}"])
     held = {
         "starts with": lambda: value.startswith(rule.what),
         "ends with": lambda: value.endswith(rule.what),
@@ -473,7 +502,8 @@ def _derived(judged: ir.Table, item: _Loaded, book: Book) -> dict[str, ir.Column
         if "quantity" in item.mapping:
             quantity = (quantity.isnull() & ~judged["bad:quantity"]).ifelse(1.0, quantity)
         else:
-            quantity = ibis.literal(1.0)
+            # a bare 1.0 is a decimal to DuckDB, and would be staged as one
+            quantity = quantity.fill_null(1.0)
         amount = ibis.coalesce(judged["typed:amount"], (quantity * judged["typed:unit_price"]).round(6))
         return {
             "typed:quantity": quantity,

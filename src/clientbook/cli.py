@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 BookArgument = Annotated[
-    Path | None, typer.Argument(metavar="[BOOK]", help="The book's folder; with none, the default book, made if it is not there.")
+    Path | None, typer.Argument(metavar="BOOK", help="The book's folder; with none, the default book, made if it is not there.")
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -124,7 +124,11 @@ def main() -> None:
     """Run a command, and say in one message what is wrong if anything is."""
     debug = "--debug" in sys.argv
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == 130:
+            # typer takes an interrupt for an exit of its own
+            _complain("Stopped.")
+        sys.exit(code)
     except typer.Abort:
         _complain("Stopped.")
         sys.exit(130)
@@ -132,22 +136,33 @@ def main() -> None:
         _complain("Stopped.")
         sys.exit(130)
     except ClientbookError as error:
-        if debug:
-            raise
+        _trace(debug)
         _complain(str(error))
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # whoever read along has read enough; Python would complain once more when it closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         usage = _usage_error(error)
         if usage is not None:
             _complain(usage)
             sys.exit(2)
-        if debug:
-            raise
-        from clientbook.privacy import redact
-
-        _complain(f"Something unforeseen happened ({type(error).__name__}: {redact(str(error))[:300]}).")
-        _complain("The same command with --debug shows where.")
+        _trace(debug)
+        # the message of an error that nobody foresaw may quote a cell
+        told = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        _complain(f"Something unforeseen happened ({type(error).__name__}{told}).")
+        if not debug:
+            _complain("The same command with --debug shows where.")
         sys.exit(1)
+
+
+def _trace(debug: bool) -> None:
+    """The exit code stays the same with the traceback as without."""
+    if debug:
+        import traceback
+
+        traceback.print_exc()
 
 
 def _usage_error(error: Exception) -> str | None:

@@ -9,7 +9,8 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from clientbook.stage import Stage
+from clientbook.exact import total
+from clientbook.stage import LEADING, Stage
 
 STAGE = Stage(
     name="overview",
@@ -22,7 +23,7 @@ STAGES_SHOWN = ("cleaning", "value")
 
 
 def key_numbers(records: Mapping[str, Mapping[str, Any]], currency: str) -> list[dict[str, Any]]:
-    """The numbers that the stages watch, with money in the book's currency.
+    """The first numbers that each stage watches, with money in the book's currency.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def key_numbers(records: Mapping[str, Mapping[str, Any]], currency: str) -> list
     return [
         number | ({"unit": currency} if number.get("unit") == "money" else {})
         for record in records.values()
-        for number in record.get("key_numbers", ())
+        for number in record.get("key_numbers", ())[:LEADING]
     ]
 
 
@@ -101,5 +102,5 @@ def actions(value: ir.Table | None, rejected: ir.Table | None) -> pd.DataFrame:
 
 def _action(action: str, why: str, customers: ir.Table, what: str) -> dict[str, Any]:
     money = (customers["gross"] - customers["returned"]) if what == "net" else customers[what]
-    total = customers.aggregate(n=customers.count(), money=money.sum().fill_null(0.0)).to_pandas().iloc[0]
-    return {"action": action, "why": why, "customers": int(total["n"]), "money": float(total["money"]), "page": "04_value"}
+    sums = customers.aggregate(n=customers.count(), money=total(money)).to_pandas().iloc[0]
+    return {"action": action, "why": why, "customers": int(sums["n"]), "money": float(sums["money"]), "page": "04_value"}

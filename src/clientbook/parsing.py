@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ibis
@@ -15,6 +14,8 @@ from clientbook.tables import Kind
 # A price or a count beyond this is a slip of the keyboard, and would drown every sum.
 LARGEST = 1e12
 EARLIEST = dt.date(1900, 1, 1)
+# Days of birth go further back, but not to the year 1, which is how systems write that they know none.
+OLDEST = dt.date(1850, 1, 1)
 LATEST = dt.date(2200, 1, 1)
 
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
@@ -23,7 +24,15 @@ _MONTH_FIRST = ("%m.%d.%Y", "%m/%d/%Y", "%m-%d-%Y")
 _OTHER_DAYS = ("%Y%m%d", "%Y/%m/%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
 _MORE = ("%Y%m%d%H%M%S", "%Y%m%dT%H%M%S")
 
-_ZONED = r"\d{1,2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2}|[+-]\d{2})$"
+# DuckDB's own cast takes more than ISO 8601: `epoch`, `01-02-24` for a day of the year 1, an offset of 99 hours.
+_WALL = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?"
+_OFFSET = r"Z|z|UTC|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?"
+_ISO = rf"^({_WALL}) ?({_OFFSET})?$"
+# every blank that Unicode knows, and two that show nothing at all: spreadsheets and web pages leave them around ids
+_WIDE = (0x85, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF)
+_BLANKS = "".join(map(chr, (*range(9, 14), *range(28, 33), *_WIDE)))
+_BLANK = "[" + "".join(rf"\x{{{ord(letter):x}}}" for letter in _BLANKS) + "]"
+_AT_THE_EDGE = f"^{_BLANK}|{_BLANK}$"
 _TRUE = ("true", "t", "yes", "y", "1", "ja", "j", "oui", "si", "sí", "x")
 _FALSE = ("false", "f", "no", "n", "0", "nein", "non")
 
@@ -38,6 +47,11 @@ _to_wall = ibis.udf.scalar.builtin(
 _try_strptime = ibis.udf.scalar.builtin(
     lambda text, pattern: None, name="try_strptime", signature=((str, str), "timestamp")
 )
+# the same function; where the format takes an offset, DuckDB tells an instant
+_try_strptime_zoned = ibis.udf.scalar.builtin(
+    lambda text, pattern: None, name="try_strptime", signature=((str, str), "timestamp('UTC')")
+)
+_trim = ibis.udf.scalar.builtin(lambda text, letters: None, name="trim", signature=((str, str), str))
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ class Reading:
     zone
         What the clock of text and naive times shows.
     formats
-        The `strptime` formats of text times, tried in order after ISO 8601.
+        The `strptime` formats of text times, tried in order before ISO 8601.
     """
 
     decimal: str = "."
@@ -85,19 +99,23 @@ def parse(column: ir.Column, kind: Kind, reading: Reading = Reading()) -> ir.Col
         return _flag(column)
     if kind == "date":
         # a day of birth has no zone: it is what the form says
-        return _within(_wall_clock(column, reading), dt.date(1, 1, 1)).date()
+        return _within(_wall_clock(column, reading), OLDEST).date()
     return _within(_instant(column, reading), EARLIEST)
 
 
 def text(column: ir.Column) -> ir.StringColumn:
-    """A value as text without blanks around it; null where nothing is left. Whole floats lose their `.0`."""
+    """A value as text without blanks around it; null where nothing is left. Whole numbers lose their `.0`."""
     if column.type().is_floating():
-        whole = column.round(0)
-        fits = (whole == column) & (column.abs() < 2**53)
-        column = fits.ifelse(column.cast("int64").cast("string"), column.cast("string"))
-    if not column.type().is_string():
+        # what is not a number at all is how a table of floats says that nothing is there
+        whole = (column.isnan() | (column.abs() >= 2**53)).ifelse(ibis.null("float64"), column).round(0)
+        plain = column.isnan().ifelse(ibis.null("string"), column.cast("string"))
+        column = (whole == column).fill_null(False).ifelse(whole.cast("int64").cast("string"), plain)
+    elif column.type().is_decimal():
+        column = column.cast("string").re_replace(r"\.0+$", "")
+    elif not column.type().is_string():
         column = column.cast("string")
-    return column.strip().nullif("")
+    # trimming so many kinds of blank takes forty times as long as seeing that there is none
+    return column.re_search(_AT_THE_EDGE).ifelse(_trim(column, _BLANKS), column).nullif("")
 
 
 def local(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
@@ -114,7 +132,7 @@ def detect_formats(column: ir.StringColumn) -> tuple[tuple[str, ...], Fault | No
     """In which formats are the times of a text column written?
 
     ISO 8601 needs no format. Whether the day or the month stands first is decided by the whole column: the order
-    that reads more of it.
+    that reads more of its distinct values, with or without a time of day.
 
     Parameters
     ----------
@@ -126,11 +144,13 @@ def detect_formats(column: ir.StringColumn) -> tuple[tuple[str, ...], Fault | No
     formats : tuple of str
         `strptime` formats that read at least one value, those that read most first.
     fault : Fault or None
-        Where both orders read every value, and differently: the column cannot be decided without the book.
+        Where both orders read as many values, and differently: the column cannot be decided without the book.
     """
-    cleaned = text(column)
-    odd = cleaned.try_cast("timestamp").isnull() & cleaned.notnull()
-    values = cleaned.as_table().mutate(_odd=odd, _value=cleaned).filter(ibis._._odd).select("_value").distinct()
+    values = text(column).name("_value").as_table().distinct()
+    values = values.filter(_iso(values._value).isnull() & values._value.notnull())
+    if not values.limit(1).to_pyarrow().num_rows:
+        # as in most columns; to try every format would take longer than all the rest
+        return (), None
     candidates = [day + time for day in (*_DAY_FIRST, *_MONTH_FIRST, *_OTHER_DAYS) for time in _TIMES] + list(_MORE)
     counts = values.aggregate(
         **{f"f{i}": _try_strptime(values._value, pattern).notnull().sum() for i, pattern in enumerate(candidates)},
@@ -141,21 +161,21 @@ def detect_formats(column: ir.StringColumn) -> tuple[tuple[str, ...], Fault | No
     found = {pattern: n for pattern, n in read.items() if n}
     fault = None
     for day_first, month_first in zip(_DAY_FIRST, _MONTH_FIRST, strict=True):
-        for time in _TIMES:
-            day, month = read[day_first + time], read[month_first + time]
-            if day and month:
-                found.pop(day_first + time if month > day else month_first + time)
-                if day == month and _differ(values, day_first + time, month_first + time):
-                    fault = Fault(
-                        f"every value reads as {day_first}{time} and as {month_first}{time}, with different days.",
-                        "Say which it is under `dates`.",
-                    )
+        times = [time for time in _TIMES if read[day_first + time] and read[month_first + time]]
+        day, month = (sum(read[order + time] for time in _TIMES) for order in (day_first, month_first))
+        for time in times:
+            found.pop(day_first + time if month > day else month_first + time)
+            if day == month and _differ(values, day_first + time, month_first + time):
+                fault = Fault(
+                    f"as many values read as {day_first}{time} as do as {month_first}{time}, with different days.",
+                    "Say which it is under `dates`.",
+                )
     return tuple(sorted(found, key=lambda pattern: (-found[pattern], pattern))), fault
 
 
 def _differ(values: ir.Table, one: str, other: str) -> bool:
     a, b = _try_strptime(values._value, one), _try_strptime(values._value, other)
-    return bool((a != b).any().to_pyarrow().as_py())
+    return bool((~a.identical_to(b)).any().to_pyarrow().as_py())
 
 
 def _number(column: ir.Column, decimal: str) -> ir.FloatingColumn:
@@ -188,27 +208,45 @@ def _flag(column: ir.Column) -> ir.BooleanColumn:
 def _wall_clock(column: ir.Column, reading: Reading) -> ir.TimestampColumn:
     kind = column.type()
     if kind.is_timestamp():
-        return column.cast("timestamp") if kind.timezone is None else local(column.cast("timestamp"), reading.zone)
+        naive = column.try_cast("timestamp")
+        return naive if kind.timezone is None else local(naive, reading.zone)
     if kind.is_date():
-        return column.cast("timestamp")
-    return _from_text(text(column), reading.formats)
-
-
-def _from_text(value: ir.StringColumn, formats: Sequence[str]) -> ir.TimestampColumn:
-    plain = ibis.coalesce(value.try_cast("timestamp"), *[_try_strptime(value, pattern) for pattern in formats])
-    return plain
+        return column.try_cast("timestamp")
+    value = text(column)
+    return ibis.coalesce(*[_formatted(value, pattern) for pattern in reading.formats], _iso(value))
 
 
 def _instant(column: ir.Column, reading: Reading) -> ir.TimestampColumn:
-    if column.type().is_timestamp() and column.type().timezone is not None:
-        return column.cast("timestamp")
-    wall = utc(_wall_clock(column, reading), reading.zone)
-    if not column.type().is_string():
-        return wall
+    kind = column.type()
+    if kind.is_timestamp() and kind.timezone is not None:
+        return column.try_cast("timestamp")
+    if kind.is_timestamp() or kind.is_date():
+        return utc(_wall_clock(column, reading), reading.zone)
     value = text(column)
+    written = [
+        _formatted(value, pattern) if _tells_offset(pattern) else utc(_formatted(value, pattern), reading.zone)
+        for pattern in reading.formats
+    ]
+    wall, offset = _iso(value), value.re_extract(_ISO, 2).nullif("")
     # a plain cast would drop the offset without a word
-    zoned = value.re_search(_ZONED)
-    return zoned.ifelse(value.try_cast("timestamp('UTC')").cast("timestamp"), wall)
+    offset = offset.isin(("Z", "z", "UTC")).ifelse("+00", offset)
+    zoned = (wall.cast("string") + offset).try_cast("timestamp('UTC')").cast("timestamp")
+    return ibis.coalesce(*written, offset.notnull().ifelse(zoned, utc(wall, reading.zone)))
+
+
+def _iso(value: ir.StringColumn) -> ir.TimestampColumn:
+    """What the clock shows in a text of ISO 8601, whatever its offset; null for any other text."""
+    return value.re_extract(_ISO, 1).try_cast("timestamp")
+
+
+def _formatted(value: ir.StringColumn, pattern: str) -> ir.TimestampColumn:
+    if _tells_offset(pattern):
+        return _try_strptime_zoned(value, pattern).cast("timestamp")
+    return _try_strptime(value, pattern)
+
+
+def _tells_offset(pattern: str) -> bool:
+    return "%z" in pattern.lower()
 
 
 def _within(value: ir.TimestampColumn, earliest: dt.date) -> ir.TimestampColumn:

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from clientbook.book import BOOK_VARIABLE, Book
 from clientbook.faults import ClientbookError, UsageError
 from clientbook.privacy import redact
-from clientbook.stage import Stage, check_parameters, load_stage
+from clientbook.stage import LEADING, Stage, check_parameters, load_stage
 from clientbook.store import Run, whole, write_json
 
 _NOTEBOOK = re.compile(r"^(\d{2})_(\w+)$")
@@ -370,7 +370,7 @@ def _site(book: Book, under_way: Run, chosen: Sequence[Notebook], steps: Sequenc
     numbers = [
         number | ({"unit": book.settings.currency} if number.get("unit") == "money" else {})
         for notebook in read_first
-        for number in under_way.record(notebook.stage.name).get("key_numbers", ())
+        for number in under_way.record(notebook.stage.name).get("key_numbers", ())[:LEADING]
         if states[notebook.name] == "done"
     ]
     notes = [note for n in read_first for note in under_way.record(n.stage.name).get("notes", ())]

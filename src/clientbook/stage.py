@@ -19,6 +19,10 @@ from clientbook.faults import ClientbookError, UsageError
 from clientbook.store import Run, whole, write_json
 
 
+# So many key numbers of each stage, its first, stand on the index and on the overview.
+LEADING = 2
+
+
 class Parameters(BaseModel):
     """What an analyst may change in a notebook; each stage has its own."""
 
@@ -197,6 +201,9 @@ def load_stage(name: str) -> Stage:
     try:
         return import_module(f"clientbook.{name}").STAGE
     except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name != f"clientbook.{name}":
+            # the module is there; what it imports is not
+            raise
         raise ClientbookError(f"notebook {name!r} has no module clientbook.{name} with a STAGE.") from error
 
 

@@ -122,7 +122,7 @@ class Store:
 
     def runs(self) -> list[Run]:
         """The whole runs that are kept, oldest first."""
-        return [Run(path) for path in sorted((self.folder / "runs").glob("*")) if _NAME.match(path.name)]
+        return [Run(path) for path in _runs_in(self.folder / "runs")]
 
     def run(self, name: str = "latest") -> Run:
         """A run by its name: a whole one, or the one under way; `latest` for the newest whole one.
@@ -145,25 +145,43 @@ class Store:
 
     def start(self, as_of: dt.date) -> Run:
         """Make room for a new run, out of sight of those who read runs."""
-        numbers = [
-            int(path.name.rpartition(".")[2])
-            for place in ("runs", "building", "failed")
-            for path in (self.folder / place).glob(f"{as_of.isoformat()}.*")
-            if _NAME.match(path.name)
-        ]
-        run = Run(self.folder / "building" / f"{as_of.isoformat()}.{max(numbers, default=0) + 1:03d}")
-        for part in ("tables", "models", "notebooks", "records"):
-            (run.folder / part).mkdir(parents=True)
-        return run
+        (self.folder / "building").mkdir(parents=True, exist_ok=True)
+        while True:
+            # in this order: a run that ends meanwhile is seen in one place or the other
+            taken = [path for place in ("building", "runs", "failed") for path in _runs_in(self.folder / place)]
+            numbers = [_order(path)[1] for path in taken if path.name.startswith(f"{as_of.isoformat()}.")]
+            run = Run(self.folder / "building" / f"{as_of.isoformat()}.{max(numbers, default=0) + 1:03d}")
+            try:
+                run.folder.mkdir()
+            except FileExistsError:
+                # another run took the number at this very moment
+                continue
+            for part in ("tables", "models", "notebooks", "records"):
+                (run.folder / part).mkdir()
+            return run
 
     def finish(self, run: Run, *, whole: bool) -> Run:
-        """Show a run that ended: among the runs if it is whole, else among the failed ones. Keeps the newest."""
+        """Show a run that ended: among the runs if it is whole, else among the failed ones.
+
+        It stays, and of the others the newest.
+        """
         place = self.folder / ("runs" if whole else "failed")
         place.mkdir(parents=True, exist_ok=True)
         os.replace(run.folder, place / run.name)
-        for old in sorted(path for path in place.glob("*") if _NAME.match(path.name))[:-KEEP]:
+        others = [path for path in _runs_in(place) if path.name != run.name]
+        for old in others[: -(KEEP - 1)]:
             shutil.rmtree(old)
         return Run(place / run.name)
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("*") if _NAME.match(path.name)), key=_order)
+
+
+def _order(path: Path) -> tuple[str, int]:
+    # after .999 comes .1000, which as a word would stand before it
+    day, _, number = path.name.partition(".")
+    return day, int(number)
 
 
 @contextlib.contextmanager
@@ -188,5 +206,11 @@ def whole(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write plain JSON, whole or not at all; NaN is a fault of the caller's."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
     with whole(path) as draft:
-        draft.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n", encoding="utf-8")
+        draft.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    # numpy's numbers are numbers; days, times and paths are text
+    return value.item() if hasattr(value, "item") else str(value)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,6 +19,7 @@ import pandas as pd
 from pydantic import Field
 
 from clientbook.customers import with_customer
+from clientbook.exact import exact, total
 from clientbook.stage import KeyNumber, NothingToShow, Parameters, Stage
 
 DAYS_PER_WEEK = 7.0
@@ -131,11 +134,12 @@ def purchases(orders: ir.Table, identities: ir.Table | None = None) -> ir.Table:
     Returns
     -------
     ibis.expr.types.Table
-        `customer_id`, `day` (date, in the book's zone), `amount` (the book's currency).
+        `day` (date, in the book's zone), `amount` (the book's currency), and whose: `customer_id`, or `person_source`
+        and `person_id` where nothing was matched, whose customer_id is made once a customer and not once a line.
     """
-    known = with_customer(orders, identities)
+    known = orders if identities is None else with_customer(orders, identities)
     bought = known.filter((known["quantity"] > 0) & (known["amount"].isnull() | (known["amount"] >= 0)))
-    return bought.group_by("customer_id", day=bought["ordered_on"]).agg(amount=bought["amount"].sum())
+    return bought.group_by(*_key(known), day=bought["ordered_on"]).agg(amount=total(bought["amount"]))
 
 
 def summarise(bought: ir.Table, as_of: dt.date) -> ir.Table:
@@ -160,14 +164,15 @@ def summarise(bought: ir.Table, as_of: dt.date) -> ir.Table:
     Fader, Hardie, Lee (2005), "Counting your customers the easy way", Marketing Science 24 (2).
     """
     seen = bought.filter(bought["day"] < ibis.date(as_of.isoformat()))
-    each = seen.group_by("customer_id").agg(
+    each = seen.group_by(*_key(seen)).agg(
         purchases=seen.count(),
         first=seen["day"].min(),
         last=seen["day"].max(),
-        gross=seen["amount"].sum().fill_null(0.0),
+        gross=total(seen["amount"]),
         first_amount=seen["amount"].argmin(seen["day"]).fill_null(0.0),
     )
     last_observed = ibis.date((as_of - dt.timedelta(days=1)).isoformat())
+    each = each if "customer_id" in each.columns else with_customer(each, None)
     frequency = each["purchases"] - 1
     return each.select(
         "customer_id",
@@ -242,12 +247,8 @@ class PurchaseModel:
         """
         if days <= 0:
             return np.zeros(len(histories))
-        x, t_x, T = _in_weeks(histories)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            expected = self.fitter.conditional_expected_number_of_purchases_up_to_time(
-                days / DAYS_PER_WEEK, x, t_x, T
-            )
-        return np.asarray(expected, dtype=float)
+        predict = self.fitter.conditional_expected_number_of_purchases_up_to_time
+        return _in_parallel(lambda x, t_x, T: predict(days / DAYS_PER_WEEK, x, t_x, T), *_in_weeks(histories))
 
     def p_alive(self, histories: pd.DataFrame) -> np.ndarray:
         """How probable is it that each will buy again at all? Shape (histories,)."""
@@ -410,6 +411,8 @@ def discounted_orders(
 
     Parameters
     ----------
+    model
+        Whose forecast.
     histories
         `frequency`, `recency`, `T` in days.
     steps, step_days
@@ -446,16 +449,16 @@ def net_rates(
     if returns is None:
         return summary.mutate(returned=ibis.literal(0.0), net_rate=ibis.literal(1.0))
     owned = _owners(returns, orders, identities)
-    each = owned.group_by("customer_id").agg(returned=owned["amount"].sum())
+    each = owned.group_by("customer_id").agg(returned=total(owned["amount"]))
     joined = summary.left_join(each, "customer_id").drop("customer_id_right")
     joined = joined.mutate(returned=joined["returned"].fill_null(0.0))
-    total = joined.aggregate(
-        returned=joined["returned"].sum(), gross=joined["gross"].sum(), orders=joined["purchases"].sum()
+    everybody = joined.aggregate(
+        returned=total(joined["returned"]), gross=total(joined["gross"]), orders=joined["purchases"].sum()
     ).to_pandas()
-    gross, returned = float(total["gross"].iloc[0] or 0), float(total["returned"].iloc[0] or 0)
+    gross, returned, count = (float(everybody[name].iloc[0] or 0) for name in ("gross", "returned", "orders"))
     if not gross:
         return joined.mutate(net_rate=ibis.literal(1.0))
-    prior = SHRINKAGE_ORDERS * gross / float(total["orders"].iloc[0])
+    prior = SHRINKAGE_ORDERS * gross / count
     rate = 1 - (joined["returned"] + prior * returned / gross) / (joined["gross"] + prior)
     return joined.mutate(net_rate=rate)
 
@@ -574,7 +577,7 @@ def backtest(bought: ir.Table, as_of: dt.date, p: ValueParameters) -> tuple[pd.D
     )
     weight = spend.weight(joined["frequency"])
     mean = weight * joined["monetary"] + (1 - weight) * spend.population_mean
-    known = joined.mutate(mean=mean).to_pandas()
+    known = joined.mutate(mean=mean).order_by("customer_id").to_pandas()
     rows = []
     for name in models:
         rows.append(_score(name, known[name], known[name] * known["mean"], known))
@@ -626,17 +629,17 @@ def answer(
     best = scores.set_index("model").loc[name]
     naive = scores.set_index("model").loc[NAIVE]
     verdict = (
-        f"The forecast beat the naive rule that everybody does the same again: its error was "
+        f"the forecast beat the naive rule that everybody does the same again: its error was "
         f"{1 - best['rmse'] / naive['rmse']:.0%} smaller"
         if best["rmse"] < naive["rmse"]
-        else "The naive rule that everybody does the same again was at least as good as the forecast: trust it no further"
+        else "the naive rule that everybody does the same again was at least as good as the forecast, so trust it no further"
     )
     bias = best["total_expected"] / best["total_actual"] - 1 if best["total_actual"] else 0.0
     short = f"{abs(bias):.0%} too {'few' if bias < 0 else 'many'} purchases in all"
     return (
         f"**{int(totals['customers']):,} customers are expected to bring {money(totals['clv'])} in the next "
         f"{p.horizon_days} days; the best tenth of them brings {totals['top_tenth']:.0%} of it.** "
-        f"Tested on the last {int(best['holdout_days'])} days: {verdict}, and it foresaw {short}."
+        f"Tested on the last {int(best['holdout_days'])} days, {verdict}; it foresaw {short}."
     )
 
 
@@ -652,9 +655,9 @@ def totals(value: ir.Table) -> pd.DataFrame:
     ranked = value.mutate(tenth=ibis.ntile(10).over(order_by=[ibis.desc("clv"), "customer_id"]))
     return ranked.aggregate(
         customers=ranked.count(),
-        clv=ranked["clv"].sum(),
-        alive=ranked["p_alive"].sum(),
-        top_tenth=ranked["clv"].sum(where=ranked["tenth"] == 0) / ranked["clv"].sum().nullif(0),
+        clv=total(ranked["clv"]),
+        alive=total(ranked["p_alive"]),
+        top_tenth=total(ranked["clv"], ranked["tenth"] == 0) / total(ranked["clv"]).nullif(0),
         loss_makers=ranked["loss_maker"].sum(),
     ).to_pandas()
 
@@ -668,7 +671,7 @@ def concentration(value: ir.Table, points: int = 100) -> pd.DataFrame:
         `customers` and `clv`, cumulative shares from the best down, in so many steps, with the origin first.
     """
     ranked = value.mutate(step=ibis.ntile(points).over(order_by=[ibis.desc("clv"), "customer_id"]))
-    each = ranked.group_by("step").agg(customers=ranked.count(), clv=ranked["clv"].sum()).order_by("step").to_pandas()
+    each = ranked.group_by("step").agg(customers=ranked.count(), clv=total(ranked["clv"])).order_by("step").to_pandas()
     shares = each[["customers", "clv"]].cumsum() / each[["customers", "clv"]].sum()
     return pd.concat([pd.DataFrame({"customers": [0.0], "clv": [0.0]}), shares], ignore_index=True)
 
@@ -682,10 +685,11 @@ def tiers(value: ir.Table) -> pd.DataFrame:
         `tier`, `customers`, `share`, `clv`, `mean_clv`, `p_alive` (mean); A first.
     """
     each = value.group_by("tier").agg(
-        customers=value.count(), clv=value["clv"].sum(), mean_clv=value["clv"].mean(), p_alive=value["p_alive"].mean()
+        customers=value.count(), clv=total(value["clv"]), p_alive=total(value["p_alive"]) / value.count()
     )
     told = each.order_by("tier").to_pandas()
     told.insert(2, "share", told["customers"] / told["customers"].sum())
+    told.insert(4, "mean_clv", told["clv"] / told["customers"])
     return told
 
 
@@ -757,9 +761,9 @@ def by_recency(value: ir.Table) -> pd.DataFrame:
     return wide.loc[rows, columns].rename_axis(index=None, columns=None)
 
 
-def key_numbers(total: pd.DataFrame, scores: pd.DataFrame) -> list[KeyNumber]:
+def key_numbers(sums: pd.DataFrame, scores: pd.DataFrame) -> list[KeyNumber]:
     """Which numbers of this stage are watched from run to run?"""
-    row = total.iloc[0]
+    row = sums.iloc[0]
     name, _ = choose(scores)
     best = scores.set_index("model").loc[name]
     n = int(row["customers"])
@@ -817,6 +821,19 @@ def _in_weeks(histories: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarr
     )
 
 
+def _in_parallel(function: Callable[..., np.ndarray], *columns: np.ndarray) -> np.ndarray:
+    """A function of columns, computed piece by piece on all processors: special functions leave Python's lock free."""
+
+    def piece(some: tuple[np.ndarray, ...]) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return np.asarray(function(*some), dtype=float)
+
+    pieces = max(1, len(columns[0]) // 20_000)
+    split = list(zip(*[np.array_split(column, pieces) for column in columns], strict=True))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(piece, split)))
+
+
 def _owners(returns: ir.Table, orders: ir.Table, identities: ir.Table | None) -> ir.Table:
     """Returns with the customer whose they are: their own, else that of the order they name."""
     own = returns.filter(returns["person_id"].notnull())
@@ -850,13 +867,18 @@ def _spend_bounds(
 def _with_tiers(rows: ir.Table) -> ir.Table:
     """A holds the best customers who bring the first fifth of the value, E those who bring the last."""
     best_first = ibis.window(order_by=[ibis.desc("clv"), "customer_id"], preceding=None, following=0)
-    before = rows["clv"].sum().over(best_first) - rows["clv"]
-    share = before / rows["clv"].sum().over(ibis.window()).nullif(0)
+    clv = exact(rows["clv"])
+    before = (clv.sum().over(best_first) - clv).cast("float64")
+    share = before / clv.sum().over(ibis.window()).cast("float64").nullif(0)
     bounds = [(share < (i + 1) / len(TIERS), tier) for i, tier in enumerate(TIERS[:-1])]
     tiered = rows.mutate(tier=ibis.cases(*bounds, else_=TIERS[-1]))
     names = list(rows.columns)
     names.insert(names.index("loss_maker"), "tier")
     return tiered.select(*names)
+
+
+def _key(rows: ir.Table) -> tuple[str, ...]:
+    return ("customer_id",) if "customer_id" in rows.columns else ("person_source", "person_id")
 
 
 def _observe(bought: ir.Table, summary: ir.Table, origin: dt.date, days: int, as_of: dt.date) -> ir.Table:
@@ -865,13 +887,14 @@ def _observe(bought: ir.Table, summary: ir.Table, origin: dt.date, days: int, as
     earlier = ibis.date((origin - dt.timedelta(days=days)).isoformat())
     after = (bought["day"] >= start) & (bought["day"] < ibis.date(as_of.isoformat()))
     before = (bought["day"] >= earlier) & (bought["day"] < start)
-    done = bought.group_by("customer_id").agg(
+    done = bought.group_by(*_key(bought)).agg(
         actual=bought.count(where=after),
-        money=bought["amount"].sum(where=after).fill_null(0.0),
+        money=total(bought["amount"], after),
         count_before=bought.count(where=before),
-        money_before=bought["amount"].sum(where=before).fill_null(0.0),
+        money_before=total(bought["amount"], before),
         first=bought["day"].min(),
     )
+    done = done if "customer_id" in done.columns else with_customer(done, None).drop("person_source", "person_id")
     # a first purchase is how a customer came, not something to do again
     repeat = done["count_before"] - (done["first"] >= earlier).cast("int64")
     joined = summary.inner_join(done.mutate(repeat_before=repeat), "customer_id")

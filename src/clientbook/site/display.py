@@ -117,11 +117,11 @@ def _card(item: Mapping[str, Any]) -> dict[str, Any]:
     if item.get("low") is not None and item.get("high") is not None:
         low, high = numbers.quantity(item["low"], unit), numbers.quantity(item["high"], unit)
         notes.append(f"{low} to {high}")
-    if item.get("n") is not None:
-        notes.append(f"n{numbers.NO_BREAK}={numbers.NO_BREAK}{numbers.number(item['n'])}")
-    if item.get("better"):
-        notes.append(f"{item['better']} is better")
     value = item.get("value")
+    if item.get("n") is not None and item["n"] != value:
+        notes.append(f"n{numbers.NO_BREAK}={numbers.NO_BREAK}{numbers.number(item['n'])}")
+    if unit.lower() in str(item["name"]).lower():
+        unit = ""
     shown = value if isinstance(value, str) else numbers.quantity(value, unit)
     # A unit in words stands smaller behind its number; a sign or a symbol is part of it.
     words = unit if shown.endswith(f"{numbers.NO_BREAK}{unit}") and len(unit) > 1 else ""

@@ -120,6 +120,10 @@ def lines(
         Words to a place on the x axis, drawn as a thin upright line.
     zero
         Whether the axis begins at zero.
+    finding, detail
+        See :func:`clientbook.charts.title`.
+    format, currency
+        How values are written.
 
     Returns
     -------
@@ -183,6 +187,14 @@ def histogram(
         lies beyond is said in the detail.
     median
         Whether to mark the middle.
+    xlabel, ylabel
+        What stands on the axes, with units.
+    bins
+        How many, or their edges.
+    finding, detail
+        See :func:`clientbook.charts.title`.
+    format, currency
+        How values are written.
 
     Returns
     -------
@@ -235,6 +247,12 @@ def scatter(
         What a point's area stands for.
     formats
         How x and y are written.
+    xlabel, ylabel
+        What stands on the axes, with units.
+    finding, detail
+        See :func:`clientbook.charts.title`.
+    currency
+        ISO 4217 code for money.
 
     Returns
     -------
@@ -284,6 +302,12 @@ def calibration(
         What is counted, with its unit.
     naive
         The naive rule's prediction for the same groups.
+    model, naive_name
+        What the lines are called.
+    finding, detail
+        See :func:`clientbook.charts.title`.
+    format, currency
+        How values are written.
 
     Returns
     -------
@@ -333,6 +357,12 @@ def heatmap(
         Rows go down, columns across; missing values stay white.
     write_values
         Whether each field carries its number; by default where there is room.
+    xlabel, ylabel
+        What stands on the axes, with units.
+    finding, detail
+        See :func:`clientbook.charts.title`.
+    format, currency
+        How values are written.
 
     Returns
     -------

@@ -1,0 +1,89 @@
+"""What is at fault in a book is told before it is run, and nothing is left behind by looking."""
+
+from __future__ import annotations
+
+import pytest
+
+from clientbook import checking
+from clientbook.book import open_book
+from clientbook.faults import FaultError
+
+ORDERS = "name: Made\nas_of: 2024-06-01\nsources:\n  shop:\n    orders: {path: o.csv, columns: {person_id: Kunde}}\n"
+
+
+def check(folder, **more):
+    before = sorted(path.relative_to(folder) for path in folder.rglob("*"))
+    try:
+        return checking.check(open_book(folder), **more)
+    finally:
+        assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == before
+
+
+def test_a_sound_book_has_no_fault_and_tells_what_was_read(make_book):
+    report = check(make_book(ORDERS, o__csv="Kunde,ordered_at,amount\na,2024-01-05,5\nb,2024-06-01,5\nb,2024-01-05,-1\n"))
+    assert (report.faults, report.wrong) == ([], 0)
+    assert report.notes == ["o.csv (shop.orders): 3 rows: 1 kept, 1 returns, 1 later."]
+
+
+def test_every_faulty_row_is_told_with_its_place_and_without_what_it_holds(make_book):
+    content = "Kunde,ordered_at\nAnn Lee,2024-02-30\n,2024-01-05\nBo Day,2024-01-05\n<script>alert(1)</script>,soon\nBo\n"
+    report = check(make_book(ORDERS, o__csv=content))
+    assert sorted((f.key, f.file, f.row, f.column) for f in report.faults) == [
+        ("sources.shop.orders", "o.csv", 2, "ordered_at"),
+        ("sources.shop.orders", "o.csv", 3, "Kunde"),
+        ("sources.shop.orders", "o.csv", 5, "ordered_at"),
+        ("sources.shop.orders", "o.csv", 6, ""),
+    ]
+    assert report.wrong == 4
+    text = "\n".join(map(str, [*report.faults, *report.notes]))
+    assert not [word for word in ("Ann", "Lee", "Bo", "script", "02-30", "soon") if word in text]
+
+
+def test_very_many_rows_with_one_fault_are_told_as_ranges_unless_each_is_asked_for(make_book):
+    bad = [n for n in range(2, 102) if n % 10]
+    content = "Kunde,ordered_at\n" + "".join(f"a,{'never' if n in bad else '2024-01-05'}\n" for n in range(2, 102))
+    folder = make_book(ORDERS, o__csv=content)
+    (fault,) = check(folder).faults
+    assert "in 90 rows: 2-9, 11-19, 21-29" in fault.message and fault.message.endswith("91-99 and more.")
+    report = check(folder, every_row=True)
+    assert [fault.row for fault in report.faults] == bad
+    assert report.wrong == check(folder).wrong == 90
+
+
+def test_cells_that_will_be_emptied_are_told_by_the_name_that_the_file_has(make_book):
+    settings = ORDERS.replace("Kunde}", "Kunde, unit_price: Preis}")
+    report = check(make_book(settings, o__csv="Kunde,ordered_at,Preis\na,2024-01-05,gratis\nb,2024-01-05,frei\n"))
+    assert report.faults == []
+    assert "o.csv, column 'Preis': 2 cells will be emptied: not an amount; the first is in row 2." in report.notes
+    assert "gratis" not in str(report)
+
+
+def test_what_was_odd_about_a_file_is_told(make_book):
+    settings = ORDERS.replace("o.csv", "o*.csv")
+    report = check(make_book(settings, o1__csv="Kunde,ordered_at,amount\na,2024-01-05,5\n", o2__csv="Kunde,ordered_at\n"))
+    text = "\n".join(report.notes)
+    assert "o2.csv: The file has a header and no rows." in text
+    assert "it lacks 'amount'" in text
+
+
+def test_a_file_that_serves_two_tables_is_told_of_twice_over(make_book):
+    settings = "name: X\nsources:\n  crm:\n    people: {path: c.csv}\n    accounts: {path: c.csv}\n"
+    report = check(make_book(settings, c__csv="person_id,account_id,name\n,1,A\n2,,B\n"))
+    assert {(fault.key, fault.row, fault.column) for fault in report.faults} == {
+        ("sources.crm.people", 2, "person_id"), ("sources.crm.accounts", 3, "account_id")
+    }  # fmt: skip
+
+
+def test_files_that_cannot_be_read_are_all_told_and_nothing_stays(make_book):
+    settings = "name: X\nsources:\n  crm:\n    people: {path: gone.csv}\n    accounts: {path: empty.csv}\n    cases: {path: c.xlsx}\n"
+    with pytest.raises(FaultError) as caught:
+        check(make_book(settings, empty__csv=b"", c__xlsx=b"junk"))
+    assert [fault.file for fault in caught.value.faults] == ["gone.csv", "empty.csv", "c.xlsx"]
+
+
+def test_a_store_that_is_there_stays_as_it_is(make_book):
+    folder = make_book(ORDERS, o__csv="Kunde,ordered_at\na,2024-01-05\n")
+    other = folder / "store" / "scratch" / "engine-of-another"
+    other.mkdir(parents=True)
+    check(folder)
+    assert other.is_dir()

@@ -1,0 +1,174 @@
+"""From a book to a run and a report, and what is left when a notebook fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from clientbook import runner
+from clientbook.book import open_book
+from clientbook.faults import UsageError
+
+KNOWN = runner.notebooks()
+
+
+@pytest.fixture
+def book(small_book, tmp_path):
+    """A fresh copy of the small book."""
+    folder = tmp_path / "fresh"
+    shutil.copytree(small_book, folder, ignore=shutil.ignore_patterns("store"))
+    return open_book(folder)
+
+
+@pytest.fixture
+def altered(tmp_path):
+    """The notebooks, with one cell of `01_cleaning` replaced."""
+
+    def alter(source: str) -> Path:
+        folder = tmp_path / "notebooks"
+        folder.mkdir()
+        shutil.copy(runner.notebooks_folder() / "01_cleaning.ipynb", folder)
+        notebook = nbformat.read(folder / "01_cleaning.ipynb", as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        code[2].source = source
+        nbformat.write(notebook, folder / "01_cleaning.ipynb")
+        return folder
+
+    return alter
+
+
+def test_a_run_leaves_what_the_design_says(small_outcome):
+    run = small_outcome.run
+    assert run.name == "2024-01-01.001"
+    assert {"orders", "returns", "rejected", "changes", "quality", "value", "value_backtest"} <= set(run.tables)
+    assert {path.stem for path in (run.folder / "models").glob("*.json")} == {"bg_nbd", "mbg_nbd", "gamma_gamma"}
+    assert {path.stem for path in (run.folder / "notebooks").glob("*")} == {n.name for n in KNOWN}
+    info = run.info
+    assert info["state"] == "done"
+    assert {step["state"] for step in info["notebooks"].values()} == {"done"}
+    assert info["inputs"][0]["file"] == "orders.csv" and len(info["inputs"][0]["sha256"]) == 64
+    row = info["rows"][0]
+    assert row["rows_in"] == sum(row[k] for k in ("kept", "merged", "returns", "later", "suppressed", "rejected"))
+    assert info["parameters"]["value"]["horizon_days"] == 365
+    assert info["tables"]["value"]["rows"] == run.read("value").count().to_pandas()
+
+
+def test_lists_lie_in_the_book(small_outcome, small_book):
+    lines = (small_book / "store" / "lists" / "best_customers.csv").read_text().splitlines()
+    assert lines[0].split(",")[:3] == ["customer_id", "source", "person_id"]
+    assert lines[0].endswith("consent") and len(lines) == 101
+    assert all(line.endswith("unknown") for line in lines[1:])
+
+
+def test_pages_hold_no_id_of_the_source_and_no_path(small_outcome, small_book):
+    lists = (small_book / "store" / "lists" / "best_customers.csv").read_text().splitlines()[1:]
+    ids = {line.split(",")[2] for line in lists}
+    for page in small_outcome.report.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not [person for person in ids if f">{person}<" in text], page.name
+        assert str(small_book) not in text
+
+
+def test_two_runs_give_the_same_bytes(book, tmp_path):
+    runs = [runner.run(book, out=tmp_path / "reports").run for _ in range(2)]
+    assert [run.name for run in runs] == ["2024-01-01.001", "2024-01-01.002"]
+    for table in runs[0].tables:
+        assert runs[0].path(table).read_bytes() == runs[1].path(table).read_bytes(), table
+    for name in ("bg_nbd", "mbg_nbd", "gamma_gamma"):
+        assert runs[0].model(name) == runs[1].model(name)
+
+
+def test_a_failing_notebook_publishes_nothing_and_says_where(book, altered, tmp_path):
+    folder = altered("1 / 0")
+    with pytest.raises(runner.NotebookFailed, match=r"01_cleaning failed in cell 4 of \d+. ZeroDivisionError") as error:
+        runner.run(book, out=tmp_path / "reports", folder=folder)
+    assert error.value.exit_code == 3
+    assert not (tmp_path / "reports").exists() or not list((tmp_path / "reports").rglob("*.html"))
+    assert book.store.runs() == []
+    failed = book.store.folder / "failed" / "2024-01-01.001"
+    assert json.loads((failed / "run.json").read_text())["notebooks"]["01_cleaning"]["state"] == "failed"
+    assert (failed / "notebooks" / "01_cleaning.ipynb").is_file()
+
+
+def test_a_killed_kernel_is_a_failure_though_its_notebook_looks_whole(book, altered, tmp_path):
+    folder = altered("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(runner.NotebookFailed, match="kernel died"):
+        runner.run(book, out=tmp_path / "reports", folder=folder)
+    assert book.store.runs() == []
+    info = json.loads((book.store.folder / "failed" / "2024-01-01.001" / "run.json").read_text())
+    assert info["state"] == "failed" and info["notebooks"]["01_cleaning"]["state"] == "failed"
+
+
+def test_an_earlier_report_stays_when_a_later_run_fails(book, altered, tmp_path):
+    report = runner.run(book, out=tmp_path / "reports", only=["cleaning"]).report
+    before = {page.name: page.read_bytes() for page in report.iterdir()}
+    with pytest.raises(runner.NotebookFailed):
+        runner.run(book, out=tmp_path / "reports", folder=altered("raise ValueError('ada@example.org')"))
+    assert {page.name: page.read_bytes() for page in report.iterdir()} == before
+
+
+def test_an_error_is_told_without_what_could_be_personal(book, altered, tmp_path):
+    with pytest.raises(runner.NotebookFailed) as error:
+        runner.run(book, out=tmp_path / "r", folder=altered("raise ValueError('ada@example.org +41 44 668 18 00')"))
+    assert "ada@" not in str(error.value) and "668" not in str(error.value)
+    assert "[e-mail]" in str(error.value)
+
+
+def test_a_notebook_whose_tables_are_not_there_says_what_it_needs(make_book, tmp_path):
+    book = open_book(
+        make_book(
+            "name: Pieces\nas_of: 2024-01-01\nsources: {web: {content: {path: content.csv}}}\n",
+            content__csv="content_id,title\n1,How to fold a shirt\n",
+        )
+    )
+    outcome = runner.run(book, out=tmp_path / "reports")
+    steps = outcome.run.info["notebooks"]
+    assert steps["04_value"]["state"] == "skipped"
+    assert "orders" in steps["04_value"]["message"]
+    page = (outcome.report / "04_value.html").read_text(encoding="utf-8")
+    assert "This book has no" in page and "would show" in page
+    assert "Traceback" not in page
+
+
+def test_only_brings_what_is_needed():
+    assert [n.name for n in runner.select(KNOWN, ["value"])] == ["01_cleaning", "04_value"]
+    assert [n.name for n in runner.select(KNOWN, ["01_cleaning"])] == ["01_cleaning"]
+    assert [n.name for n in runner.select(KNOWN, [])] == [n.name for n in KNOWN]
+    with pytest.raises(UsageError, match="04_value"):
+        runner.select(KNOWN, ["worth"])
+
+
+def test_parameters_are_checked_before_anything_runs():
+    assert runner.parse_parameters(["04_value.horizon_days=180"], KNOWN) == {"value": {"horizon_days": "180"}}
+    for wrong in ("horizon_days=180", "value.horizon=180", "value.horizon_days=soon", "worth.x=1", "value.interval=2"):
+        with pytest.raises(UsageError):
+            runner.parse_parameters([wrong], KNOWN)
+
+
+def test_a_parameter_reaches_the_notebook(book, tmp_path):
+    outcome = runner.run(book, only=["value"], parameters={"value": {"horizon_days": 90}}, out=tmp_path / "reports")
+    assert outcome.run.info["parameters"]["value"]["horizon_days"] == 90
+    assert "next 90 days" in (outcome.report / "04_value.html").read_text(encoding="utf-8")
+
+
+def test_progress_is_told(book, tmp_path):
+    seen = []
+    runner.run(
+        book, only=["cleaning"], out=tmp_path / "reports", watch=lambda steps: seen.append((steps[0].state, steps[0].cell))
+    )
+    assert seen[0] == ("running", 0) and seen[-1][0] == "done"
+    assert [cell for _, cell in seen] == sorted(cell for _, cell in seen)
+    assert seen[-1][1] > 3
+
+
+def test_no_kernel_and_no_socket_is_left(book, altered, tmp_path):
+    sockets = Path(os.environ.get("TMPDIR", "/tmp"))
+    before = set(sockets.glob("clientbook-*"))
+    with pytest.raises(runner.NotebookFailed):
+        runner.run(book, out=tmp_path / "reports", folder=altered("1 / 0"))
+    assert set(sockets.glob("clientbook-*")) <= before

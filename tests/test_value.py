@@ -1,0 +1,277 @@
+"""What each customer is worth: published figures, an independent computation, and what must never happen."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+from pathlib import Path
+
+import ibis
+import numpy as np
+import pandas as pd
+import pytest
+
+from clientbook import value
+
+P = value.ValueParameters()
+
+
+def installed(name: str) -> Path:
+    return Path(importlib.util.find_spec("lifetimes").submodule_search_locations[0]) / "datasets" / name
+
+
+@pytest.fixture(scope="module")
+def cdnow_sample() -> ibis.Table:
+    """The published 1/10 sample: 2,357 customers, as days and amounts."""
+    frame = pd.read_csv(installed("CDNOW_sample.txt"), sep=r"\s+", header=None, dtype=str)
+    frame = frame.set_axis(["master", "customer_id", "day", "units", "amount"], axis=1)
+    frame = frame.assign(day=pd.to_datetime(frame["day"]).dt.date, amount=frame["amount"].astype(float))
+    lines = ibis.memtable(frame[["customer_id", "day", "amount"]])
+    return lines.group_by("customer_id", "day").agg(amount=lines["amount"].sum())
+
+
+@pytest.fixture(scope="module")
+def histories(cdnow_sample) -> pd.DataFrame:
+    return value.compress(value.summarise(cdnow_sample, dt.date(1997, 10, 1)))
+
+
+PUBLISHED = {
+    "BG/NBD": ({"r": 0.2426, "alpha": 4.4136, "a": 0.7929, "b": 2.4259}, -9582.429),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameters_and_likelihood(histories, name):
+    parameters, log_likelihood = PUBLISHED[name]
+    model = value.fit_purchases(histories, name)
+    assert model.customers == 2357
+    assert model.rows < model.customers
+    for key, published in parameters.items():
+        assert model.parameters[key] == pytest.approx(published, abs=5e-4 * max(1, published)), key
+    assert model.log_likelihood == pytest.approx(log_likelihood, abs=0.05)
+
+
+def test_published_gamma_gamma(cdnow_sample):
+    spend = value.fit_spend(value.summarise(cdnow_sample, dt.date(1997, 10, 1)))
+    assert spend.customers == 946
+    assert spend.parameters["p"] == pytest.approx(6.25, abs=0.005)
+    assert spend.parameters["q"] == pytest.approx(3.74, abs=0.005)
+    assert spend.parameters["v"] == pytest.approx(15.44, abs=0.01)
+    assert spend.log_likelihood == pytest.approx(-4055.92, abs=0.05)
+
+
+def test_cdnow_master_backtest_matches_the_papers():
+    frame = pd.read_csv(installed("CDNOW_master.txt"), sep=r"\s+", dtype=str)
+    frame = frame.set_axis(["customer_id", "day", "units", "amount"], axis=1)
+    frame = frame.assign(day=pd.to_datetime(frame["day"]).dt.date, amount=frame["amount"].astype(float))
+    lines = ibis.memtable(frame[["customer_id", "day", "amount"]])
+    bought = lines.group_by("customer_id", "day").agg(amount=lines["amount"].sum())
+    scores, _, _ = value.backtest(bought, dt.date(1998, 7, 1), value.ValueParameters(holdout_days=273))
+    scores = scores.set_index("model")
+    assert scores["customers"].unique() == [23570]
+    assert scores.loc["BG/NBD", "rmse"] == pytest.approx(1.733, abs=0.001)
+    assert scores.loc["MBG/NBD", "rmse"] == pytest.approx(1.740, abs=0.001)
+    assert scores.loc[value.NAIVE, "rmse"] == pytest.approx(1.936, abs=0.001)
+    assert scores.loc["BG/NBD", "decile_capture"] >= 0.515
+    assert value.choose(scores.reset_index())[0] == "BG/NBD"
+
+
+def random_lines(seed: int, customers: int = 40, lines: int = 300) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    days = pd.Timestamp("2023-01-01") + pd.to_timedelta(draw.integers(0, 400, lines), unit="D")
+    return pd.DataFrame(
+        {
+            "source": "shop",
+            "person_source": "shop",
+            "person_id": [f"{i:04d}" for i in draw.integers(0, customers, lines)],
+            "ordered_on": days.date,
+            "quantity": draw.choice([1.0, 2.0, 0.0], lines, p=[0.6, 0.3, 0.1]),
+            "amount": draw.choice([0.0, 10.25, 99.9], lines),
+            "arrival": np.arange(lines),
+        }
+    )
+
+
+def plain_summary(lines: pd.DataFrame, as_of: dt.date) -> dict[str, tuple]:
+    """The same by loops over rows."""
+    days: dict[str, dict[dt.date, float]] = {}
+    for row in lines.itertuples():
+        if row.quantity > 0 and row.amount >= 0 and row.ordered_on < as_of:
+            days.setdefault(row.person_id, {}).setdefault(row.ordered_on, 0.0)
+            days[row.person_id][row.ordered_on] += row.amount
+    told = {}
+    for person, bought in days.items():
+        first, last = min(bought), max(bought)
+        later = [amount for day, amount in bought.items() if day != first]
+        told[person] = (
+            len(bought) - 1,
+            (last - first).days,
+            (as_of - dt.timedelta(days=1) - first).days,
+            sum(later) / len(later) if later else 0.0,
+            sum(bought.values()),
+        )
+    return told
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_summary_equals_a_plain_computation(seed):
+    lines, as_of = random_lines(seed), dt.date(2023, 12, 1)
+    found = value.summarise(value.purchases(ibis.memtable(lines)), as_of).to_pandas()
+    expected = sorted(plain_summary(lines, as_of).values())
+    columns = ["frequency", "recency", "T", "monetary", "gross"]
+    ours = sorted(map(tuple, found[columns].astype(float).to_numpy()))
+    np.testing.assert_allclose(np.array(ours), np.array(expected), rtol=0, atol=1e-9)
+
+
+def test_summary_equals_lifetimes_on_whole_days(cdnow_sample):
+    from lifetimes.utils import summary_data_from_transaction_data
+
+    frame = cdnow_sample.to_pandas()
+    theirs = summary_data_from_transaction_data(
+        frame, "customer_id", "day", "amount", observation_period_end="1998-06-30"
+    )
+    ours = value.summarise(cdnow_sample, dt.date(1998, 7, 1)).to_pandas().set_index("customer_id").loc[theirs.index]
+    for column, name in [("frequency", "frequency"), ("recency", "recency"), ("T", "T"), ("monetary", "monetary_value")]:
+        np.testing.assert_allclose(ours[column].to_numpy(float), theirs[name].to_numpy(float), rtol=0, atol=1e-9)
+
+
+def test_discounted_orders_equal_lifetimes(cdnow_sample, histories):
+    from lifetimes.utils import _customer_lifetime_value
+
+    model = value.fit_purchases(histories, "BG/NBD")
+    _, discounted = value.discounted_orders(model, histories, steps=12, step_days=30, rate_per_step=0.01)
+    in_days = {"r": 1.0, "alpha": 7.0, "a": 1.0, "b": 1.0}
+    fitter = type(model.fitter)()
+    fitter.params_ = pd.Series({name: model.parameters[name] * factor for name, factor in in_days.items()})
+    fitter.predict = fitter.conditional_expected_number_of_purchases_up_to_time
+    theirs = _customer_lifetime_value(
+        fitter, histories["frequency"], histories["recency"], histories["T"], pd.Series(1.0, index=histories.index)
+    )
+    np.testing.assert_allclose(discounted, theirs.to_numpy(), rtol=1e-6, atol=1e-9)
+
+
+def test_simulated_purchases_agree_with_the_expectation(histories):
+    some = histories.sample(40, random_state=1)
+    for name in value.MODELS:
+        model = value.fit_purchases(histories, name)
+        drawn = model.draw_orders(273, some, 20_000, np.random.default_rng(3))
+        error = drawn.std(axis=1) / np.sqrt(drawn.shape[1])
+        assert (np.abs(drawn.mean(axis=1) - model.expected_orders(273, some)) < 5 * error + 1e-3).all(), name
+
+
+def analysed(bought_lines: pd.DataFrame, returns: pd.DataFrame | None = None, as_of=dt.date(2024, 1, 1)):
+    orders = ibis.memtable(bought_lines.assign(order_source="shop", order_id=[f"o{i}" for i in range(len(bought_lines))]))
+    return value.analyse(orders, None if returns is None else ibis.memtable(returns), None, as_of, P)
+
+
+@pytest.fixture(scope="module")
+def lines() -> pd.DataFrame:
+    """Made customers who buy at their own rate and leave for good."""
+    draw = np.random.default_rng(11)
+    rows = []
+    for person in range(300):
+        day, rate, leave = draw.integers(0, 200), draw.gamma(1.5, 1 / 40), draw.beta(1, 4)
+        while day < 364:
+            rows.append((f"{person:05d}", dt.date(2023, 1, 1) + dt.timedelta(days=int(day)), round(draw.gamma(3, 10), 2)))
+            if draw.random() < leave:
+                break
+            day += max(1, int(draw.exponential(1 / rate)))
+    frame = pd.DataFrame(rows, columns=["person_id", "ordered_on", "amount"])
+    return frame.assign(source="shop", person_source="shop", quantity=1.0, arrival=np.arange(len(frame)))
+
+
+@pytest.fixture(scope="module")
+def returned(lines) -> pd.DataFrame:
+    """The first person sends back more than they bought, the second half of it."""
+    spent = lines.groupby("person_id")["amount"].sum()
+    return pd.DataFrame(
+        {
+            "person_source": "shop", "person_id": ["00000", "00001"], "order_source": "shop", "order_id": [None, None],
+            "amount": [spent["00000"] * 1.5, spent["00001"] * 0.5],
+        }
+    )  # fmt: skip
+
+
+def test_a_row_for_every_customer_with_a_purchase_and_no_nan(lines, returned):
+    found = analysed(lines, returned).value.to_pandas()
+    assert len(found) == lines["person_id"].nunique()
+    assert found["customer_id"].is_unique
+    assert not found.isna().any().any()
+    assert ((found["p_alive"] >= 0) & (found["p_alive"] <= 1)).all()
+    assert (found["expected_orders"] >= 0).all()
+    assert (found["clv_low"] <= found["clv_high"]).all() or (found["expected_margin_per_order"] < 0).any()
+    assert found["clv"].is_monotonic_decreasing
+
+
+def test_returns_lower_the_value_and_flag_loss_makers(lines, returned):
+    without = analysed(lines).value.to_pandas().set_index("customer_id")
+    with_returns = analysed(lines, returned).value.to_pandas().set_index("customer_id")
+    assert not without["loss_maker"].any()
+    assert with_returns["loss_maker"].sum() == 1
+    changed = with_returns["returned"] > 0
+    assert changed.sum() == 2
+    assert (with_returns.loc[changed, "clv"] < without["clv"].loc[with_returns.index[changed]]).all()
+
+
+def test_tiers_each_hold_a_fifth_of_the_value(lines):
+    found = value.tiers(analysed(lines).value)
+    assert list(found["tier"]) == list("ABCDE")
+    largest = analysed(lines).value.to_pandas()["clv"].max()
+    assert found["clv"].to_numpy() == pytest.approx(found["clv"].sum() / 5, abs=largest)
+    assert found["customers"].is_monotonic_increasing
+
+
+def test_two_analyses_give_the_same_numbers(lines, returned):
+    one, other = (analysed(lines, returned).value.to_pandas() for _ in range(2))
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_the_backtest_does_not_see_the_holdout(lines):
+    """Changing what happens after the origin changes no forecast."""
+    origin = dt.date(2024, 1, 1) - dt.timedelta(days=100)
+    p = value.ValueParameters(holdout_days=100)
+    bought = value.purchases(ibis.memtable(lines))
+    tripled = lines.assign(amount=lines["amount"].where(lines["ordered_on"] < origin, lines["amount"] * 3))
+    one = value.backtest(bought, dt.date(2024, 1, 1), p)
+    other = value.backtest(value.purchases(ibis.memtable(tripled)), dt.date(2024, 1, 1), p)
+    assert one[0]["total_expected"].tolist() == other[0]["total_expected"].tolist()
+    assert {n: m.parameters for n, m in one[2].items()} == {n: m.parameters for n, m in other[2].items()}
+
+
+@pytest.mark.parametrize(
+    "customers, days",
+    [(1, 300), (10, 300), (300, 10)],
+    ids=["one customer", "ten customers", "ten days"],
+)
+def test_too_little_is_said_in_words(lines, customers, days):
+    some = lines[lines["person_id"].astype(int) < customers]
+    some = some[some["ordered_on"] >= dt.date(2024, 1, 1) - dt.timedelta(days=days)]
+    with pytest.raises(value.TooFew, match=r"too (few|short)"):
+        analysed(some)
+
+
+def test_amounts_of_nothing_count_as_purchases(lines):
+    free = lines.assign(amount=lines["amount"].where(lines.index % 3 > 0, 0.0))
+    found = analysed(free).value.to_pandas()
+    assert found["purchases"].sum() == lines.groupby(["person_id", "ordered_on"]).ngroups
+
+
+def test_a_heavy_buyer_has_a_value(lines):
+    daily = pd.DataFrame(
+        {
+            "person_id": "99999", "ordered_on": [dt.date(2023, 1, 1) + dt.timedelta(days=i) for i in range(364)],
+            "amount": 20.0, "source": "shop", "person_source": "shop", "quantity": 1.0, "arrival": 10_000 + np.arange(364),
+        }
+    )  # fmt: skip
+    found = analysed(pd.concat([lines, daily], ignore_index=True)).value.to_pandas()
+    assert found.iloc[0]["frequency"] == 363
+    assert np.isfinite(found.iloc[0][["clv", "clv_low", "clv_high"]].astype(float)).all()
+
+
+def test_models_as_json_say_what_they_are(lines):
+    kept = value.models_to_keep(analysed(lines))
+    assert set(kept) == {"bg_nbd", "mbg_nbd", "gamma_gamma"}
+    assert set(kept["bg_nbd"]["parameters"]) == {"r", "alpha", "a", "b"}
+    assert kept["bg_nbd"]["time_unit"] == "week"
+    assert set(kept["gamma_gamma"]["parameters"]) == {"p", "q", "v"}
+    assert sum(model["chosen"] for name, model in kept.items() if name != "gamma_gamma") == 1
