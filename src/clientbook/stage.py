@@ -17,6 +17,7 @@ from clientbook.book import Book, open_book
 from clientbook.engine import open as open_engine
 from clientbook.faults import ClientbookError, UsageError
 from clientbook.store import Run, whole, write_json
+from clientbook.tables import Table
 
 
 # So many key numbers of each stage, its first, stand on the index and on the overview.
@@ -47,6 +48,8 @@ class Stage:
         What it would show, for a book that lacks what it needs.
     parameters
         Its parameters, with their defaults.
+    tables
+        What the columns of the tables that it writes mean, for the data dictionary.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     parameters: type[Parameters] = Parameters
+    tables: tuple[Table, ...] = ()
 
 
 class NothingToShow(ClientbookError):
@@ -138,6 +142,11 @@ class Step:
         if table not in (*self.stage.needs, *self.stage.uses, *self.stage.writes) and "*" not in self.stage.uses:
             raise ClientbookError(f"{self.stage.name} does not say that it reads {table!r}; add it to its STAGE.")
         return self._source.read(table, self.engine.connection) if self.has(table) else None
+
+    def truth(self, table: str):
+        """A table of the truth that a made book brings, to score against and for nothing else; None without one."""
+        file = self.book.folder / "truth" / f"{table}.parquet"
+        return self.engine.read_parquet(file) if file.is_file() else None
 
     def write(self, table: str, rows):
         """Write a table of this stage, whole or not at all, and read it back.
