@@ -6,9 +6,8 @@ import datetime as dt
 import difflib
 import os
 import re
-import shutil
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,11 +17,11 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from clientbook.faults import Fault, FaultError
+from clientbook.faults import Fault, FaultError, UsageError
 from clientbook.tables import CANONICAL, OWNED_IDS, STAGES
 
 SETTINGS = "clientbook.yaml"
-DEFAULT = "data/cdnow"
+DEFAULT = "data/demo"
 BOOK_VARIABLE = "CLIENTBOOK_BOOK"
 
 
@@ -282,7 +281,7 @@ def open_book(folder: str | Path | None = None) -> Book:
         If there is no `clientbook.yaml`, or it says what it may not; all faults at once.
     """
     if folder is None:
-        folder = os.environ.get(BOOK_VARIABLE) or _default_book()
+        folder = os.environ.get(BOOK_VARIABLE) or default_book()
     folder = Path(folder).expanduser().resolve()
     if folder.name == SETTINGS and folder.is_file():
         folder = folder.parent
@@ -333,19 +332,43 @@ def read_settings(file: Path) -> Settings:
     return settings
 
 
-def _default_book() -> Path:
+def make_company(folder: Path, progress: Callable[[str, float], None] | None = None, **options: Any) -> None:
+    """Make the made company, as the `demo` command does.
+
+    Parameters
+    ----------
+    folder
+        Empty, absent, or an earlier made company.
+    progress
+        Called with what is being made and a fraction.
+    **options
+        `people`, `seed`, `as_of`.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds something else, or there are too few people.
+    """
+    from clientbook import demo
+
+    try:
+        demo.make(folder, progress=progress, **options)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from None
+
+
+def default_book(progress: Callable[[str, float], None] | None = None) -> Path:
+    """The default book below the current folder, made on the spot if it is not there.
+
+    Parameters
+    ----------
+    progress
+        Called with what is being made and a fraction.
+    """
     folder = Path(DEFAULT)
     if not (folder / SETTINGS).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_shipped(DEFAULT) / SETTINGS, folder / SETTINGS)
+        make_company(folder, progress)
     return folder
-
-
-def _shipped(folder: str) -> Path:
-    # an installed package carries the folder in itself; an editable install leaves it beside src
-    package = Path(__file__).parent
-    inside = package / "books" / Path(folder).name
-    return inside if inside.is_dir() else package.parents[1] / folder
 
 
 class _Loader(yaml.SafeLoader):

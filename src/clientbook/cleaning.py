@@ -30,6 +30,13 @@ ROW_COUNTS = ("rows_in", "kept", "merged", "returns", "later", "suppressed", "re
 # Rows of a delivery stay together and in order when deliveries are put one below the other.
 _DELIVERY_STRIDE = 2**40
 
+# These tables are there even where nothing was rejected or changed.
+_PLACE = {"source": "string", "table": "string", "file": "string", "row": "int64", "column": "string"}
+_ALWAYS = {
+    "rejected": _PLACE | {"reason": "string", "raw": "string", "arrival": "int64"},
+    "changes": _PLACE | {"before": "string", "after": "string", "rule": "string", "arrival": "int64"},
+}
+
 _IBIS_TYPES = {
     "id": "string",
     "text": "string",
@@ -105,10 +112,12 @@ def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] 
         cleaned.inputs += [_describe(item, facts) for facts in item.raw.files]
         cleaned.notes += [str(note) for note in item.raw.notes]
         judged = _judge(item, engine, book, as_of, number)
-        for name, rows in _split(judged, item, number).items():
+        seen = _count(judged, item)
+        for name, rows in _split(judged, item, number, seen).items():
             parts.setdefault(name, []).append(rows)
-        cleaned.rows += _count(judged, item)
-    cleaned.tables = {name: _stack(rows) for name, rows in parts.items()}
+        cleaned.rows += _account(seen, item)
+    none = {name: ibis.memtable(pd.DataFrame(columns=list(kinds)), schema=kinds) for name, kinds in _ALWAYS.items()}
+    cleaned.tables = none | {name: _stack(rows) for name, rows in parts.items()}
     for row in cleaned.rows:
         if row["rows_in"] != sum(row[name] for name in ROW_COUNTS[1:]):
             raise AssertionError(f"rows of {row['file']} are not accounted for: {row}")
@@ -365,13 +374,14 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
     """Every delivered row with its typed values, and `_fate`: what becomes of it."""
     table, raw = item.table, item.raw.table
     delivered = sorted(set(item.mapping.values()))
-    typed = {c.name: _typed(raw, item, c) for c in table.columns}
+    mapped = [column for column in table.columns if column.name in item.mapping]
+    typed = {c.name: _typed(raw, item, c) for c in mapped}
     extras = {f"x_{n}": parsing.text(_substituted(raw, item, n)) for n in item.mapping if n not in table.names}
     # typing happens once and is staged: what follows reads it several times
     wide = raw.select(
         **{f"raw:{name}": raw[name] for name in delivered},
         **{f"typed:{name}": value for name, value in (typed | extras).items()},
-        **{f"bad:{c.name}": _is_bad(raw, item, c, typed[c.name]) for c in table.columns if c.name in item.mapping},
+        **{f"bad:{c.name}": _is_bad(raw, item, c, typed[c.name]) for c in mapped if _can_be_bad(c)},
         file=raw["_file"],
         row=raw["_row"],
         arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
@@ -381,8 +391,8 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
     first = ibis.row_number().over(group_by=_sameness(wide, item, delivered), order_by=wide["arrival"]) > 0
     wide = wide.mutate(_merged=first)
     column, reason = _rejection(wide, item)
-    at = wide[f"typed:{table.at}"] if table.at else None
-    later = at >= _instant_of(as_of, book.settings.timezone) if table.at else ibis.literal(False)
+    dated = table.at and table.at in item.mapping
+    later = wide[f"typed:{table.at}"] >= _instant_of(as_of, book.settings.timezone) if dated else ibis.literal(False)
     back = _is_return(wide, item) if table.name == "orders" else ibis.literal(False)
     fate = ibis.cases(
         (wide["_merged"], "merged"),
@@ -403,9 +413,18 @@ def _stage(engine: Engine, rows: ir.Table) -> ir.Table:
     return engine.read_parquet(staged)
 
 
+def _value(rows: ir.Table, table: Table, name: str) -> ir.Column:
+    """A typed column, null where the delivery does not bring it."""
+    typed = f"typed:{name}"
+    return rows[typed] if typed in rows.columns else ibis.null(_IBIS_TYPES[table[name].kind])
+
+
+def _can_be_bad(column: Column) -> bool:
+    # whatever is delivered is an id or a text
+    return column.kind not in ("id", "text") or bool(column.allowed)
+
+
 def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
-    if column.name not in item.mapping:
-        return ibis.null(_IBIS_TYPES[column.kind])
     value = parsing.parse(_substituted(raw, item, column.name), column.kind, item.readings[column.name])
     if column.allowed:
         value = value.isin(column.allowed).ifelse(value, ibis.null("string"))
@@ -433,7 +452,7 @@ def _sameness(wide: ir.Table, item: _Loaded, delivered: Sequence[str]) -> list[i
     key = item.table.key
     if key and not item.table[key].required:
         # without its key a row is one of its own
-        alone = wide[f"typed:{key}"].isnull().ifelse(wide["arrival"], ibis.null("int64"))
+        alone = _value(wide, item.table, key).isnull().ifelse(wide["arrival"], ibis.null("int64"))
         same.append(alone)
     return same
 
@@ -443,9 +462,9 @@ def _rejection(wide: ir.Table, item: _Loaded) -> tuple[ir.StringColumn, ir.Strin
     table, columns, why = item.table, [], []
     for name in table.required:
         missing = wide[f"typed:{name}"].isnull()
-        bad = wide[f"bad:{name}"]
         columns.append((missing, item.mapping[name]))
-        why.append((missing & bad, f"{name} is not {_KIND_IN_WORDS[table[name].kind]}"))
+        if _can_be_bad(table[name]):
+            why.append((missing & wide[f"bad:{name}"], f"{name} is not {_KIND_IN_WORDS[table[name].kind]}"))
         why.append((missing, f"{name} is missing"))
     return ibis.cases(*columns, else_=ibis.null("string")), ibis.cases(*why, else_=ibis.null("string"))
 
@@ -462,9 +481,9 @@ _KIND_IN_WORDS = {
 
 
 def _is_return(wide: ir.Table, item: _Loaded) -> ir.BooleanColumn:
-    quantity, amount = wide["typed:quantity"], wide["typed:amount"]
-    negative = (quantity < 0).fill_null(False) | (amount < 0).fill_null(False)
-    negative |= (wide["typed:unit_price"] < 0).fill_null(False)
+    negative = ibis.literal(False)
+    for name in ("quantity", "amount", "unit_price"):
+        negative |= (_value(wide, item.table, name) < 0).fill_null(False)
     rule = item.delivery.cancelled
     if rule is None:
         return negative
@@ -484,49 +503,52 @@ def _unseen(judged: ir.Table, table: Table, as_of: dt.date, zone: str) -> dict[s
     limit = _instant_of(as_of, zone)
     changed = {}
     for column in table.columns:
-        if column.kind == "time" and not column.planned and column.name != table.at:
+        here = f"typed:{column.name}" in judged.columns
+        if here and column.kind == "time" and not column.planned and column.name != table.at:
             value = judged[f"typed:{column.name}"]
             changed[f"typed:{column.name}"] = (value >= limit).fill_null(False).ifelse(ibis.null("timestamp"), value)
     if table.name == "opportunities":
-        closed = judged["typed:closed_at"]
-        ahead = (closed >= limit).fill_null(False)
-        changed["typed:is_won"] = ahead.ifelse(ibis.null("boolean"), judged["typed:is_won"])
+        ahead = (_value(judged, table, "closed_at") >= limit).fill_null(False)
+        changed["typed:is_won"] = ahead.ifelse(ibis.null("boolean"), _value(judged, table, "is_won"))
     return changed
 
 
 def _derived(judged: ir.Table, item: _Loaded, book: Book) -> dict[str, ir.Column]:
     """Defaults that the design gives: quantity, amount, purpose, and the local day of an order."""
-    name = item.table.name
-    if name == "orders":
-        quantity = judged["typed:quantity"]
+    table = item.table
+    if table.name == "orders":
+        quantity = _value(judged, table, "quantity")
+        # a bare 1.0 is a decimal to DuckDB, and would be staged as one
+        one = ibis.literal(1.0, "float64")
         if "quantity" in item.mapping:
-            quantity = (quantity.isnull() & ~judged["bad:quantity"]).ifelse(1.0, quantity)
+            quantity = (quantity.isnull() & ~judged["bad:quantity"]).ifelse(one, quantity)
         else:
-            # a bare 1.0 is a decimal to DuckDB, and would be staged as one
-            quantity = quantity.fill_null(1.0)
-        amount = ibis.coalesce(judged["typed:amount"], (quantity * judged["typed:unit_price"]).round(6))
+            quantity = quantity.fill_null(one)
+        priced = (quantity * _value(judged, table, "unit_price")).round(6)
         return {
-            "typed:quantity": quantity,
-            "typed:amount": amount,
+            "typed:quantity": quantity.cast("float64"),
+            "typed:amount": ibis.coalesce(_value(judged, table, "amount"), priced).cast("float64"),
             "typed:ordered_on": parsing.local(judged["typed:ordered_at"], book.settings.timezone).date(),
         }
-    if name == "messages":
-        return {"typed:purpose": judged["typed:purpose"].fill_null("marketing")}
+    if table.name == "messages":
+        return {"typed:purpose": _value(judged, table, "purpose").fill_null("marketing")}
     return {}
 
 
-def _split(judged: ir.Table, item: _Loaded, number: int) -> dict[str, ir.Table]:
-    """The canonical rows, the returns that orders hold, what was rejected and what was changed."""
-    table = item.table
+def _split(judged: ir.Table, item: _Loaded, number: int, seen: pd.DataFrame) -> dict[str, ir.Table]:
+    """The canonical rows, the returns that orders hold, what was rejected and what was changed; what there is of it."""
+    table, fates = item.table, set(seen["_fate"])
     parts = {table.name: _canonical(judged.filter(judged["_fate"] == "kept"), item)}
     if table.name == "orders":
         parts["returns"] = _returned(judged.filter(judged["_fate"] == "returns"), item)
-    parts["rejected"] = _rejected(judged.filter(judged["_fate"] == "rejected"), item, number)
-    if item.raw.rejected is not None:
-        parts["rejected"] = parts["rejected"].union(_unread(item, number))
-    changes = _changes(judged.filter(judged["_fate"].isin(["kept", "returns"])), item)
-    if changes is not None:
-        parts["changes"] = changes
+    rejected = [_rejected(judged.filter(judged["_fate"] == "rejected"), item, number)] if "rejected" in fates else []
+    rejected += [_unread(item, number)] if item.raw.rejected is not None else []
+    if rejected:
+        parts["rejected"] = ibis.union(*rejected) if len(rejected) > 1 else rejected[0]
+    used = seen[seen["_fate"].isin(["kept", "returns"])]
+    bad = [name.removeprefix("bad:") for name in seen.columns if name.startswith("bad:") and used[name].any()]
+    if bad:
+        parts["changes"] = _changes(judged.filter(judged["_fate"].isin(["kept", "returns"])), item, bad)
     return parts
 
 
@@ -536,7 +558,7 @@ def _canonical(rows: ir.Table, item: _Loaded) -> ir.Table:
     for name in table.names:
         if name in table.owned_ids:
             columns[owner_column(name)] = ibis.literal(item.delivery.ids.get(name, item.source))
-        columns[name] = rows[f"typed:{name}"]
+        columns[name] = _value(rows, table, name)
         if name == "ordered_at":
             columns["ordered_on"] = rows["typed:ordered_on"]
     extras = [c for c in rows.columns if c.startswith("typed:x_")]
@@ -549,10 +571,10 @@ def _returned(rows: ir.Table, item: _Loaded) -> ir.Table:
     return rows.select(
         source=ibis.literal(item.source),
         order_source=ibis.literal(owner.get("order_id", item.source)),
-        order_id=rows["typed:order_id"],
+        order_id=_value(rows, item.table, "order_id"),
         returned_at=rows["typed:ordered_at"],
         product_source=ibis.literal(owner.get("product_id", item.source)),
-        product_id=rows["typed:product_id"],
+        product_id=_value(rows, item.table, "product_id"),
         quantity=rows["typed:quantity"].abs(),
         amount=rows["typed:amount"].abs(),
         # orders know whose they are, returns of their own do not
@@ -592,37 +614,40 @@ def _unread(item: _Loaded, number: int) -> ir.Table:
     )
 
 
-def _changes(rows: ir.Table, item: _Loaded) -> ir.Table | None:
+def _changes(rows: ir.Table, item: _Loaded, names: Sequence[str]) -> ir.Table:
     parts = []
-    for column in item.table.columns:
-        if column.required or column.name not in item.mapping:
-            continue
-        bad = rows.filter(rows[f"bad:{column.name}"])
+    for name in names:
+        bad = rows.filter(rows[f"bad:{name}"])
         parts.append(
             bad.select(
                 source=ibis.literal(item.source),
                 table=ibis.literal(item.table.name),
                 file=bad["file"],
                 row=bad["row"],
-                column=ibis.literal(column.name),
-                before=bad[f"raw:{item.mapping[column.name]}"].cast("string"),
+                column=ibis.literal(name),
+                before=bad[f"raw:{item.mapping[name]}"].cast("string"),
                 after=ibis.null("string"),
-                rule=ibis.literal(f"not {_KIND_IN_WORDS[column.kind]}"),
+                rule=ibis.literal(f"not {_KIND_IN_WORDS[item.table[name].kind]}"),
                 arrival=bad["arrival"],
             )
         )
-    return ibis.union(*parts) if len(parts) > 1 else (parts[0] if parts else None)
+    return ibis.union(*parts) if len(parts) > 1 else parts[0]
 
 
-def _count(judged: ir.Table, item: _Loaded) -> list[dict]:
-    counted = judged.group_by("file", "_fate").agg(n=judged.count()).to_pandas()
+def _count(judged: ir.Table, item: _Loaded) -> pd.DataFrame:
+    """How many rows of each file met each fate, and how many of their cells are bad?"""
+    bad = {name: judged[name].sum() for name in judged.columns if name.startswith("bad:")}
+    return judged.group_by("file", "_fate").agg(n=judged.count(), **bad).to_pandas()
+
+
+def _account(seen: pd.DataFrame, item: _Loaded) -> list[dict]:
     unread: dict[str, int] = {}
     if item.raw.rejected is not None:
         rows = item.raw.rejected
         unread = dict(rows.group_by("_file").agg(n=rows.count()).to_pandas().itertuples(index=False))
     told = []
     for facts in item.raw.files:
-        fates = dict(counted.loc[counted["file"] == facts.path, ["_fate", "n"]].itertuples(index=False))
+        fates = dict(seen.loc[seen["file"] == facts.path, ["_fate", "n"]].itertuples(index=False))
         fates["rejected"] = fates.get("rejected", 0) + unread.get(facts.path, 0)
         row = {"source": item.source, "table": item.table.name, "file": facts.path, "rows_in": facts.rows}
         told.append(row | {name: int(fates.get(name, 0)) for name in ROW_COUNTS[1:]})
@@ -638,7 +663,9 @@ def _stack(parts: Sequence[ir.Table]) -> ir.Table:
     tail = [name for name in ("file", "row", "arrival") if name in types]
     names = [name for name in types if name not in tail] + tail
     aligned = [
-        part.select(**{n: part[n] if n in part.columns else ibis.null(types[n]) for n in names}) for part in parts
+        # a time that is nowhere there is read back in another precision than one that is
+        part.select(**{n: part[n].cast(types[n]) if n in part.columns else ibis.null(types[n]) for n in names})
+        for part in parts
     ]
     stacked = ibis.union(*aligned) if len(aligned) > 1 else aligned[0]
     order = ["arrival", "column"] if "column" in names else ["arrival"]
@@ -654,8 +681,8 @@ def _quality(tables: dict[str, ir.Table], rows: Sequence[dict]) -> pd.DataFrame:
         counts.assign(rule="complete and readable", failed=counts["rejected"], severity="error"),
     ]
     quality = [part[["source", "table", "rule", "failed", "severity"]] for part in parts]
-    if "changes" in tables:
-        changes = tables["changes"]
+    changes = tables["changes"]
+    if changes.count().to_pandas():
         emptied = changes.group_by("source", "table", "column").agg(failed=changes.count()).to_pandas()
         emptied["rule"] = emptied["column"] + " can be read"
         quality.append(emptied.assign(severity="warning")[["source", "table", "rule", "failed", "severity"]])

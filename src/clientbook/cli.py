@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import subprocess
@@ -75,11 +76,32 @@ def run(
     known = runner.notebooks()
     parameters = runner.parse_parameters(parameter or (), known)
     runner.select(known, only or ())
-    opened = open_book(book)
+    opened = _open(book)
     with _display(opened.settings.name) as watch:
         outcome = runner.run(opened, as_of=day, only=only or (), parameters=parameters, out=out, watch=watch)
     typer.echo(f"Run {outcome.run.name}: {outcome.run.folder}")
     typer.echo(f"Report: {outcome.report / 'index.html'}")
+
+
+@app.command(epilog="Example: [bold]clientbook demo data/demo --people 20000 --seed 1[/bold]")
+def demo(
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; an earlier made company there is replaced.")] = Path(
+        "data/demo"
+    ),
+    people: Annotated[int, typer.Option(help="How many people.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same company.")] = 1,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="DATE", help="The first day that its systems do not know; default 2026-07-01.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Make a company with its customers, to try everything on. Its truth goes to DIR/truth, to score against."""
+    from clientbook.book import make_company
+
+    day = _day(as_of)
+    with _making() as progress:
+        make_company(directory, progress, people=people, seed=seed, **({"as_of": day} if day else {}))
+    typer.echo(f"Made {people:,} people: {directory / 'clientbook.yaml'}")
 
 
 @app.command(epilog="Example: [bold]clientbook check data/cdnow[/bold]")
@@ -187,6 +209,28 @@ def _day(text: str | None) -> dt.date | None:
         return dt.date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a day; write it as 2024-06-01.") from None
+
+
+def _open(book: Path | None):
+    """The book, made before the eyes of the user if it is the default one and not there yet."""
+    from clientbook.book import BOOK_VARIABLE, DEFAULT, SETTINGS, default_book, open_book
+
+    if book is None and not os.environ.get(BOOK_VARIABLE) and not (Path(DEFAULT) / SETTINGS).is_file():
+        typer.echo(f"There is no {DEFAULT} yet: making a company to try everything on.", err=True)
+        with _making() as progress:
+            default_book(progress)
+    return open_book(book)
+
+
+@contextlib.contextmanager
+def _making():
+    """How far a company is made, on a terminal as a bar."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda label, fraction: bar.update(task, description=label, completed=fraction)
 
 
 class _display:

@@ -374,7 +374,7 @@ class Engine:
         """
         # frames that the expression holds are not in the database until this is called
         self.connection._run_pre_execute_hooks(expr)
-        self._copy(ibis.to_sql(expr, dialect="duckdb"), Path(path))
+        self._copy(self.connection.compile(expr), Path(path))
 
     def _stage(self, query: str) -> Path:
         path = self.scratch_file(".parquet")

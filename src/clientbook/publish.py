@@ -17,12 +17,13 @@ from clientbook.faults import FaultError
 from clientbook.site import article, glossary, numbers, swap
 from clientbook.site.article import Article
 from clientbook.site.display import key_numbers
+from clientbook.site.tables import table
 
 logger = logging.getLogger(__name__)
 
 # What a mailbox and a phone take without a murmur.
 PAGE_LIMIT = 1_000_000
-_RESERVED = frozenset({"index", "glossary"})
+_RESERVED = frozenset({"index", "glossary", "dictionary"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Site:
         Whether pages show personal data; every page is then marked.
     notes
         Lines for the index, such as warnings about the data.
+    dictionary
+        The groups of the data dictionary, as :func:`clientbook.dictionary.groups` tells them; none leaves it out.
     """
 
     title: str
@@ -62,6 +65,7 @@ class Site:
     key_numbers: Sequence[dict[str, Any]] = ()
     personal: bool = False
     notes: Sequence[str] = field(default=())
+    dictionary: Sequence[Any] = field(default=())
 
 
 def publish(site: Site, pages: Sequence[Page], out: Path) -> Path:
@@ -97,6 +101,8 @@ def publish(site: Site, pages: Sequence[Page], out: Path) -> Path:
         after = articles[position + 1] if position + 1 < len(articles) else None
         files[f"{each.name}.html"] = _render("article", site, articles, article=each, previous=before, next=after)
     files["glossary.html"] = _render("glossary", site, articles, groups=glossary.GROUPS)
+    if site.dictionary:
+        files["dictionary.html"] = _render("dictionary", site, articles, groups=_described(site.dictionary))
 
     parent, name = Path(out) / site.book, site.as_of.isoformat()
     with swap.building(parent, name) as folder:
@@ -107,6 +113,26 @@ def publish(site: Site, pages: Sequence[Page], out: Path) -> Path:
             (folder / file).write_bytes(data)
     swap.point_latest(parent)
     return parent / name
+
+
+def _described(groups: Sequence[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": group.title,
+            "lead": group.lead,
+            "figures": [{"data": base64.b64encode(png).decode("ascii"), "alt": alt} for png, alt in group.figures],
+            "tables": [
+                _without_style(table(frame, caption=f"{name}: {meaning}" if meaning else name, limit=None))
+                for name, (meaning, frame) in group.tables.items()
+            ],
+        }
+        for group in groups
+    ]
+
+
+def _without_style(shown: Any) -> str:
+    # the page has its own style sheet, and its policy allows no other
+    return re.sub(r"<style>.*?</style>", "", shown._repr_html_())
 
 
 def _check_names(site: Site, pages: Sequence[Page]) -> None:

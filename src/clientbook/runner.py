@@ -230,7 +230,7 @@ def run(
     try:
         for notebook, progress in zip(chosen, steps, strict=True):
             _execute(notebook, book, under_way, values[notebook.stage.name], progress, lambda: watch(steps))
-        report = publish.publish(*_site(book, under_way, chosen, steps), out)
+        report = publish.publish(*_site(book, under_way, known, chosen, steps), out)
     except BaseException as error:
         info["message"] = str(error) if isinstance(error, ClientbookError) else f"stopped by {type(error).__name__}"
         _close(under_way, info, steps, began, "failed")
@@ -362,7 +362,15 @@ def _forget_times(nbformat, path: Path) -> None:
         nbformat.write(notebook, draft)
 
 
-def _site(book: Book, under_way: Run, chosen: Sequence[Notebook], steps: Sequence[Progress]):
+def _made(book: Book) -> Path | None:
+    """The folder of a made company, which brings its truth; None for any other book."""
+    return book.folder if (book.folder / "truth" / "DATA_DICTIONARY.md").is_file() else None
+
+
+def _site(
+    book: Book, under_way: Run, known: Sequence[Notebook], chosen: Sequence[Notebook], steps: Sequence[Progress]
+):
+    from clientbook import dictionary
     from clientbook.publish import Page, Site
 
     states = {step.name: step.state for step in steps}
@@ -381,6 +389,7 @@ def _site(book: Book, under_way: Run, chosen: Sequence[Notebook], steps: Sequenc
         run=under_way.name,
         key_numbers=numbers,
         notes=notes,
+        dictionary=dictionary.groups([n.stage for n in known], _made(book)),
     )
     pages = [Page(n.name, under_way.folder / "notebooks" / f"{n.name}.ipynb") for n in read_first]
     return site, pages

@@ -413,3 +413,27 @@ CANONICAL: dict[str, Table] = {table.name: table for table in _TABLES}
 
 # `as_of` is by default the day after the newest of these.
 OBSERVED_AT = ("ordered_at", "occurred_at", "sent_at", "opened_at", "asked_at")
+
+
+def clean_columns(table: Table) -> tuple[Column, ...]:
+    """The columns of a canonical table as cleaning writes it: with its source, the owners of ids, and its place.
+
+    Parameters
+    ----------
+    table
+        A canonical table.
+    """
+    told = [_text("source", "the system that the row came from")]
+    for column in table.columns:
+        if column.name in table.owned_ids:
+            told.append(_text(owner_column(column.name), f"the source that the {column.name} belongs to"))
+        told.append(column)
+        if table.name == "orders" and column.name == "ordered_at":
+            told.append(_date("ordered_on", "the day of the order in the book's time zone"))
+    if table.name == "returns":
+        told.append(_text("person_source", "the source that the person_id belongs to, where an order was turned into a return"))
+        told.append(_id("person_id", "who returned it, where an order was turned into a return", personal="id"))
+    told.append(_text("file", "the file that the row came from"))
+    told.append(_number("row", "its number in the file, as a spreadsheet shows it", unit="rows"))
+    told.append(_number("arrival", "the order of arrival, by which rows that tie in time are sorted"))
+    return tuple(told)

@@ -22,8 +22,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from clientbook.demo.likeness import QUANTILES, cdnow, made_orders, returned, shape
+
 RETAIL = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "online_retail_II.parquet"
-QUANTILES = (0.10, 0.25, 0.50, 0.75, 0.90, 0.99)
 
 
 def measure(people: int, folder: Path, queue) -> None:
@@ -60,34 +61,6 @@ def rows(folder: Path) -> dict[str, int]:
     }
 
 
-def made_orders(folder: Path) -> pd.DataFrame:
-    """customer, day, value, of true customers and all three systems that take orders."""
-    text = str(folder)
-    return (
-        duckdb.connect()
-        .execute(f"""
-        WITH lines AS (
-          SELECT 'shop' AS source, customer_no AS id, order_no AS number, try_cast(placed AS TIMESTAMP) AS stamp, total AS value FROM read_parquet('{text}/shop/orders/*.parquet')
-          UNION ALL SELECT 'crm', KONTAKT, AUFTRAG, DATUM, WERT FROM read_parquet('{text}/erp/auftraege/*.parquet')
-          UNION ALL SELECT 'pos', KartenNr, BonNr, try_strptime(Zeit, '%d.%m.%Y %H:%M'), CAST(replace(Betrag, ',', '.') AS DOUBLE)
-            FROM read_csv('{text}/pos/bons.csv', delim=';', encoding='latin-1', all_varchar=true))
-        SELECT human_id AS customer, stamp::DATE AS day, sum(value) FILTER (value >= 0) AS value, -coalesce(sum(value) FILTER (value < 0), 0) AS back
-        FROM lines JOIN read_parquet('{text}/truth/people.parquet') AS p ON p.source = lines.source AND p.person_id = lines.id
-        WHERE stamp IS NOT NULL GROUP BY ALL HAVING sum(value) FILTER (value >= 0) > 0 ORDER BY customer, day""")
-        .df()
-    )
-
-
-def cdnow() -> pd.DataFrame:
-    """The CD shop's orders, as lifetimes brings them."""
-    import lifetimes
-
-    path = Path(lifetimes.__file__).parent / "datasets" / "CDNOW_master.txt"
-    table = pd.read_csv(path, sep=r"\s+", skiprows=1, header=None, names=["customer", "day", "pieces", "value"])
-    table["day"] = pd.to_datetime(table["day"].astype(str), format="%Y%m%d")
-    return table.groupby(["customer", "day"], as_index=False)["value"].sum().query("value > 0")
-
-
 def retail() -> pd.DataFrame:
     """The gift wholesaler's orders."""
     return (
@@ -110,25 +83,6 @@ def retail_returns() -> float:
         .fetchone()
     )
     return bad / good
-
-
-def made_returns(folder: Path) -> float:
-    """The same in the made company's shop."""
-    text = str(folder)
-    good = (
-        duckdb.connect().execute(f"SELECT sum(total) FROM read_parquet('{text}/shop/orders/*.parquet')").fetchone()[0]
-    )
-    return pd.read_csv(folder / "shop/returns.csv")["refund"].sum() / good
-
-
-def shape(orders: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Orders per customer, days between a customer's orders, and order value in units of its median."""
-    gap = orders.sort_values(["customer", "day"]).groupby("customer")["day"].diff().dropna()
-    return {
-        "orders per customer": orders.groupby("customer").size().to_numpy(),
-        "days between orders": (pd.to_timedelta(gap).dt.days).to_numpy(),
-        "order value / median": (orders["value"] / orders["value"].median()).to_numpy(),
-    }
 
 
 def main() -> None:
@@ -178,7 +132,7 @@ def main() -> None:
         + ", ".join(f"{name} {np.mean(found['orders per customer'] == 1):.0%}" for name, found in shapes.items())
     )
     print(
-        f"returned money: made shop {made_returns(folder):.1%}"
+        f"returned money: made shop {returned(folder):.1%}"
         + (f", Online Retail II {retail_returns():.1%}" if RETAIL.exists() else "")
     )
     if chosen.figure:

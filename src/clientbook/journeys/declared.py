@@ -1,0 +1,137 @@
+"""What does this stage read and write, and what do its columns mean?"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from clientbook.stage import Parameters, Stage
+from clientbook.tables import Column, Table
+
+# Without any of these nobody did anything.
+SEEN = ("events", "orders", "messages")
+READS = (
+    "events",
+    "orders",
+    "messages",
+    "cases",
+    "opportunities",
+    "opportunity_people",
+    "referrals",
+    "surveys",
+    "products",
+    "content",
+    "identities",
+    "customers",
+    "resolved_accounts",
+    "account_identities",
+)
+
+
+class JourneysParameters(Parameters):
+    """What an analyst may change in `05_journeys`."""
+
+    gap_days: int = Field(90, ge=1, le=3650, description="so many days of silence on a topic close a journey")
+    window_days: int = Field(30, ge=1, le=365, description="how soon after an event a move counts as following it, in days")
+
+
+TIMELINE = Table(
+    "timeline",
+    "something that a subject did, or that was done with it, in the order of time",
+    (
+        Column("subject_type", "text", "whose journeys the book follows: account or customer"),
+        Column("subject_id", "id", "the account or customer"),
+        Column("customer_id", "id", "the customer; none where a deal is known of the account alone"),
+        Column("account_id", "id", "the account the customer belongs to"),
+        Column("topic", "text", "product line or solution, its own or its content's; none if neither is known"),
+        Column("occurred_at", "time", "when it happened"),
+        Column("event_name", "text", "what happened"),
+        Column("kind", "text", "event, order, case, opportunity, message, referral or survey"),
+        Column("channel", "text", "channel"),
+        Column("device", "text", "device"),
+        Column("source", "text", "the system that tells of it"),
+        Column("content_source", "text", "the source that the content's id belongs to"),
+        Column("content_id", "id", "the piece that was seen or answered"),
+        Column("arrival", "number", "order of arrival, which decides between equal times"),
+    ),
+    at="occurred_at",
+)
+
+STAGE_INTERVALS = Table(
+    "stage_intervals",
+    "a time in which a subject was in one stage on one topic",
+    (
+        Column("subject_type", "text", "account or customer"),
+        Column("subject_id", "id", "the account or customer"),
+        Column("topic", "text", "product line or solution; none in a book without topics"),
+        Column("journey_id", "id", "the journey: subject, topic and its number"),
+        Column("stage", "text", "need, research, decide, adopt, use or recommend"),
+        Column("valid_from", "time", "from then"),
+        Column("valid_to", "time", "to then, exclusive; none where it still lasts"),
+        Column("probability", "number", "how far the event that it begins with tells this stage, 1 for hard evidence",
+               unit="probability"),
+        Column("method", "text", "filtered: from what was known then; smoothed: with hindsight"),
+    ),
+    at="valid_from",
+)  # fmt: skip
+
+EVENT_TRANSITIONS = Table(
+    "event_transitions",
+    "an event that directly follows another of the same subject",
+    (
+        Column("event_from", "text", "the event before"),
+        Column("event_to", "text", "the event after it"),
+        Column("n", "number", "how often", unit="pairs"),
+    ),
+)
+
+VARIANTS = Table(
+    "variants",
+    "a way that subjects took, from their first event to their last",
+    (
+        Column("variant", "text", "event names joined by ` > `; very long ones are cut and end in ` > …`"),
+        Column("n", "number", "how many took it", unit="subjects"),
+    ),
+)
+
+MOMENTS = Table(
+    "moments",
+    "an event at a stage, and what followed it; observed, so no proof that it was the cause",
+    (
+        Column("event_name", "text", "the event"),
+        Column("kind", "text", "event, order, case, opportunity, message, referral or survey"),
+        Column("stage", "text", "the stage of the journey once the event had happened"),
+        Column("n", "number", "how often it happened there, long enough ago to know what followed", unit="events"),
+        Column("subjects", "number", "to how many accounts or customers", unit="subjects"),
+        Column("moved_on", "number", "share whose next move came soon and led to a later stage", unit="share"),
+        Column("moved_on_base", "number", "the same over all events at the stage", unit="share"),
+        Column("fell_back", "number", "share whose next move came soon and led to an earlier stage", unit="share"),
+        Column("fell_back_base", "number", "the same over all events at the stage", unit="share"),
+        Column("went_silent", "number", "share after which the journey had no further event", unit="share"),
+        Column("went_silent_base", "number", "the same over all events at the stage", unit="share"),
+    ),
+)
+
+RESPONSIVENESS = Table(
+    "responsiveness",
+    "how messages of one channel, sent at one hour of the week, were answered; operational ones left out",
+    (
+        Column("channel", "text", "channel; none where it is not known"),
+        Column("weekday", "number", "day of sending in the book's zone, 1 is Monday", unit="day of the week"),
+        Column("hour", "number", "hour of sending in the book's zone, 0 to 23", unit="hour"),
+        Column("messages", "number", "sent", unit="messages"),
+        Column("opens", "number", "opened; weak, as mail programs open by themselves", unit="messages"),
+        Column("clicks", "number", "clicked", unit="messages"),
+        Column("replies", "number", "replied to", unit="messages"),
+        Column("answers", "number", "clicked or replied to", unit="messages"),
+        Column("rate", "number", "share answered, drawn towards the channel's where few were sent", unit="share"),
+    ),
+)
+
+STAGE = Stage(
+    name="journeys",
+    uses=READS,
+    writes=("timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness"),
+    shows="where each customer is on their way, how they got there, and what they did before they moved on or fell silent",
+    parameters=JourneysParameters,
+    tables=(TIMELINE, STAGE_INTERVALS, EVENT_TRANSITIONS, VARIANTS, MOMENTS, RESPONSIVENESS),
+)

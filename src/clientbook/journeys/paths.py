@@ -1,0 +1,68 @@
+"""Which event follows which, and which ways do subjects take?"""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+# A way of so many events is a robot's or a crowd's; the rest of it is cut, or one subject could fill the memory.
+LONGEST_VARIANT = 1_000
+JOIN = " > "
+CUT = " > …"
+
+
+def raw_events(timeline: ir.Table) -> ir.Table:
+    """The events that were delivered as such; the whole timeline where there are none.
+
+    Parameters
+    ----------
+    timeline
+        The public table.
+    """
+    events = timeline.filter(timeline["kind"] == "event")
+    return events if events.limit(1).count().to_pyarrow().as_py() else timeline
+
+
+def event_transitions(events: ir.Table) -> ir.Table:
+    """How often does one event directly follow another of the same subject?
+
+    Parameters
+    ----------
+    events
+        `subject_id`, `event_name`, `occurred_at`, `arrival`; equal times keep the order of arrival.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The public table `event_transitions`, most frequent first.
+    """
+    along = ibis.window(group_by="subject_id", order_by=["occurred_at", "arrival", "event_name"])
+    pairs = events.mutate(event_from=events["event_name"].lag().over(along))
+    pairs = pairs.filter(pairs["event_from"].notnull())
+    counted = pairs.group_by("event_from", event_to=pairs["event_name"]).agg(n=pairs.count())
+    return counted.order_by(ibis.desc("n"), "event_from", "event_to")
+
+
+def variants(events: ir.Table, longest: int = LONGEST_VARIANT) -> ir.Table:
+    """Which ways did subjects take, from their first event to their last, and how many took each?
+
+    Parameters
+    ----------
+    events
+        As for :func:`event_transitions`.
+    longest
+        Ways of more events are cut there, and end in ` > …`.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The public table `variants`, most frequent first.
+    """
+    along = ibis.window(group_by="subject_id", order_by=["occurred_at", "arrival", "event_name"])
+    placed = events.select("subject_id", "event_name", place=ibis.row_number().over(along))
+    # one beyond the end, to know that there is more
+    placed = placed.filter(placed["place"] <= longest)
+    shown = (placed["place"] < longest).ifelse(placed["event_name"], "…")
+    each = placed.group_by("subject_id").agg(variant=shown.group_concat(JOIN, order_by=placed["place"]))
+    counted = each.group_by("variant").agg(n=each.count())
+    return counted.order_by(ibis.desc("n"), "variant")

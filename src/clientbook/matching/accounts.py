@@ -1,0 +1,245 @@
+"""Which customers belong to one company, or to one household?"""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from clientbook.matching.standard import FREE_MAIL, clean_company, fold
+
+# A domain whose people name more companies than so many gives out addresses to anybody.
+MOST_COMPANIES = 10
+_LONELY = "single"
+
+
+def delivered(accounts: ir.Table | None) -> pd.DataFrame:
+    """The accounts that were delivered, with the keys by which they are told to be the same.
+
+    Parameters
+    ----------
+    accounts
+        The clean table, or None.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The clean columns, `firm` (the name without legal form) and `host` (the domain without `www`).
+    """
+    names = ["source", "account_id", "name", "domain", "industry", "region", "country", "parent_account_id"]
+    if accounts is None:
+        return pd.DataFrame({name: pd.Series(dtype="object") for name in [*names, "firm", "host"]})
+    order = ibis.window(group_by=["source", "account_id"], order_by=ibis.desc("arrival"))
+    newest = accounts.mutate(_n=ibis.row_number().over(order)).filter(lambda t: t["_n"] == 0)
+    rows = newest.select(*names).order_by("source", "account_id").to_pandas().astype("object")
+    rows = rows.where(rows.notna(), None)
+    hosts = rows["domain"].str.lower().str.replace(r"^(https?://)?(www\.)?", "", regex=True).str.replace(r"/.*$", "", regex=True)
+    hosts = hosts.where(hosts.str.contains(".", regex=False, na=False) & ~hosts.isin(FREE_MAIL), None)
+    return rows.assign(firm=[clean_company(name) if name else None for name in rows["name"]], host=hosts)
+
+
+def employers(records: ir.Table | None) -> pd.DataFrame:
+    """Which company does each e-mail domain stand for?
+
+    Parameters
+    ----------
+    records
+        As from :func:`clientbook.matching.standard.records`, or None.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `domain`, `firm`: the company that most of its people name; providers of mail are left out.
+    """
+    if records is None:
+        return pd.DataFrame({"domain": pd.Series(dtype="object"), "firm": pd.Series(dtype="object")})
+    rows = records.filter(records["domain"].notnull() & records["firm"].notnull() & records["domain"].notin(sorted(FREE_MAIL)))
+    counted = rows.group_by("domain", "firm").agg(n=rows.count()).order_by("domain", ibis.desc("n"), "firm").to_pandas()
+    told = counted.groupby("domain").agg(firm=("firm", "first"), most=("n", "first"), n=("n", "sum"), firms=("firm", "size"))
+    told = told[(told["firms"] <= MOST_COMPANIES) & (2 * told["most"] >= told["n"])]
+    return told.reset_index()[["domain", "firm"]]
+
+
+def companies(accounts: pd.DataFrame, firms: list[str], employed: pd.DataFrame) -> pd.DataFrame:
+    """Which names, domains and delivered accounts are one company?
+
+    Parameters
+    ----------
+    accounts
+        As from :func:`delivered`.
+    firms
+        Names of companies that people give, without legal form.
+    employed
+        As from :func:`employers`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `kind` (`delivered`, `name`, `domain`), `key` (source and id with a unit separator between them, or the name, or
+        the domain), `company` (the smallest delivered key of the same company, else its smallest name or domain).
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    keys = [("delivered", f"{source}\x1f{number}") for source, number in zip(accounts["source"], accounts["account_id"], strict=True)]
+    links = []
+    for key, firm, host in zip(keys, accounts["firm"], accounts["host"], strict=True):
+        links += [(key, ("name", firm))] if firm else []
+        links += [(key, ("domain", host))] if host else []
+    links += [(("domain", domain), ("name", firm)) for domain, firm in zip(employed["domain"], employed["firm"], strict=True)]
+    nodes = sorted({*keys, *(("name", firm) for firm in firms), *(end for link in links for end in link)})
+    place = {node: i for i, node in enumerate(nodes)}
+    left = np.array([place[a] for a, _ in links], dtype=int)
+    right = np.array([place[b] for _, b in links], dtype=int)
+    if not nodes:
+        return pd.DataFrame({name: pd.Series(dtype="object") for name in ("kind", "key", "company")})
+    graph = coo_matrix((np.ones(len(links)), (left, right)), shape=(len(nodes),) * 2)
+    _, label = connected_components(graph, directed=False)
+    told = pd.DataFrame(nodes, columns=["kind", "key"]).assign(label=label)
+    rank = told["kind"].map({"delivered": 0, "name": 1, "domain": 2})
+    heads = told.assign(rank=rank).sort_values(["rank", "key"]).groupby("label")["key"].first()
+    return told.assign(company=told["label"].map(heads)).drop(columns="label")
+
+
+def resolve(
+    known: ir.Table, golden: ir.Table, records: ir.Table | None, accounts: ir.Table | None, links: ir.Table | None = None
+) -> tuple[ir.Table, ir.Table, ir.Table]:
+    """Which account does each customer belong to?
+
+    By the delivered account of one of their records, else the company that one names, else the domain of a business
+    e-mail; else customers of one surname, street and postcode are a household; else the customer is alone. Of several
+    records the one that was changed last counts.
+
+    Parameters
+    ----------
+    known
+        `source`, `person_id`, `customer_id`.
+    golden
+        The customers, as from :func:`clientbook.matching.clusters.golden`.
+    records
+        As from :func:`clientbook.matching.standard.records`, or None.
+    accounts
+        The clean table, or None.
+    links
+        Further delivered accounts of persons (`person_source`, `person_id`, `account_source`, `account_id`), or None.
+
+    Returns
+    -------
+    customers, resolved_accounts, account_identities
+        The customers with `account_id`, and the two public tables, ordered.
+    """
+    given = delivered(accounts)
+    employed = employers(records)
+    firms = [] if records is None else records.select("firm").distinct().filter(lambda t: t["firm"].notnull()).to_pandas()["firm"].tolist()
+    same = companies(given, sorted(firms), employed)
+    ids = same[["company"]].drop_duplicates()
+    hashed = ibis.memtable(same.astype("object"), schema={"kind": "string", "key": "string", "company": "string"})
+    hashed = hashed.mutate(account_id="a" + ("account\x1f" + hashed["company"]).hexdigest("sha256")[:16])
+
+    def keyed(kind: str) -> ir.Table:
+        return hashed.filter(hashed["kind"] == kind).select(_key="key", _account="account_id")
+
+    chosen = None
+    if records is not None and len(ids):
+        rows = known.select("source", "person_id", "customer_id").inner_join(records, ["source", "person_id"])
+        rows = rows.mutate(_delivered=rows["account_source"] + "\x1f" + rows["account_id"])
+        votes = []
+        for rank, (kind, column) in enumerate([("delivered", "_delivered"), ("name", "firm"), ("domain", "domain")]):
+            keys = keyed(kind)
+            found = rows.inner_join(keys, rows[column] == keys["_key"])
+            votes.append(found.select("customer_id", "changed_at", "source", "person_id", account=found["_account"], rank=ibis.literal(rank)))
+        votes = ibis.union(*votes)
+        order = ibis.window(
+            group_by="customer_id",
+            order_by=["rank", ibis.desc("changed_at", nulls_first=False), "source", "person_id", "account"],
+        )
+        votes = votes.mutate(_n=ibis.row_number().over(order))
+        chosen = votes.filter(votes["_n"] == 0).select("customer_id", _company="account")
+    customers = golden.left_join(chosen, "customer_id").drop("customer_id_right") if chosen is not None else golden.mutate(_company=ibis.null("string"))
+    customers = _households(customers)
+    own = "a" + customers["customer_id"].substr(1)
+    customers = customers.mutate(
+        account_id=ibis.coalesce(customers["_company"], customers["_household"], own),
+        _kind=ibis.cases(
+            (customers["_company"].notnull(), "company"), (customers["_household"].notnull(), "household"), else_=_LONELY
+        ),
+    )
+    owned = keyed("delivered")
+    parts = owned["_key"].split("\x1f")
+    identified = owned.select(source=parts[0], source_account_id=parts[1], account_id=owned["_account"])
+    return customers, _resolved(customers, given, hashed), identified.order_by("source", "source_account_id")
+
+
+def _households(customers: ir.Table) -> ir.Table:
+    """With `_household`: an id for those who share surname, street and postcode with somebody else, none of a company."""
+    if "street" not in customers.columns:
+        return customers.mutate(_household=ibis.null("string"))
+    spelled = {}
+    for column in ("family_name", "street"):
+        values = customers.select(column).filter(customers[column].notnull()).distinct().to_pandas()[column].sort_values()
+        frame = pd.DataFrame({f"_{column}": [fold(value) for value in values], "_value": values.tolist()}).astype("object")
+        spelled[column] = ibis.memtable(frame.where(frame.notna(), None), schema={f"_{column}": "string", "_value": "string"})
+    rows = customers
+    for column, lookup in spelled.items():
+        rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
+    whole = rows["_company"].isnull() & rows["_family_name"].notnull() & rows["_street"].notnull() & rows["postcode"].notnull()
+    key = rows["_family_name"] + "\x1f" + rows["_street"] + "\x1f" + rows["postcode"].upper()
+    rows = rows.mutate(_home=whole.ifelse(key, ibis.null("string")))
+    home = ibis.window(group_by="_home")
+    shared = rows["_home"].notnull() & (rows.count().over(home) > 1)
+    head = rows["customer_id"].min().over(home)
+    named = "a" + ("household\x1f" + head).hexdigest("sha256")[:16]
+    return rows.mutate(_household=shared.ifelse(named, ibis.null("string"))).drop("_family_name", "_street", "_home")
+
+
+def _resolved(customers: ir.Table, given: pd.DataFrame, hashed: ir.Table) -> ir.Table:
+    counted = customers.group_by("account_id").agg(
+        kind=customers["_kind"].max(), customers=customers.count(), **_told(customers)
+    )
+    # companies that nobody of whom we know belongs to are accounts too
+    empty = hashed.filter(hashed["kind"] == "delivered").select("account_id").distinct().anti_join(counted, "account_id")
+    empty = empty.mutate(
+        kind=ibis.literal("company"), customers=ibis.literal(0, "int64"),
+        **{name: ibis.null("string") for name in _told(customers)},
+    )  # fmt: skip
+    every = counted.union(empty.select(*counted.columns))
+    columns = ("name", "domain", "industry", "region", "country", "parent_account_id")
+    if len(given):
+        frame = given[["source", "account_id", *columns, "firm"]].rename(columns={"account_id": "_id"})
+        rows = ibis.memtable(frame.astype("object"), schema={name: "string" for name in frame.columns})
+        rows = rows.mutate(_key=rows["source"] + "\x1f" + rows["_id"], _parent=rows["source"] + "\x1f" + rows["parent_account_id"])
+        keys = hashed.filter(hashed["kind"] == "delivered").select(_key="key", account_id="account_id")
+        rows = rows.inner_join(keys, "_key")
+        parents = keys.select(_parent="_key", _parent_id="account_id")
+        rows = rows.left_join(parents, "_parent").drop("_parent_right")
+        rows = rows.mutate(parent_account_id=rows["_parent_id"])
+        order = ibis.row_number().over(ibis.window(order_by=["source", "_id"]))
+        rows = rows.mutate(_n=order)
+        best = rows.group_by("account_id").agg(
+            **{f"d_{c}": rows[c].argmin(rows["_n"], where=rows[c].notnull()) for c in columns}
+        )
+        every = every.left_join(best, "account_id").drop("account_id_right")
+    else:
+        every = every.mutate(**{f"d_{c}": ibis.null("string") for c in columns})
+    parent = (every["d_parent_account_id"] == every["account_id"]).ifelse(ibis.null("string"), every["d_parent_account_id"])
+    return every.select(
+        "account_id",
+        name=ibis.coalesce(every["d_name"], every["t_name"]),
+        domain=every["d_domain"],
+        industry=ibis.coalesce(every["d_industry"], every["t_industry"]),
+        region=ibis.coalesce(every["d_region"], every["t_region"]),
+        country=ibis.coalesce(every["d_country"], every["t_country"]),
+        parent_account_id=parent,
+        kind="kind",
+        customers="customers",
+    ).order_by("account_id")
+
+
+def _told(customers: ir.Table) -> dict[str, ir.Value]:
+    """What the customers themselves say of their account; a person's name is no account's name."""
+    if "company" not in customers.columns:
+        return {f"t_{c}": ibis.null("string").max() for c in ("name", "industry", "region", "country")}
+    is_company = customers["_kind"] == "company"
+    told = {"t_name": customers["company"].max(where=is_company)}
+    return told | {f"t_{c}": customers[c].max(where=is_company) for c in ("industry", "region", "country")}

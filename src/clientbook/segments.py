@@ -1,0 +1,481 @@
+"""Who are our customers today, and whom do we address for which goal?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+from pydantic import Field
+
+from clientbook import consent, parsing
+from clientbook.book import Goal
+from clientbook.customers import with_customer
+from clientbook.exact import total
+from clientbook.goals import CAMPAIGNS, best_fit
+from clientbook.stage import KeyNumber, NothingToShow, Parameters, Stage
+from clientbook.tables import STAGES, Column, Table
+
+SCORES = 5
+LIFECYCLES = ("prospect", "new", "active", "at risk", "lapsed")
+# The usual names of the cells of recency and frequency, each from 1 (worst) to 5.
+SEGMENTS = (
+    ("champions", (5, 5), (4, 5)),
+    ("new customers", (5, 5), (1, 1)),
+    ("potential loyalists", (4, 5), (2, 3)),
+    ("loyal customers", (3, 4), (4, 5)),
+    ("promising", (4, 4), (1, 1)),
+    ("need attention", (3, 3), (3, 3)),
+    ("about to sleep", (3, 3), (1, 2)),
+    ("cannot lose them", (1, 2), (5, 5)),
+    ("at risk", (1, 2), (3, 4)),
+    ("hibernating", (1, 2), (1, 2)),
+)
+PROSPECTS = "prospects"
+_COMPLAINT = "complaint"
+_PROMOTER = 9
+
+
+class SegmentsParameters(Parameters):
+    """What an analyst may change in `07_segments`."""
+
+    new_days: int = Field(90, ge=1, description="so many days after the first purchase a customer is new")
+    lapsed_days: int = Field(365, ge=1, description="after so many days of silence a customer has lapsed")
+    least_alive: float = Field(0.5, ge=0, le=1, description="a customer less likely to buy again than this is at risk")
+    list_size: int = Field(5000, ge=1, description="how many customers a list holds at most, the best first")
+
+
+STAGE = Stage(
+    name="segments",
+    uses=(
+        "customers", "identities", "value", "orders", "stage_intervals", "resolved_accounts", "consents", "messages",
+        "cases", "surveys",
+    ),
+    writes=("segments", "personas", "targets"),
+    shows="who the customers are today, and a list of whom to address for each goal",
+    parameters=SegmentsParameters,
+    tables=(
+        Table(
+            "segments",
+            "a customer as marketing sees them",
+            (
+                Column("customer_id", "id", "the customer"),
+                Column("recency_score", "number", "fifth of the buyers by last purchase; 5 bought last", unit="1 to 5"),
+                Column("frequency_score", "number", "fifth of the buyers by purchases; 5 bought most", unit="1 to 5"),
+                Column("rf", "text", "both scores side by side; empty for those who never bought"),
+                Column("days_silent", "number", "since the last purchase", unit="days"),
+                Column("purchases", "number", "days with a purchase", unit="purchases"),
+                Column("tier", "text", "tier of value, A to E; empty without one"),
+                Column("stage", "text", "the stage of the journey that moved last and is open", allowed=STAGES),
+                Column("topic", "text", "the topic of that journey"),
+                Column("lifecycle", "text", "from first contact to silence", allowed=LIFECYCLES),
+                Column("segment", "text", "the name of the cell of recency and frequency"),
+                Column("clv", "money", "expected value, as in the table value"),
+                Column("p_alive", "number", "probability of buying again, as in the table value", unit="probability"),
+            ),
+        ),
+        Table(
+            "personas",
+            "a persona, as the company gave it",
+            (
+                Column("persona", "text", "its name; `not given` for customers without one"),
+                Column("origin", "text", "`given` by the company"),
+                Column("customers", "number", "who belong to it", unit="customers"),
+                Column("share", "number", "of all customers", unit="share"),
+                Column("buyers", "number", "of these with a purchase", unit="customers"),
+                Column("mean_clv", "money", "mean expected value of its buyers"),
+                Column("mean_orders", "number", "mean purchases of its buyers", unit="purchases"),
+            ),
+        ),
+        Table(
+            "targets",
+            "a customer to address for a goal",
+            (
+                Column("goal", "text", "what the campaign is for", allowed=tuple(CAMPAIGNS)),
+                Column("customer_id", "id", "the customer"),
+                Column("consent", "text", "`given`; `unknown` where the book has no consents"),
+                Column("channels", "text", "channels that marketing may use; empty where the book has no consents"),
+                Column(
+                    "expected_margin",
+                    "money",
+                    "what the customer is expected to bring, which is at stake and not what the campaign adds; of a "
+                    "prospect, times the share of prospects who bought in the last months; empty where nothing tells",
+                ),
+                Column("reason", "text", "why the customer is on the list"),
+                Column("served_goal", "text", "the goal of the book that it serves"),
+                Column("owner", "text", "who answers for that goal; empty where nobody does"),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+
+def histories(orders: ir.Table, identities: ir.Table | None, as_of: dt.date) -> ir.Table:
+    """How often and how lately did each customer buy, where nobody has put a value on them?
+
+    Parameters
+    ----------
+    orders, identities
+        Clean orders, and who is who; the latter may be None.
+    as_of
+        The day of the run.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `frequency`, `recency`, `T` as in the table value, and `p_alive`, `clv`, `tier`, `loss_maker`
+        that say nothing.
+    """
+    known = with_customer(orders, identities)
+    bought = known.filter((known["quantity"] > 0) & (known["amount"].isnull() | (known["amount"] >= 0)))
+    bought = bought.filter(bought["ordered_on"] < ibis.date(as_of.isoformat()))
+    each = bought.group_by("customer_id").agg(
+        days=bought["ordered_on"].nunique(), first=bought["ordered_on"].min(), last=bought["ordered_on"].max()
+    )
+    observed = ibis.date((as_of - dt.timedelta(days=1)).isoformat())
+    return each.select(
+        "customer_id",
+        frequency=(each["days"] - 1).cast("int64"),
+        recency=each["last"].delta(each["first"], unit="day").cast("int64"),
+        T=observed.delta(each["first"], unit="day").cast("int64"),
+        p_alive=ibis.null("float64"),
+        clv=ibis.null("float64"),
+        tier=ibis.null("string"),
+        loss_maker=ibis.literal(False),
+    )
+
+
+def current_stages(stage_intervals: ir.Table, customers: ir.Table | None) -> ir.Table:
+    """In which stage is each customer now?
+
+    Of several open journeys the one that moved last counts, at one instant the one that is further on.
+
+    Parameters
+    ----------
+    stage_intervals
+        As `05_journeys` writes it; the filtered ones that are still open are used.
+    customers
+        Tells the account of a customer, whose journeys are theirs; None where there are none.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `stage`, `topic`; each customer once.
+    """
+    now = stage_intervals.filter((stage_intervals["method"] == "filtered") & stage_intervals["valid_to"].isnull())
+    columns = ["stage", "topic", "valid_from"]
+    own = now.filter(now["subject_type"] == "customer").select(*columns, customer_id="subject_id")
+    if customers is not None:
+        members = customers.filter(customers["account_id"].notnull()).select("customer_id", subject_id="account_id")
+        theirs = now.filter(now["subject_type"] == "account").inner_join(members, "subject_id")
+        own = own.union(theirs.select(*columns, "customer_id"))
+    further = ibis.cases(*[(own["stage"] == name, n) for n, name in enumerate(STAGES)], else_=-1)
+    first = ibis.row_number().over(
+        group_by="customer_id", order_by=[ibis.desc("valid_from"), ibis.desc("further"), "topic"]
+    )
+    ranked = own.mutate(further=further).mutate(_rank=first)
+    return ranked.filter(ranked["_rank"] == 0).select("customer_id", "stage", "topic")
+
+
+def segment(
+    customers: ir.Table | None, value: ir.Table | None, stages: ir.Table | None, p: SegmentsParameters
+) -> ir.Table:
+    """Who is each customer today?
+
+    Recency and frequency are scored by fifths of the buyers; those who are equal get the same score.
+
+    Parameters
+    ----------
+    customers
+        As `03_matching` writes it; None means that only buyers are known.
+    value
+        As `04_value` writes it, or as from :func:`histories`; None where nobody bought.
+    stages
+        As from :func:`current_stages`; None without journeys.
+    p
+        The parameters.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The public table `segments`, ordered by customer.
+
+    Raises
+    ------
+    NothingToShow
+        If there are neither customers nor purchases.
+    """
+    if customers is None and value is None:
+        raise NothingToShow(
+            f"This book has neither `customers` nor `orders`. With either, this page would show {STAGE.shows}."
+        )
+    buyers = _scored(value, p) if value is not None else None
+    rows = customers.select("customer_id") if customers is not None else buyers.select("customer_id")
+    if buyers is not None and customers is not None:
+        # whoever bought is a customer, whatever matching was able to read
+        rows = rows.union(buyers.select("customer_id"), distinct=True)
+    if buyers is None:
+        buyers = ibis.memtable([], schema=_BUYER)
+    rows = rows.left_join(buyers, "customer_id").drop("customer_id_right")
+    stages = ibis.memtable([], schema=_STAGED) if stages is None else stages
+    rows = rows.left_join(stages, "customer_id").drop("customer_id_right")
+    told = rows.mutate(
+        lifecycle=rows["lifecycle"].fill_null("prospect"), segment=rows["segment"].fill_null(PROSPECTS)
+    )
+    return told.select(*STAGE.tables[0].names).order_by("customer_id")
+
+
+_BUYER = ibis.schema(
+    {
+        "customer_id": "string", "recency_score": "int64", "frequency_score": "int64", "rf": "string",
+        "days_silent": "int64", "purchases": "int64", "tier": "string", "lifecycle": "string", "segment": "string",
+        "clv": "float64", "p_alive": "float64",
+    }
+)  # fmt: skip
+_STAGED = ibis.schema({"customer_id": "string", "stage": "string", "topic": "string"})
+
+
+def _scored(value: ir.Table, p: SegmentsParameters) -> ir.Table:
+    silent = value["T"] - value["recency"]
+    rows = value.mutate(days_silent=silent, purchases=value["frequency"] + 1)
+    rows = rows.mutate(
+        recency_score=_fifth(rows["days_silent"], falling=True), frequency_score=_fifth(rows["purchases"], falling=False)
+    )
+    named = [
+        (rows["recency_score"].between(*recency) & rows["frequency_score"].between(*frequency), name)
+        for name, recency, frequency in SEGMENTS
+    ]
+    lifecycle = ibis.cases(
+        (rows["days_silent"] > p.lapsed_days, "lapsed"),
+        (rows["T"] < p.new_days, "new"),
+        ((rows["p_alive"] < p.least_alive).fill_null(False), "at risk"),
+        else_="active",
+    )
+    rf = rows["recency_score"].cast("string").concat(rows["frequency_score"].cast("string"))
+    scored = rows.mutate(rf=rf, lifecycle=lifecycle, segment=ibis.cases(*named, else_="hibernating"))
+    return scored.select(*[scored[name].cast(kind).name(name) for name, kind in _BUYER.items()])
+
+
+def _fifth(column: ir.NumericColumn, *, falling: bool) -> ir.IntegerColumn:
+    """From 1 to 5, equal numbers of rows in each as far as ties allow."""
+    order = ibis.desc(column) if falling else ibis.asc(column)
+    rank = ibis.percent_rank().over(order_by=order)
+    return ((rank * SCORES).floor().cast("int64") + 1).clip(upper=SCORES)
+
+
+def personas(segments: ir.Table, customers: ir.Table | None) -> pd.DataFrame:
+    """Which personas has the company given, how many customers hold each, and what do they bring?
+
+    Parameters
+    ----------
+    segments
+        As from :func:`segment`.
+    customers
+        With `persona`; None where there are none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The public table `personas`, the largest first; the customers without one last.
+    """
+    columns = list(STAGE.tables[1].names)
+    if customers is None:
+        return pd.DataFrame(columns=columns)
+    joined = segments.inner_join(customers.select("customer_id", "persona"), "customer_id")
+    buyers = joined["purchases"].notnull()
+    each = joined.group_by("persona").agg(
+        customers=joined.count(),
+        buyers=buyers.sum(),
+        clv=total(joined["clv"]),
+        orders=joined["purchases"].sum().fill_null(0),
+        valued=joined["clv"].count(),
+    )
+    told = each.order_by("persona").to_pandas()
+    told["share"] = (told["customers"] / max(told["customers"].sum(), 1)).round(6)
+    told["mean_clv"] = (told["clv"] / told["valued"].where(told["valued"] > 0)).round(6)
+    told["mean_orders"] = (told["orders"] / told["buyers"].where(told["buyers"] > 0)).round(6)
+    told["origin"] = "given"
+    told["_last"] = told["persona"].isna()
+    told["persona"] = told["persona"].fillna("not given")
+    told.loc[told["_last"], "origin"] = "none"
+    told = told.sort_values(["_last", "customers", "persona"], ascending=[True, False, True], ignore_index=True)
+    return told[columns]
+
+
+def conversion(segments: ir.Table, customers: ir.Table | None, as_of: dt.date, p: SegmentsParameters) -> tuple[float, int] | None:
+    """What share of those who were known and had not bought some months ago has bought since?
+
+    Parameters
+    ----------
+    segments
+        As from :func:`segment`.
+    customers
+        With `first_seen`; None where there are none.
+    as_of
+        The day of the run.
+    p
+        `new_days` is the time in which they may have bought.
+
+    Returns
+    -------
+    share, n : float, int
+        The share, and of how many; None where nothing is known of the time when they became known.
+    """
+    if customers is None:
+        return None
+    origin = ibis.timestamp(*(as_of - dt.timedelta(days=p.new_days)).timetuple()[:6])
+    known = customers.filter(customers["first_seen"] < origin).select("customer_id")
+    rows = segments.inner_join(known, "customer_id")
+    first = rows["lifecycle"] == "new"
+    waited = rows.filter(first | (rows["lifecycle"] == "prospect"))
+    sums = waited.aggregate(n=waited.count(), bought=(waited["lifecycle"] == "new").sum()).to_pandas().iloc[0]
+    return (float(sums["bought"]) / int(sums["n"]), int(sums["n"])) if sums["n"] else None
+
+
+def targets(
+    segments: ir.Table,
+    *,
+    allowed: ir.Table | None,
+    value: ir.Table | None,
+    open_cases: ir.Table | None,
+    opinions: ir.Table | None,
+    prospect_margin: float | None,
+    goals: Sequence[Goal] = (),
+) -> ir.Table:
+    """Whom do we address for which goal?
+
+    Whoever has an open complaint, or sends back more than they buy, is on no list; where the book has consents, nor is
+    anybody who does not allow marketing by any channel.
+
+    Parameters
+    ----------
+    segments
+        As from :func:`segment`.
+    allowed
+        As from :func:`clientbook.consent.reachable`; None where the book has no consents.
+    value
+        Tells the loss-makers; None without.
+    open_cases
+        `customer_id`, `complaint` of every customer with an open case; None without cases.
+    opinions
+        `customer_id`, `score` of the last answer of each; None without surveys.
+    prospect_margin
+        What a prospect is expected to bring, None where nothing tells.
+    goals
+        The book's.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The public table `targets`, by goal, the largest margin first.
+    """
+    rows = segments
+    if open_cases is not None:
+        rows = rows.left_join(open_cases, "customer_id").drop("customer_id_right")
+        rows = rows.filter(~rows["complaint"].fill_null(False))
+        rows = rows.mutate(has_case=rows["complaint"].notnull()).drop("complaint")
+    else:
+        rows = rows.mutate(has_case=ibis.literal(False))
+    if value is not None:
+        losers = value.filter(value["loss_maker"]).select("customer_id")
+        rows = rows.anti_join(losers, "customer_id")
+    if opinions is not None:
+        rows = rows.left_join(opinions.select("customer_id", "score"), "customer_id").drop("customer_id_right")
+    else:
+        rows = rows.mutate(score=ibis.null("float64"))
+    if allowed is not None:
+        rows = rows.inner_join(allowed, "customer_id").mutate(consent=ibis.literal("given"))
+    else:
+        rows = rows.mutate(channels=ibis.null("string"), consent=ibis.literal("unknown"))
+    parts = [_campaign(rows, goal, goals, prospect_margin) for goal in CAMPAIGNS]
+    told = ibis.union(*parts)
+    return told.select(*STAGE.tables[2].names).order_by("goal", ibis.desc("expected_margin"), "customer_id")
+
+
+def _campaign(rows: ir.Table, goal: str, goals: Sequence[Goal], prospect_margin: float | None) -> ir.Table:
+    life, segment = rows["lifecycle"], rows["segment"]
+    # without journeys nobody is in a stage, and nobody is held back for it
+    interested = rows["stage"].isin(("research", "decide")) | rows["stage"].isnull()
+    tier = rows["tier"].fill_null("none")
+    valued = rows["tier"].isin(("A", "B", "C")) | rows["tier"].isnull()
+    again = rows["purchases"] > 1
+    liked = rows["score"].isnull() | (rows["score"] >= _PROMOTER)
+    staged = rows["stage"].fill_null("none")
+    chosen, reason = {
+        "win": (
+            (life == "prospect") & interested,
+            ibis.literal("has not bought yet; stage ").concat(staged),
+        ),
+        "keep": (
+            life.isin(("new", "active")) & valued,
+            ibis.literal("tier ").concat(tier, ", ", life),
+        ),
+        "win back": (
+            life.isin(("at risk", "lapsed")) & again,
+            life.concat(", silent for ", rows["days_silent"].cast("string"), " days after ",
+                        rows["purchases"].cast("string"), " purchases"),
+        ),
+        "expand": (
+            (life == "active") & again & ~rows["tier"].fill_null("").isin(("A",)) & ~rows["has_case"],
+            ibis.literal("buys regularly, tier ").concat(tier),
+        ),
+        "ask for a reference": (
+            (life == "active") & liked & ~rows["has_case"]
+            & (segment.isin(("champions", "loyal customers")) | (rows["stage"] == "recommend").fill_null(False)),
+            segment.concat(
+                rows["score"].isnull().ifelse(
+                    ibis.literal(""), ibis.literal(", last score ").concat(rows["score"].cast("int64").cast("string"))
+                )
+            ),
+        ),
+    }[goal]  # fmt: skip
+    served = best_fit(goals, goal)
+    margin = rows["clv"] if goal != "win" else ibis.literal(prospect_margin, "float64")
+    picked = rows.mutate(
+        goal=ibis.literal(goal),
+        expected_margin=margin.round(6),
+        reason=reason,
+        served_goal=ibis.literal(served.goal),
+        owner=ibis.literal(served.owner or None, "string"),
+    )
+    return picked.filter(chosen.fill_null(False)).select(*STAGE.tables[2].names)
+
+
+def open_cases(cases: ir.Table, identities: ir.Table | None) -> ir.Table:
+    """Who waits for an answer, and do they complain?
+
+    Parameters
+    ----------
+    cases, identities
+        Clean cases, and who is who; the latter may be None.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `complaint`.
+    """
+    known = with_customer(cases.filter(cases["closed_at"].isnull()), identities)
+    complains = known["reason"].fill_null("").lower().contains(_COMPLAINT)
+    return known.group_by("customer_id").agg(complaint=complains.any())
+
+
+def opinions(surveys: ir.Table, identities: ir.Table | None) -> ir.Table:
+    """What did each customer answer last when asked whether they would recommend us?
+
+    Parameters
+    ----------
+    surveys, identities
+        Clean surveys, and who is who; the latter may be None.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `score`.
+    """
+    known = with_customer(surveys, identities)
+    known = known.filter((known["metric"].lower() == "nps") & known["score"].notnull())
+    last = ibis.row_number().over(group_by="customer_id", order_by=[ibis.desc("asked_at"), ibis.desc("arrival")])
+    ranked = known.select("customer_id", "score", "asked_at", "arrival").mutate(_rank=last)
+    return ranked.filter(ranked["_rank"] == 0).select("customer_id", "score")
