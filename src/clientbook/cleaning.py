@@ -385,11 +385,9 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
         file=raw["_file"],
         row=raw["_row"],
         arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
+        _digest=_digest([raw[name] for name in delivered]),
     )
-    wide = _stage(engine, wide)
-
-    first = ibis.row_number().over(group_by=_sameness(wide, item, delivered), order_by=wide["arrival"]) > 0
-    wide = wide.mutate(_merged=first)
+    wide = _with_merged(engine.keep(wide), item, delivered, engine)
     column, reason = _rejection(wide, item)
     dated = table.at and table.at in item.mapping
     later = wide[f"typed:{table.at}"] >= _instant_of(as_of, book.settings.timezone) if dated else ibis.literal(False)
@@ -403,14 +401,7 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
     )
     judged = wide.mutate(_fate=fate, _column=column, _reason=reason)
     judged = judged.mutate(**_unseen(judged, table, as_of, book.settings.timezone), **_derived(judged, item, book))
-    # what is equal is found once, not for each table that is split off
-    return _stage(engine, judged.drop("_merged"))
-
-
-def _stage(engine: Engine, rows: ir.Table) -> ir.Table:
-    staged = engine.scratch_file(".parquet")
-    engine.write_parquet(rows, staged)
-    return engine.read_parquet(staged)
+    return engine.keep(judged.drop("_merged", "_digest"))
 
 
 def _value(rows: ir.Table, table: Table, name: str) -> ir.Column:
@@ -447,14 +438,31 @@ def _is_bad(raw: ir.Table, item: _Loaded, column: Column, typed: ir.Column) -> i
     return parsing.text(_substituted(raw, item, column.name)).notnull() & typed.isnull()
 
 
-def _sameness(wide: ir.Table, item: _Loaded, delivered: Sequence[str]) -> list[ir.Column]:
-    same = [wide[f"raw:{name}"] for name in delivered]
+def _digest(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
+    """A number that equal rows share, and others almost never."""
+    digest = ibis.literal(0, "int64")
+    for column in columns:
+        digest = (digest ^ column.hash()).hash()
+    return digest
+
+
+def _with_merged(wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine: Engine) -> ir.Table:
+    """The rows with `_merged`: an earlier one is equal in all mapped columns."""
     key = item.table.key
-    if key and not item.table[key].required:
+    optional = bool(key) and not item.table[key].required
+    if optional and key not in item.mapping:
         # without its key a row is one of its own
-        alone = _value(wide, item.table, key).isnull().ifelse(wide["arrival"], ibis.null("int64"))
-        same.append(alone)
-    return same
+        return wide.mutate(_merged=ibis.literal(False))
+    # to compare whole rows takes long; few are left once their digests have been compared
+    shared = wide.group_by("_digest").agg(rows=wide.count())
+    alike = wide.semi_join(shared.filter(shared["rows"] > 1), "_digest")
+    same = [alike[f"raw:{name}"] for name in delivered]
+    if optional:
+        same.append(alike[f"typed:{key}"].isnull().ifelse(alike["arrival"], ibis.null("int64")))
+    ranked = alike.select("arrival", rank=ibis.row_number().over(group_by=same, order_by=alike["arrival"]))
+    merged = engine.keep(ranked.filter(ranked["rank"] > 0).select("arrival"))
+    joined = wide.left_join(merged.mutate(_merged=ibis.literal(True)), "arrival")
+    return joined.select(*wide.columns, _merged=joined["_merged"].fill_null(False))
 
 
 def _rejection(wide: ir.Table, item: _Loaded) -> tuple[ir.StringColumn, ir.StringColumn]:

@@ -376,6 +376,17 @@ class Engine:
         self.connection._run_pre_execute_hooks(expr)
         self._copy(self.connection.compile(expr), Path(path))
 
+    def keep(self, expr: ir.Table) -> ir.Table:
+        """What does this table hold? Computed now, once, and read from then on from the scratch folder.
+
+        Parameters
+        ----------
+        expr
+            Read several times by what follows; the order is kept.
+        """
+        self.connection._run_pre_execute_hooks(expr)
+        return self.read_parquet(self._stage(self.connection.compile(expr)))
+
     def _stage(self, query: str) -> Path:
         path = self.scratch_file(".parquet")
         try:
