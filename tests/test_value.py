@@ -161,7 +161,7 @@ def test_simulated_purchases_agree_with_the_expectation(histories):
 
 def analysed(bought_lines: pd.DataFrame, returns: pd.DataFrame | None = None, as_of=dt.date(2024, 1, 1)):
     orders = ibis.memtable(bought_lines.assign(order_source="shop", order_id=[f"o{i}" for i in range(len(bought_lines))]))
-    return value.analyse(orders, None if returns is None else ibis.memtable(returns), None, as_of, P)
+    return value.analyse(orders, None if returns is None else ibis.memtable(returns), None, None, as_of, P)
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,6 @@ def run(
 ) -> None:
     """Execute the notebooks of a book and publish the report."""
     from clientbook import runner
-    from clientbook.book import open_book
     from clientbook.faults import UsageError
 
     if engine != "duckdb":

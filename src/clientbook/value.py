@@ -21,6 +21,7 @@ from pydantic import Field
 from clientbook.customers import with_customer
 from clientbook.exact import exact, total
 from clientbook.stage import KeyNumber, NothingToShow, Parameters, Stage
+from clientbook.tables import Column, Table
 
 DAYS_PER_WEEK = 7.0
 YEAR = 365
@@ -29,6 +30,8 @@ SHRINKAGE_ORDERS = 3.0
 TIERS = ("A", "B", "C", "D", "E")
 FEWEST_CUSTOMERS = 50
 SMALL_CELL = 5
+# Below this the Gamma-Gamma's mean is nothing to rely on; at 1 it is infinite.
+LEAST_Q = 1.05
 FEWEST_REPEAT_BUYERS = 20
 
 ModelName = Literal["BG/NBD", "MBG/NBD"]
@@ -52,10 +55,50 @@ class ValueParameters(Parameters):
 STAGE = Stage(
     name="value",
     needs=("orders",),
-    uses=("returns", "identities"),
+    uses=("returns", "identities", "products"),
     writes=("value", "value_backtest"),
     shows="what each customer is expected to bring, whom to look after first, and how far such forecasts can be trusted",
     parameters=ValueParameters,
+    tables=(
+        Table(
+            "value",
+            "a customer with a purchase, best first",
+            (
+                Column("customer_id", "id", "the customer"),
+                Column("frequency", "number", "days with a purchase after the first", unit="days"),
+                Column("recency", "number", "from the first to the last purchase", unit="days"),
+                Column("T", "number", "from the first purchase to the last observed day", unit="days"),
+                Column("p_alive", "number", "probability of buying again at all, by the MBG/NBD", unit="probability"),
+                Column("expected_orders", "number", "purchases expected over the horizon", unit="purchases"),
+                Column("expected_margin_per_order", "money", "expected from one, net of returns and cost of goods"),
+                Column("clv", "money", "expected over the horizon, net, discounted to today"),
+                Column("clv_low", "money", "lower bound of what the customer may bring (80 % interval unless asked)"),
+                Column("clv_high", "money", "upper bound"),
+                Column("tier", "text", "A to E: each holds a fifth of the value, A the best customers"),
+                Column("loss_maker", "flag", "sent back more than they bought"),
+                Column("purchases", "number", "days with a purchase", unit="days"),
+                Column("gross", "money", "all they bought"),
+                Column("returned", "money", "all they sent back"),
+                Column("cost", "money", "what the goods cost, by the topic's share"),
+            ),
+        ),
+        Table(
+            "value_backtest",
+            "a model's or rule's forecast beside what came",
+            (
+                Column("origin", "date", "the day up to which the model saw"),
+                Column("holdout_days", "number", "how long after it is forecast", unit="days"),
+                Column("model", "text", "model or rule"),
+                Column("customers", "number", "customers known at the origin", unit="customers"),
+                Column("rmse", "number", "root of the mean square error of a customer's purchases", unit="purchases"),
+                Column("mae", "number", "mean absolute error", unit="purchases"),
+                Column("bias", "number", "mean error", unit="purchases"),
+                Column("total_expected", "number", "purchases foreseen in all", unit="purchases"),
+                Column("total_actual", "number", "purchases that came", unit="purchases"),
+                Column("decile_capture", "number", "share of the money held by the best tenth as chosen", unit="share"),
+            ),
+        ),
+    ),
 )
 
 
@@ -89,14 +132,19 @@ class Analysis:
 
 
 def analyse(
-    orders: ir.Table, returns: ir.Table | None, identities: ir.Table | None, as_of: dt.date, p: ValueParameters
+    orders: ir.Table,
+    returns: ir.Table | None,
+    identities: ir.Table | None,
+    products: ir.Table | None,
+    as_of: dt.date,
+    p: ValueParameters,
 ) -> Analysis:
     """What is each customer worth, by the model that would have forecast best?
 
     Parameters
     ----------
-    orders, returns, identities
-        Clean tables; the latter two may be None.
+    orders, returns, identities, products
+        Clean tables; all but the first may be None.
     as_of
         The day of the run.
     p
@@ -110,7 +158,7 @@ def analyse(
     bought = purchases(orders, identities)
     scores, bins, _ = backtest(bought, as_of, p)
     chosen, reason = choose(scores)
-    summary = net_rates(summarise(bought, as_of), orders, returns, identities)
+    summary = net_rates(summarise(bought, as_of), orders, returns, identities, products)
     histories = compress(summary)
     models = {name: fit_purchases(histories, name) for name in MODELS}
     spend = fit_spend(summary)
@@ -303,6 +351,9 @@ class SpendModel:
         Of all customers with a purchase after the first.
     customers
         How many it was fitted on.
+    observed_mean
+        Mean of what these customers spent on a purchase, the largest hundredth cut off: stands in for the model's own
+        mean where `q` is near 1 or below, and the model has none.
 
     References
     ----------
@@ -312,15 +363,23 @@ class SpendModel:
     parameters: Mapping[str, float]
     log_likelihood: float
     customers: int
+    observed_mean: float = float("nan")
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether amounts differ so little between customers that the model knows their mean."""
+        return self.parameters["q"] > LEAST_Q
 
     def weight(self, frequency: ir.IntegerColumn) -> ir.FloatingColumn:
         """How far is a customer's own mean to be believed? Between 0 and 1."""
         p, q = self.parameters["p"], self.parameters["q"]
-        return frequency * p / (frequency * p + q - 1)
+        return frequency * p / (frequency * p + max(q, LEAST_Q) - 1)
 
     @property
     def population_mean(self) -> float:
         """The mean purchase of a customer of whom nothing is known."""
+        if not self.has_mean:
+            return self.observed_mean
         return self.parameters["v"] * self.parameters["p"] / (self.parameters["q"] - 1)
 
     def as_json(self) -> dict[str, Any]:
@@ -392,14 +451,11 @@ def fit_spend(summary: ir.Table) -> SpendModel:
     # amounts of a few pence and of millions fit alike when the typical one is 1
     scale = float(np.median(mean))
     fitter = _fit(GammaGammaFitter(), x, mean / scale)
-    if fitter.params_["q"] <= 1.01:
-        fitter = _fit(GammaGammaFitter(), x, mean / scale, q_constraint=True)
-    if fitter.params_["q"] <= 1.01:
-        raise TooFew("amounts differ so much between customers that their mean cannot be told.")
     parameters = {"p": fitter.params_["p"], "q": fitter.params_["q"], "v": fitter.params_["v"] * scale}
     weights = np.ones(len(known))
     loss = fitter._negative_log_likelihood(np.log(list(parameters.values())), x, mean, weights, 0.0)
-    return SpendModel(parameters, -float(loss) * len(known), len(known))
+    observed = float(np.minimum(mean, np.quantile(mean, 0.99)).mean())
+    return SpendModel(parameters, -float(loss) * len(known), len(known), observed)
 
 
 def discounted_orders(
@@ -435,32 +491,41 @@ def discounted_orders(
 
 
 def net_rates(
-    summary: ir.Table, orders: ir.Table, returns: ir.Table | None, identities: ir.Table | None = None
+    summary: ir.Table,
+    orders: ir.Table,
+    returns: ir.Table | None,
+    identities: ir.Table | None = None,
+    products: ir.Table | None = None,
 ) -> ir.Table:
-    """What share of what they buy do customers keep?
+    """What share of what they buy is left after returns and the cost of goods?
 
-    A customer's own share of returns is drawn towards everybody's with the weight of three orders.
+    A customer's own share of returns, and of cost, is drawn towards everybody's with the weight of three orders. Goods
+    cost what all goods of their topic cost as a share of their price; what comes back costs nothing.
+
+    Parameters
+    ----------
+    summary
+        As from :func:`summarise`.
+    orders, returns, identities, products
+        Clean tables; all but the first may be None.
 
     Returns
     -------
     ibis.expr.types.Table
-        The summary with `returned` (amount) and `net_rate`.
+        The summary with `returned` and `cost` (amounts) and `net_rate`.
     """
-    if returns is None:
-        return summary.mutate(returned=ibis.literal(0.0), net_rate=ibis.literal(1.0))
-    owned = _owners(returns, orders, identities)
-    each = owned.group_by("customer_id").agg(returned=total(owned["amount"]))
-    joined = summary.left_join(each, "customer_id").drop("customer_id_right")
-    joined = joined.mutate(returned=joined["returned"].fill_null(0.0))
+    joined = _with_sum(summary, None if returns is None else _owners(returns, orders, identities), "returned")
+    joined = _with_sum(joined, _costs(orders, products, identities), "cost")
     everybody = joined.aggregate(
-        returned=total(joined["returned"]), gross=total(joined["gross"]), orders=joined["purchases"].sum()
+        **{name: total(joined[name]) for name in ("returned", "cost", "gross")}, orders=joined["purchases"].sum()
     ).to_pandas()
-    gross, returned, count = (float(everybody[name].iloc[0] or 0) for name in ("gross", "returned", "orders"))
+    returned, cost, gross, count = (float(everybody[n].iloc[0] or 0) for n in ("returned", "cost", "gross", "orders"))
     if not gross:
         return joined.mutate(net_rate=ibis.literal(1.0))
     prior = SHRINKAGE_ORDERS * gross / count
-    rate = 1 - (joined["returned"] + prior * returned / gross) / (joined["gross"] + prior)
-    return joined.mutate(net_rate=rate)
+    kept = 1 - (joined["returned"] + prior * returned / gross) / (joined["gross"] + prior)
+    earned = 1 - (joined["cost"] + prior * cost / gross) / (joined["gross"] + prior)
+    return joined.mutate(net_rate=kept * earned)
 
 
 def estimate(
@@ -522,6 +587,7 @@ def estimate(
         purchases=joined["purchases"],
         gross=joined["gross"].round(6),
         returned=joined["returned"].round(6),
+        cost=joined["cost"].round(6),
     )
     return _with_tiers(rows).order_by(ibis.desc("clv"), "customer_id")
 
@@ -796,6 +862,43 @@ def best(value: ir.Table, orders: ir.Table, identities: ir.Table | None, custome
     return joined[lead].assign(consent="unknown")
 
 
+def score(value: ir.Table, identities: ir.Table, people: ir.Table | None, truth: ir.Table | None) -> pd.DataFrame:
+    """How close does the ranking come to the true one? For a made company alone.
+
+    Parameters
+    ----------
+    value, identities
+        As written.
+    people, truth
+        The truth on whose each record is, and on what each human brings after `as_of`; None for a real book.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `ranking` (clv, what they spent so far, and what the true parameters would give), `rank_correlation` with the true
+        margin of the twelve months after, `top_tenth` (share of that margin held by the best tenth), `customers`.
+    """
+    columns = ["ranking", "rank_correlation", "top_tenth", "customers"]
+    if people is None or truth is None:
+        return pd.DataFrame(columns=columns)
+    known = identities.inner_join(people.select("source", "person_id", "human_id"), ["source", "person_id"])
+    pairs = known.group_by("customer_id", "human_id").agg(records=known.count())
+    best = pairs.mutate(
+        rank=ibis.row_number().over(group_by="customer_id", order_by=[ibis.desc("records"), pairs["human_id"]])
+    )
+    best = best.filter(best["rank"] == 0).select("customer_id", "human_id")
+    rows = value.inner_join(best, "customer_id").inner_join(truth, "human_id")
+    frame = rows.order_by("customer_id").select("clv", "gross", "future_margin", "expected_margin_from_history").to_pandas()
+    actual = frame["future_margin"]
+    top = max(len(frame) // 10, 1)
+    told = []
+    for name, column in (("clv", "clv"), ("what they spent so far", "gross"), ("true parameters", "expected_margin_from_history")):
+        chosen = actual[frame[column].sort_values(ascending=False, kind="stable").index[:top]].sum()
+        correlation = frame[column].corr(actual, method="spearman")
+        told.append((name, round(float(correlation), 4), round(float(chosen / actual.sum()), 4), len(frame)))
+    return pd.DataFrame(told, columns=columns)
+
+
 def _fitters() -> dict[str, type]:
     from lifetimes import BetaGeoFitter, ModifiedBetaGeoFitter
 
@@ -832,6 +935,36 @@ def _in_parallel(function: Callable[..., np.ndarray], *columns: np.ndarray) -> n
     split = list(zip(*[np.array_split(column, pieces) for column in columns], strict=True))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.concatenate(list(pool.map(piece, split)))
+
+
+def _with_sum(summary: ir.Table, amounts: ir.Table | None, name: str) -> ir.Table:
+    """The summary with the sum of each customer's amounts; 0 where there are none."""
+    if amounts is None:
+        return summary.mutate(**{name: ibis.literal(0.0, "float64")})
+    each = amounts.group_by("customer_id").agg(**{name: total(amounts["amount"])})
+    joined = summary.left_join(each, "customer_id").drop("customer_id_right")
+    return joined.mutate(**{name: joined[name].fill_null(0.0)})
+
+
+def _costs(orders: ir.Table, products: ir.Table | None, identities: ir.Table | None) -> ir.Table | None:
+    """What the goods of each order line cost, by the share that cost has in the price of all goods of the topic."""
+    if products is None or not products["unit_cost"].notnull().any().to_pandas():
+        return None
+    known = products.select(
+        product_source=products["source"],
+        product_id=products["product_id"],
+        _topic=products["topic"].fill_null(""),
+        _unit_cost=products["unit_cost"],
+    )
+    bought = orders.filter((orders["quantity"] > 0) & (orders["amount"] >= 0))
+    lines = bought.inner_join(known, ["product_source", "product_id"])
+    costed = lines.filter(lines["_unit_cost"].notnull())
+    rates = costed.group_by("_topic").agg(
+        rate=total(costed["quantity"] * costed["_unit_cost"]) / total(costed["amount"]).nullif(0)
+    )
+    priced = lines.inner_join(rates, "_topic")
+    owned = with_customer(priced, identities)
+    return owned.select("customer_id", amount=owned["amount"] * owned["rate"])
 
 
 def _owners(returns: ir.Table, orders: ir.Table, identities: ir.Table | None) -> ir.Table:

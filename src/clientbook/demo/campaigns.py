@@ -30,8 +30,21 @@ FIELDS = ("row", "at", "team", "kind", "piece", "channel", "purpose", "operation
 
 
 def make_campaigns(seed: int, shop: SimpleNamespace, begin: int, as_of: int) -> SimpleNamespace:
-    """Every mass mailing of three years: at, team, kind, piece, channel, reach, audience (0 all, 1 by taste, 2
-    companies, 3 private), instant."""
+    """Which mass mailings went out in three years?
+
+    Parameters
+    ----------
+    seed : int
+    shop : SimpleNamespace
+        The pieces of content.
+    begin, as_of : int
+        Seconds since 1970 in UTC.
+
+    Returns
+    -------
+    SimpleNamespace
+        at, team, kind, piece, channel, reach, audience (0 all, 1 by taste, 2 companies, 3 private), instant.
+    """
     rng = stream(seed, 0, "campaigns")
     plan = []
     for month in range((as_of - begin) // (30 * DAY)):
@@ -102,6 +115,15 @@ def arrange(message: SimpleNamespace, keep: np.ndarray | None = None) -> None:
 
 
 def columns(row, at, team, kind, piece, channel, purpose=0, operational=False):
+    """The columns of some messages, each as long as `row`.
+
+    Parameters
+    ----------
+    row : array
+        The receivers' rows.
+    at, team, kind, piece, channel, purpose, operational
+        One value, or one for each row.
+    """
     size = len(row)
     return [
         np.broadcast_to(np.asarray(value), size)

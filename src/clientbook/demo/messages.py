@@ -24,8 +24,7 @@ HELD_BACK = 0.78
 def add_experiment(
     seed: int, part: int, message, rows, human, order, ending, consents, shop, piece: int, as_of: int
 ) -> SimpleNamespace:
-    """One mailing, sent to half of those drawn for it. What it does: orders in the month after that would not have
-    been.
+    """One mailing, sent to half of those drawn for it; some of them order who would not have.
 
     Returns
     -------
@@ -92,6 +91,15 @@ def plant(seed: int, message, rows, human, account, deals, stages, shop, as_of: 
 
 
 def indications(consents, rows):
+    """What was indicated, with the human who did.
+
+    Parameters
+    ----------
+    consents : SimpleNamespace
+        As delivered, by row.
+    rows : SimpleNamespace
+        The records, each with its human.
+    """
     return SimpleNamespace(
         human=rows.human[consents.row],
         purpose=consents.purpose,

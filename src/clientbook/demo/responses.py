@@ -72,6 +72,7 @@ def probabilities(
     weekday, hour : of sending; hour may be a fraction
     recent : messages to the account in the 30 days up to it
     phone : bool, is it a call
+    coefficients : the weights of the log-odds
 
     Returns
     -------

@@ -143,6 +143,10 @@ def deliver_people(
 
     Parameters
     ----------
+    seed, part : int
+        Of the random stream.
+    account, human, row : SimpleNamespace
+        Who they are, and the records to write.
     crm_key : pa.Array
         For the CRM: the account's number as each record has it.
     loyalty : pa.Array

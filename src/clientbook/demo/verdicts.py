@@ -37,11 +37,14 @@ def _ordered(keys):
 def without_consent(
     human, channel, purpose, at, consents: SimpleNamespace, channels: int = 4, purposes: int = 4
 ) -> np.ndarray:
-    """Is no consent in force? The latest indication for the purpose and channel is not `given`, has run out, or there
-    is none.
+    """Is no consent in force: is the latest indication not `given`, has it run out, or is there none?
 
     Parameters
     ----------
+    human, channel, purpose, at : array
+        Of each message.
+    channels, purposes : int
+        How many there are.
     consents : SimpleNamespace
         human, purpose, channel (-1: all), status (0: given), at, valid_to (0: no end).
     """
@@ -75,8 +78,17 @@ def open_at(group, at, groups, opened, closed) -> tuple[np.ndarray, np.ndarray]:
 
 
 def in_window(group, at, period, counted) -> np.ndarray:
-    """Counted messages of the group in the `period` seconds up to each message, it included; ties in order of
-    arrival."""
+    """How many counted messages had the group in the period up to each message, it included?
+
+    Parameters
+    ----------
+    group, at : array
+        Of each message, in order of arrival, which parts those of one instant.
+    period : int
+        Seconds.
+    counted : array of bool
+        Which messages count.
+    """
     order = np.lexsort((np.arange(len(at)), at, group))
     keys = _key(group, at)[order]
     upto = np.concatenate([[0], np.cumsum(counted[order])])
@@ -133,8 +145,17 @@ def repeated(account, piece, at, counted, period) -> np.ndarray:
 
 
 def stage_at(account, topic, at, stages: SimpleNamespace, topics: int) -> np.ndarray:
-    """The true stage of an account on a topic at a time; -1 where no journey is open. Stages sorted by account, topic,
-    start."""
+    """The true stage of an account on a topic at a time; -1 where no journey is open.
+
+    Parameters
+    ----------
+    account, topic, at : array
+        What is asked for.
+    stages : SimpleNamespace
+        account, topic, start, end, stage; sorted by account, topic, start.
+    topics : int
+        How many there are.
+    """
     key = _key(stages.account * topics + stages.topic, stages.start)
     group = account * topics + np.maximum(topic, 0)
     found = np.searchsorted(key, _key(group, at), side="right") - 1
@@ -156,6 +177,10 @@ def judge(message: SimpleNamespace, consents, preferences, cases, deals, stages,
         human, at, closed_at: complaints only.
     deals : SimpleNamespace
         account, topic, opened_at, closed_at.
+    consents, preferences, stages : SimpleNamespace
+        As :func:`without_consent` and :func:`stage_at` take them.
+    topics : int
+        How many there are.
     """
     # account by account, so that one search after the other looks in the same place; arrival stays the order within
     by = np.argsort(message.account, kind="stable")
