@@ -29,6 +29,23 @@ def small_outcome(small_book, tmp_path_factory):
     return runner.run(open_book(small_book), out=tmp_path_factory.mktemp("reports"))
 
 
+@pytest.fixture(scope="session")
+def tailor_book(tmp_path_factory) -> Path:
+    """A copy of the made company that the notebooks are kept executed on, without a store."""
+    folder = tmp_path_factory.mktemp("books") / "tailor"
+    shutil.copytree(ROOT / "tests" / "books" / "tailor", folder, ignore=shutil.ignore_patterns("store"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tailor_outcome(tailor_book, tmp_path_factory):
+    """The made company after a whole run, and its report."""
+    from clientbook import runner
+    from clientbook.book import open_book
+
+    return runner.run(open_book(tailor_book), out=tmp_path_factory.mktemp("reports"))
+
+
 @pytest.fixture
 def engine(tmp_path):
     """An engine of its own for a test."""

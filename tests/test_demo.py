@@ -566,3 +566,44 @@ def test_events_know_their_time_and_order(book):
         ).fetchone()
     assert last < datetime.datetime.combine(demo.AS_OF, datetime.time()) and first > datetime.datetime(2023, 6, 29)
     assert night < 0.08
+
+
+def test_command_makes_a_company_and_refuses_what_it_must(tmp_path, capsys, monkeypatch):
+    from clientbook import cli
+
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["clientbook", "demo", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0
+
+    assert call(tmp_path / "made", "--people", 200, "--seed", 3, "--as-of", "2025-01-01") == 0
+    assert (tmp_path / "made" / "clientbook.yaml").is_file()
+    assert "as_of: 2025-01-01" in (tmp_path / "made" / "clientbook.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    assert call(tmp_path / "mine", "--people", 200) == 2
+    assert "nothing was written" in capsys.readouterr().err
+    assert call(tmp_path / "few", "--people", 5) == 2
+    assert call(tmp_path / "day", "--as-of", "tomorrow") == 2
+
+
+def test_default_book_is_made_on_the_spot(tmp_path, monkeypatch):
+    from clientbook import book
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(book.BOOK_VARIABLE, raising=False)
+    monkeypatch.setattr(book, "make_company", lambda folder, progress=None: demo.make(folder, people=200))
+    assert book.open_book().name == "demo"
+    assert (tmp_path / "data" / "demo" / "truth").is_dir()
+
+
+def test_likeness_puts_the_made_company_beside_real_ones(tmp_path):
+    from clientbook.demo import likeness
+
+    demo.make(tmp_path / "made", people=400)
+    found = likeness.likeness(tmp_path / "made")
+    assert set(found["company"]) == {"made company", "CDNOW", "Online Retail II"}
+    assert list(found["measure"].unique()) == list(likeness.MEASURES)
+    assert (found.drop(columns=["measure", "company"]).diff(axis=1).iloc[:, 1:] >= 0).all().all()
+    assert 0 < likeness.returned(tmp_path / "made") < 0.5

@@ -137,8 +137,65 @@ def lab(
     opened = open_book(book)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={runner.notebooks_folder()}", f"--port={port}"]
     command += ["--no-browser"] if no_browser else []
+    # in a container everybody is root, and Jupyter would refuse to start
+    command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
     environment = os.environ | {BOOK_VARIABLE: str(opened.folder)}
     raise typer.Exit(subprocess.call(command, env=environment))
+
+
+WhoArgument = Annotated[
+    str, typer.Argument(metavar="WHO", help="A customer_id, an account_id, an e-mail address, a telephone number or source:person_id.")
+]
+
+
+@app.command(epilog="Example: [bold]clientbook card data/demo shop:734070013 --out card.html[/bold]")
+def card(
+    book: Annotated[Path, typer.Argument(metavar="BOOK", help="The book's folder.")],
+    who: WhoArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it here: HTML, or JSON with --json.")] = None,
+    show_personal_data: Annotated[
+        bool, typer.Option("--show-personal-data", help="Show names, addresses, numbers and words as they are.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show one customer's page, or one account's with all its contacts, from the newest run."""
+    from clientbook import card as cards
+    from clientbook.book import open_book
+    from clientbook.store import whole
+
+    opened = open_book(book)
+    reader = cards.RunReader(opened.run())
+    told = cards.card(reader, cards.find_one(reader, who, opened.settings.country), reveal=show_personal_data)
+    if out is None:
+        typer.echo(cards.as_json(told) if as_json else cards.as_text(told))
+        return
+    with whole(out) as draft:
+        text = cards.as_json(told) + "\n" if as_json else cards.as_html(told, revealed=show_personal_data)
+        draft.write_text(text, encoding="utf-8")
+    typer.echo(f"Card: {out}")
+
+
+@app.command(epilog="Example: [bold]clientbook forget data/demo shop:734070013[/bold]")
+def forget(
+    book: Annotated[Path, typer.Argument(metavar="BOOK", help="The book's folder.")],
+    who: WhoArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Erase a person from every kept run and list, suppress them in what is delivered next, and leave a receipt."""
+    from clientbook import forget as forgetting
+    from clientbook.book import open_book
+
+    opened = open_book(book)
+    person = forgetting.look_up(opened, who)
+    typer.echo(f"{person.told}: {len(person.records)} {'record' if len(person.records) == 1 else 'records'}")
+    if not yes:
+        typer.confirm("Forget them in every run and list? It cannot be undone", abort=True)
+    receipt = forgetting.forget(opened, person, dt.date.today())
+    rows = sum(sum(tables.values()) for tables in receipt["removed"].values())
+    typer.echo(f"{rows:,} rows removed. The company's own files are not touched; what they deliver next is suppressed.")
+    typer.echo(f"Receipt: {opened.store.folder / forgetting.RECEIPTS / receipt['receipt']}.json")
 
 
 def main() -> None:

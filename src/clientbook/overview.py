@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from clientbook.exact import total
 from clientbook.stage import LEADING, Stage
+from clientbook.tables import STAGES
 
 STAGE = Stage(
     name="overview",
@@ -19,7 +21,20 @@ STAGE = Stage(
     shows="the state of the data, what the customers are worth, and what to do this week",
 )
 
-STAGES_SHOWN = ("cleaning", "value")
+STAGES_SHOWN = (
+    "cleaning",
+    "matching",
+    "value",
+    "journeys",
+    "content",
+    "segments",
+    "use_cases",
+    "governance",
+)
+LOOK_BACK_DAYS = 30
+GOOD_DATA = 0.95
+
+Read = Callable[[str], ir.Table | None]
 
 
 def key_numbers(records: Mapping[str, Mapping[str, Any]], currency: str) -> list[dict[str, Any]]:
@@ -39,68 +54,218 @@ def key_numbers(records: Mapping[str, Mapping[str, Any]], currency: str) -> list
     ]
 
 
-def answer(records: Mapping[str, Mapping[str, Any]], money: Callable[[float], str]) -> str:
-    """The page in two or three sentences of Markdown; it reads well with any of the stages missing.
+def facts(read: Read, as_of: dt.date) -> dict[str, float]:
+    """What do the other stages' tables say, in a few figures?
 
     Parameters
     ----------
+    read
+        Gives a table by name, or None where it is not there.
+    as_of
+        The day of the run.
+
+    Returns
+    -------
+    dict
+        Of what the tables allow: `customers`, `records`, `several_systems` (share), `buyers`, `clv`, `top_tenth`,
+        `open_journeys`, `deciding`, `messages`, `wrong` (share of the messages of the last 30 days), `reachable` (share).
+    """
+    told: dict[str, float] = {}
+    identities, customers = read("identities"), read("customers")
+    if identities is not None:
+        each = identities.group_by("customer_id").agg(systems=identities["source"].nunique())
+        told |= _row(
+            each.aggregate(customers=each.count(), several=(each["systems"] > 1).sum()), records=identities.count()
+        )
+        told["several_systems"] = told.pop("several") / max(told["customers"], 1)
+    elif customers is not None:
+        told |= _row(customers.aggregate(customers=customers.count()))
+    value = read("value")
+    if value is not None:
+        ranked = value.mutate(tenth=ibis.ntile(10).over(order_by=[ibis.desc("clv"), "customer_id"]))
+        sums = _row(
+            ranked.aggregate(buyers=ranked.count(), clv=total(ranked["clv"]), top=total(ranked["clv"], ranked["tenth"] == 0))
+        )
+        told |= {"buyers": sums["buyers"], "clv": sums["clv"]}
+        told["top_tenth"] = sums["top"] / sums["clv"] if sums["clv"] else 0.0
+    stages = read("stage_intervals")
+    if stages is not None:
+        now = stages.filter((stages["method"] == "filtered") & stages["valid_to"].isnull())
+        told |= _row(now.aggregate(open_journeys=now.count(), deciding=(now["stage"] == "decide").sum()))
+    audit = read("message_audit")
+    if audit is not None:
+        counted = _recent(audit, as_of)
+        sums = _row(counted.aggregate(messages=counted.count(), wrong=(counted["verdict"] != "right").sum()))
+        if sums["messages"]:
+            told |= {"messages": sums["messages"], "wrong": sums["wrong"] / sums["messages"]}
+    return told
+
+
+def answer(known: Mapping[str, float], records: Mapping[str, Mapping[str, Any]], money: Callable[[float], str]) -> str:
+    """The page in a few sentences of Markdown; it reads well with any of the stages missing.
+
+    Parameters
+    ----------
+    known
+        As from :func:`facts`.
     records
         What each stage said of itself, by name.
     money
         Writes an amount for people.
     """
-    known = {n["name"]: n["value"] for record in records.values() for n in record.get("key_numbers", ())}
     told = []
-    if "Expected value" in known:
+    if "clv" in known:
         told.append(
-            f"**We know {known['Customers with a purchase']:,.0f} customers with a purchase; they are expected to bring "
-            f"{money(known['Expected value'])} in the time ahead.** The best tenth of them holds "
-            f"{known['Share of value in the best tenth']:.0%} of it: look after these first."
+            f"**{known['buyers']:,.0f} customers with a purchase are expected to bring {money(known['clv'])} in the time "
+            f"ahead, and the best tenth of them {known['top_tenth']:.0%} of it.**"
         )
-    if "Rows that can be used" in known:
-        usable = known["Rows that can be used"]
-        verdict = "The data is fit for use" if usable >= 0.95 else "The data needs attention"
-        told.append(f"{verdict}: {usable:.1%} of {known['Rows delivered']:,.0f} delivered rows could be used.")
+    if "several_systems" in known:
+        told.append(
+            f"{known['records']:,.0f} records turned out to be {known['customers']:,.0f} customers, of whom "
+            f"{known['several_systems']:.0%} are known to more than one system."
+        )
+    if known.get("open_journeys"):
+        told.append(
+            f"{known['open_journeys']:,.0f} journeys are under way, {known['deciding']:,.0f} of them at a decision."
+        )
+    if "wrong" in known:
+        told.append(
+            f"Of the {known['messages']:,.0f} messages of the last {LOOK_BACK_DAYS} days, {known['wrong']:.0%} should not "
+            "have been sent as they were."
+        )
+    usable = _usable(records)
+    if usable:
+        share, delivered = usable
+        verdict = "The data is fit for use" if share >= GOOD_DATA else "The data needs attention"
+        told.append(f"{verdict}: {share:.1%} of {delivered:,.0f} delivered rows could be used.")
     return " ".join(told) or "This book holds nothing that could be shown yet."
 
 
-def actions(value: ir.Table | None, rejected: ir.Table | None) -> pd.DataFrame:
+def actions(read: Read, as_of: dt.date, most: int = 5) -> pd.DataFrame:
     """What is there to do this week, and what is it about in money?
 
     Parameters
     ----------
-    value
-        The table `value`, or None.
-    rejected
-        The table `rejected`, or None.
+    read
+        Gives a table by name, or None where it is not there.
+    as_of
+        The day of the run.
+    most
+        How many actions; the repair of rejected rows comes on top.
 
     Returns
     -------
     pandas.DataFrame
-        `action`, `why`, `customers`, `money` (expected or past, see `why`), `page`; the largest first.
+        `action`, `why` (what the money is), `customers`, `money`, `page`; the largest first.
     """
-    rows = []
-    if value is not None:
-        best = value.order_by(ibis.desc("clv"), "customer_id").limit(100)
-        rows.append(_action("Look after the best hundred personally", "their expected value is at stake", best, "clv"))
-        good = value.filter((value["frequency"] >= 3) & (value["p_alive"] < 0.5))
-        rows.append(
-            _action("Win back regular customers who stopped buying", "what they spent so far, net of returns", good, "net")
-        )
-        losers = value.filter(value["loss_maker"])
-        rows.append(_action("Ask those who return more than they buy why", "what they sent back", losers, "returned"))
-    told = pd.DataFrame(
-        [row for row in rows if row["customers"]], columns=["action", "why", "customers", "money", "page"]
-    ).sort_values("money", ascending=False, ignore_index=True, kind="stable")
-    if rejected is not None:
-        n = int(rejected.count().to_pandas())
-        if n:
-            repair = {"action": f"Repair {n:,} rows that could not be used", "why": "they count for nobody until then"}
-            told = pd.concat([told, pd.DataFrame([repair | {"page": "01_cleaning"}])], ignore_index=True)
+    rows = [*_by_value(read("value")), *_by_next_action(read("next_actions")), *_by_audit(read("message_audit"), as_of)]
+    told = pd.DataFrame([row for row in rows if row["customers"]], columns=["action", "why", "customers", "money", "page"])
+    told = told.sort_values("money", ascending=False, ignore_index=True, kind="stable").head(most)
+    rejected = read("rejected")
+    count = int(rejected.count().to_pandas()) if rejected is not None else 0
+    if count:
+        repair = {"action": f"Repair {count:,} rows that could not be used", "why": "they count for nobody until then"}
+        told = pd.concat([told, pd.DataFrame([repair | {"page": "01_cleaning"}])], ignore_index=True)
     return told
 
 
-def _action(action: str, why: str, customers: ir.Table, what: str) -> dict[str, Any]:
-    money = (customers["gross"] - customers["returned"]) if what == "net" else customers[what]
-    sums = customers.aggregate(n=customers.count(), money=total(money)).to_pandas().iloc[0]
-    return {"action": action, "why": why, "customers": int(sums["n"]), "money": float(sums["money"]), "page": "04_value"}
+def journeys_by_stage(read: Read) -> pd.DataFrame:
+    """Where are the customers who are on a way, by stage?
+
+    Returns
+    -------
+    pandas.DataFrame
+        `stage` in the order of the journey, `journeys`; 0 where no journey is known.
+    """
+    order = pd.Index(STAGES, name="stage")
+    stages = read("stage_intervals")
+    if stages is None:
+        return pd.DataFrame({"journeys": 0}, index=order).reset_index()
+    now = stages.filter((stages["method"] == "filtered") & stages["valid_to"].isnull())
+    counted = now.group_by("stage").agg(journeys=now.count()).to_pandas()
+    return counted.set_index("stage").reindex(order, fill_value=0).reset_index()
+
+
+def say_stages(stages: pd.DataFrame) -> str:
+    """In one sentence: where are most journeys?"""
+    if not stages["journeys"].sum():
+        return "No journey is under way"
+    most = stages.loc[stages["journeys"].idxmax()]
+    return f"Most journeys under way are in the stage “{most['stage']}”: {most['journeys'] / stages['journeys'].sum():.0%}"
+
+
+def _by_value(value: ir.Table | None) -> list[dict[str, Any]]:
+    if value is None:
+        return []
+    best = value.order_by(ibis.desc("clv"), "customer_id").limit(100)
+    gone = value.filter((value["frequency"] >= 3) & (value["p_alive"] < 0.5))
+    losers = value.filter(value["loss_maker"])
+    return [
+        _action("Look after the best hundred personally", "their expected value", best, best["clv"], "04_value"),
+        _action(
+            "Win back regular customers who stopped buying",
+            "what they spent in an average year of theirs, net of returns",
+            gone,
+            (gone["gross"] - gone["returned"]) / ((gone["T"] + 1) / 365.0).clip(lower=1.0),
+            "04_value",
+        ),
+        _action("Ask those who return more than they buy why", "what they sent back", losers, losers["returned"], "04_value"),
+    ]
+
+
+def _by_next_action(planned: ir.Table | None) -> list[dict[str, Any]]:
+    if planned is None:
+        return []
+    waiting = planned.filter(planned["expected_margin"] > 0)
+    each = waiting.group_by("action").agg(customers=waiting.count(), money=total(waiting["expected_margin"]))
+    told = each.order_by(ibis.desc("money"), "action").limit(3).to_pandas()
+    return [
+        {
+            "action": f"Do what is planned: {row.action.replace('_', ' ')}",
+            "why": "margin expected from the answers",
+            "customers": int(row.customers),
+            "money": float(row.money),
+            "page": "06_content",
+        }
+        for row in told.itertuples()
+    ]
+
+
+def _by_audit(audit: ir.Table | None, as_of: dt.date) -> list[dict[str, Any]]:
+    if audit is None or "cost" not in audit.columns:
+        return []
+    wrong = _recent(audit, as_of)
+    wrong = wrong.filter(wrong["verdict"] != "right")
+    sums = _row(wrong.aggregate(customers=wrong["customer_id"].nunique(), money=total(wrong["cost"].fill_null(0.0))))
+    return [
+        {
+            "action": "Stop the messages that should not be sent",
+            "why": f"what sending them cost in {LOOK_BACK_DAYS} days",
+            "customers": int(sums["customers"]),
+            "money": float(sums["money"]),
+            "page": "06_content",
+        }
+    ]
+
+
+def _recent(audit: ir.Table, as_of: dt.date) -> ir.Table:
+    start = as_of - dt.timedelta(days=LOOK_BACK_DAYS)
+    counted = audit["verdict"] != "operational"
+    return audit.filter((audit["sent_at"] >= ibis.timestamp(start.year, start.month, start.day, 0, 0, 0)) & counted)
+
+
+def _usable(records: Mapping[str, Mapping[str, Any]]) -> tuple[float, float] | None:
+    known = {n["name"]: n["value"] for n in records.get("cleaning", {}).get("key_numbers", ())}
+    if "Rows that can be used" not in known:
+        return None
+    return known["Rows that can be used"], known["Rows delivered"]
+
+
+def _action(action: str, why: str, customers: ir.Table, money: ir.FloatingColumn, page: str) -> dict[str, Any]:
+    sums = _row(customers.aggregate(n=customers.count(), money=total(money)))
+    return {"action": action, "why": why, "customers": int(sums["n"]), "money": float(sums["money"]), "page": page}
+
+
+def _row(aggregated: ir.Table, **more: ir.Scalar) -> dict[str, float]:
+    found = aggregated.to_pandas().iloc[0].fillna(0).to_dict()
+    return {name: float(value) for name, value in found.items()} | {n: float(v.to_pandas()) for n, v in more.items()}
