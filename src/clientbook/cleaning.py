@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from clientbook import parsing, sources
+from clientbook import parsing, sources, suppression
 from clientbook.book import Book, Delivery
 from clientbook.engine import Engine
 from clientbook.faults import Fault, FaultError
@@ -107,11 +107,12 @@ def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] 
     """
     loaded = load(book, engine) if loaded is None else loaded
     cleaned = Cleaned()
+    forgotten = _forgotten(loaded, book)
     parts: dict[str, list[ir.Table]] = {}
     for number, item in enumerate(loaded):
         cleaned.inputs += [_describe(item, facts) for facts in item.raw.files]
         cleaned.notes += [str(note) for note in item.raw.notes]
-        judged = _judge(item, engine, book, as_of, number)
+        judged = _judge(item, engine, book, as_of, number, forgotten)
         seen = _count(judged, item)
         for name, rows in _split(judged, item, number, seen).items():
             parts.setdefault(name, []).append(rows)
@@ -370,7 +371,9 @@ def _describe(item: _Loaded, facts: sources.FileFacts) -> dict:
     }
 
 
-def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: int) -> ir.Table:
+def _judge(
+    item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: int, forgotten: _Forgotten | None
+) -> ir.Table:
     """Every delivered row with its typed values, and `_fate`: what becomes of it."""
     table, raw = item.table, item.raw.table
     delivered = sorted(set(item.mapping.values()))
@@ -393,6 +396,8 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
     later = wide[f"typed:{table.at}"] >= _instant_of(as_of, book.settings.timezone) if dated else ibis.literal(False)
     back = _is_return(wide, item) if table.name == "orders" else ibis.literal(False)
     fate = ibis.cases(
+        # before all others, so that nothing of them is kept with a reason
+        *([(_is_forgotten(wide, item, forgotten), "suppressed")] if forgotten else []),
         (wide["_merged"], "merged"),
         (column.notnull(), "rejected"),
         (later.fill_null(False), "later"),
@@ -402,6 +407,83 @@ def _judge(item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: in
     judged = wide.mutate(_fate=fate, _column=column, _reason=reason)
     judged = judged.mutate(**_unseen(judged, table, as_of, book.settings.timezone), **_derived(judged, item, book))
     return engine.keep(judged.drop("_merged", "_digest"))
+
+
+@dataclass
+class _Forgotten:
+    """What the deliveries hold of those who asked to be forgotten: ids and order ids by owner, and contacts."""
+
+    people: dict[str, set[str]] = field(default_factory=dict)
+    orders: dict[str, set[str]] = field(default_factory=dict)
+    contacts: dict[str, set[str]] = field(default_factory=lambda: {"email": set(), "phone": set()})
+
+
+def _forgotten(loaded: Sequence[_Loaded], book: Book) -> _Forgotten | None:
+    """Who of those delivered is on the list? By their keys, and people by e-mail address and telephone number too.
+
+    None where nobody is on it, so that nothing is read for it.
+    """
+    listed = suppression.read(book.store.folder, book.settings.country)
+    if listed is None:
+        return None
+    found = _Forgotten()
+    for item in loaded:
+        for owner, name in _person_ids(item):
+            ids = {one for (one,) in _distinct(item, name) if one is not None and listed.record(owner, one) in listed}
+            found.people.setdefault(owner, set()).update(ids)
+        for name in found.contacts if item.table.name == "people" else ():
+            if name in item.mapping:
+                hashed = listed.email if name == "email" else listed.phone
+                values = {value for (value,) in _distinct(item, name) if value is not None and hashed(value) in listed}
+                found.contacts[name] |= values
+                ids = {one for one, value in _distinct(item, "person_id", name) if value in values} if values else set()
+                found.people.setdefault(item.source, set()).update(ids - {None})
+    for item in loaded:
+        if item.table.name == "aliases":
+            # whoever logged in as them is them
+            ids = found.people.setdefault(_owner(item, "person_id"), set())
+            names = ("person_id", "other_source", "other_person_id")
+            linked = _distinct(item, *names) if any(found.people.values()) else []
+            ids |= {one for one, source, other in linked if one and other in found.people.get(source, ())}
+    for item in loaded:
+        if item.table.name == "orders" and "order_id" in item.mapping:
+            people = found.people.get(_owner(item, "person_id"))
+            rows = _distinct(item, "person_id", "order_id") if people else []
+            theirs = {order for person, order in rows if person in people and order}
+            found.orders.setdefault(_owner(item, "order_id"), set()).update(theirs)
+    return found
+
+
+def _owner(item: _Loaded, name: str) -> str:
+    return item.source if item.table.is_register_of(name) else item.delivery.ids.get(name, item.source)
+
+
+def _person_ids(item: _Loaded) -> list[tuple[str, str]]:
+    """The columns of person ids with the one source whose they are."""
+    return [(_owner(item, "person_id"), name) for name in ("person_id", "referred_person_id") if name in item.mapping]
+
+
+def _distinct(item: _Loaded, *names: str) -> list[tuple]:
+    raw = item.raw.table
+    values = raw.select(**{name: _typed(raw, item, item.table[name]) for name in names}).distinct().to_pyarrow()
+    return list(zip(*(column.to_pylist() for column in values.columns), strict=True))
+
+
+def _is_forgotten(wide: ir.Table, item: _Loaded, forgotten: _Forgotten) -> ir.BooleanValue:
+    name = item.table.name
+    tests = [wide[f"typed:{ids}"].isin(sorted(forgotten.people.get(owner, ()))) for owner, ids in _person_ids(item)]
+    if name == "aliases":
+        other = [(wide["typed:other_source"] == owner, sorted(ids)) for owner, ids in sorted(forgotten.people.items())]
+        tests += [mine & wide["typed:other_person_id"].isin(ids) for mine, ids in other]
+    if name == "people":
+        known = [(column, sorted(values)) for column, values in forgotten.contacts.items() if column in item.mapping]
+        tests += [wide[f"typed:{column}"].isin(values) for column, values in known]
+    if name in ("deliveries", "returns"):
+        tests.append(wide["typed:order_id"].isin(sorted(forgotten.orders.get(_owner(item, "order_id"), ()))))
+    held = ibis.literal(False)
+    for test in tests:
+        held |= test.fill_null(False)
+    return held
 
 
 def _value(rows: ir.Table, table: Table, name: str) -> ir.Column:

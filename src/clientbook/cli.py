@@ -144,7 +144,8 @@ def lab(
 
 
 WhoArgument = Annotated[
-    str, typer.Argument(metavar="WHO", help="A customer_id, an account_id, an e-mail address, a telephone number or source:person_id.")
+    str,
+    typer.Argument(metavar="WHO", help="A customer_id, account_id, e-mail address, phone number or source:person_id."),
 ]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ibis
-import ibis.expr.types as ir
-
-from clientbook.customers import with_customer
+if TYPE_CHECKING:
+    # one customer's card does without it, and is there at once
+    import ibis.expr.types as ir
 
 # At one instant the strictest of what was said wins.
 STRICTNESS = {"given": 0, "unknown": 1, "expired": 2, "refused": 3, "withdrawn": 4}
@@ -66,6 +65,10 @@ def in_force(
     ibis.expr.types.Table
         `customer_id`, `purpose`, `channel`, `status`; a row for each of which something was said.
     """
+    import ibis
+
+    from clientbook.customers import with_customer
+
     known = with_customer(consents, identities)
     known = known.filter(known["indicated_at"] < instant)
     ended = (known["status"] == "given") & (known["valid_to"] <= instant).fill_null(False)
@@ -76,7 +79,10 @@ def in_force(
         said_of=known["channel"],
         status=ended.ifelse("expired", known["status"]),
     )
-    parts = [said.filter(said["said_of"].isnull() | (said["said_of"] == name)).mutate(channel=ibis.literal(name)) for name in by]
+    parts = [
+        said.filter(said["said_of"].isnull() | (said["said_of"] == name)).mutate(channel=ibis.literal(name))
+        for name in by
+    ]
     wide = ibis.union(*parts) if len(parts) > 1 else parts[0]
     strictness = ibis.cases(*[(wide["status"] == status, n) for status, n in STRICTNESS.items()], else_=len(STRICTNESS))
     last = ibis.row_number().over(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import ibis
 import ibis.expr.types as ir
@@ -50,7 +50,7 @@ class SegmentsParameters(Parameters):
 STAGE = Stage(
     name="segments",
     uses=(
-        "customers", "identities", "value", "orders", "stage_intervals", "resolved_accounts", "consents", "messages",
+        "customers", "identities", "value", "orders", "stage_intervals", "consents", "messages",
         "cases", "surveys",
     ),
     writes=("segments", "personas", "targets"),
@@ -221,9 +221,7 @@ def segment(
     rows = rows.left_join(buyers, "customer_id").drop("customer_id_right")
     stages = ibis.memtable([], schema=_STAGED) if stages is None else stages
     rows = rows.left_join(stages, "customer_id").drop("customer_id_right")
-    told = rows.mutate(
-        lifecycle=rows["lifecycle"].fill_null("prospect"), segment=rows["segment"].fill_null(PROSPECTS)
-    )
+    told = rows.mutate(lifecycle=rows["lifecycle"].fill_null("prospect"), segment=rows["segment"].fill_null(PROSPECTS))
     return told.select(*STAGE.tables[0].names).order_by("customer_id")
 
 
@@ -241,7 +239,8 @@ def _scored(value: ir.Table, p: SegmentsParameters) -> ir.Table:
     silent = value["T"] - value["recency"]
     rows = value.mutate(days_silent=silent, purchases=value["frequency"] + 1)
     rows = rows.mutate(
-        recency_score=_fifth(rows["days_silent"], falling=True), frequency_score=_fifth(rows["purchases"], falling=False)
+        recency_score=_fifth(rows["days_silent"], falling=True),
+        frequency_score=_fifth(rows["purchases"], falling=False),
     )
     named = [
         (rows["recency_score"].between(*recency) & rows["frequency_score"].between(*frequency), name)
@@ -282,7 +281,8 @@ def personas(segments: ir.Table, customers: ir.Table | None) -> pd.DataFrame:
     """
     columns = list(STAGE.tables[1].names)
     if customers is None:
-        return pd.DataFrame(columns=columns)
+        kinds = {"text": "str", "number": "float64", "money": "float64"}
+        return pd.DataFrame({column.name: pd.Series(dtype=kinds[column.kind]) for column in STAGE.tables[1].columns})
     joined = segments.inner_join(customers.select("customer_id", "persona"), "customer_id")
     buyers = joined["purchases"].notnull()
     each = joined.group_by("persona").agg(
@@ -304,7 +304,9 @@ def personas(segments: ir.Table, customers: ir.Table | None) -> pd.DataFrame:
     return told[columns]
 
 
-def conversion(segments: ir.Table, customers: ir.Table | None, as_of: dt.date, p: SegmentsParameters) -> tuple[float, int] | None:
+def conversion(
+    segments: ir.Table, customers: ir.Table | None, as_of: dt.date, p: SegmentsParameters
+) -> tuple[float, int] | None:
     """What share of those who were known and had not bought some months ago has bought since?
 
     Parameters
@@ -479,3 +481,345 @@ def opinions(surveys: ir.Table, identities: ir.Table | None) -> ir.Table:
     last = ibis.row_number().over(group_by="customer_id", order_by=[ibis.desc("asked_at"), ibis.desc("arrival")])
     ranked = known.select("customer_id", "score", "asked_at", "arrival").mutate(_rank=last)
     return ranked.filter(ranked["_rank"] == 0).select("customer_id", "score")
+
+
+def analyse(tables: Mapping[str, ir.Table | None], as_of: dt.date, p: SegmentsParameters) -> ir.Table:
+    """Who are the customers today?
+
+    Parameters
+    ----------
+    tables
+        By name what the stage reads, None for what is not there.
+    as_of
+        The day of the run.
+    p
+        The parameters.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The public table `segments`.
+
+    Raises
+    ------
+    NothingToShow
+        If there are neither customers nor purchases.
+    """
+    customers, value, orders = tables.get("customers"), tables.get("value"), tables.get("orders")
+    if value is None and orders is not None:
+        value = histories(orders, tables.get("identities"), as_of)
+    intervals = tables.get("stage_intervals")
+    stages = current_stages(intervals, customers) if intervals is not None else None
+    return segment(customers, value, stages, p)
+
+
+def choose_targets(
+    segments: ir.Table,
+    tables: Mapping[str, ir.Table | None],
+    as_of: dt.date,
+    zone: str,
+    goals: Sequence[Goal],
+    p: SegmentsParameters,
+) -> ir.Table:
+    """Whom do we address for which goal, within what they allow on the day of the run?
+
+    Parameters
+    ----------
+    segments
+        As written.
+    tables
+        By name what the stage reads, None for what is not there.
+    as_of, zone
+        The day of the run, in the book's zone.
+    goals
+        The book's.
+    p
+        The parameters.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The public table `targets`.
+    """
+    identities, customers = tables.get("identities"), tables.get("customers")
+    allowed = None
+    if tables.get("consents") is not None:
+        instant = parsing.utc(ibis.timestamp(*as_of.timetuple()[:6]), zone)
+        by = consent.channels(tables["consents"], tables.get("messages"))
+        allowed = consent.reachable(consent.in_force(tables["consents"], identities, instant, by))
+    cases, surveys = tables.get("cases"), tables.get("surveys")
+    rate = conversion(segments, customers, as_of, p)
+    new = segments.filter(segments["lifecycle"] == "new").aggregate(
+        clv=total(segments["clv"]), n=segments["clv"].count()
+    )
+    sums = new.to_pandas().iloc[0] if rate else None
+    margin = rate[0] * float(sums["clv"]) / int(sums["n"]) if rate and sums["n"] else None
+    return targets(
+        segments,
+        allowed=allowed,
+        value=tables.get("value"),
+        open_cases=open_cases(cases, identities) if cases is not None else None,
+        opinions=opinions(surveys, identities) if surveys is not None else None,
+        prospect_margin=margin,
+        goals=goals,
+    )
+
+
+def lists(targets: ir.Table, customers: ir.Table | None, p: SegmentsParameters) -> dict[str, pd.DataFrame]:
+    """The lists to load, one a goal, with the addresses that may be used.
+
+    Parameters
+    ----------
+    targets
+        As written.
+    customers
+        With `email` and `phone`; None where there are none.
+    p
+        `list_size`.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        By name of the file, such as `targets_keep`; a goal without anybody has an empty one, so that no older list
+        stays in its place.
+    """
+    best = ibis.row_number().over(group_by="goal", order_by=[ibis.desc("expected_margin"), "customer_id"])
+    ranked = targets.mutate(_rank=best)
+    rows = ranked.filter(ranked["_rank"] < p.list_size)
+    if customers is not None:
+        contacts = customers.select("customer_id", "email", "phone")
+        rows = rows.left_join(contacts, "customer_id").drop("customer_id_right")
+        # an address stands here only for a channel that it may be used for
+        unknown = rows["channels"].isnull()
+        by_mail = unknown | rows["channels"].re_search(rf"\b(email|{consent.ANY_CHANNEL})\b")
+        by_phone = unknown | rows["channels"].re_search(rf"\b(phone|sms|{consent.ANY_CHANNEL})\b")
+        rows = rows.mutate(
+            email=by_mail.ifelse(rows["email"], ibis.null("string")),
+            phone=by_phone.ifelse(rows["phone"], ibis.null("string")),
+        )
+    told = rows.order_by("goal", "_rank").drop("_rank").to_pandas()
+    return {
+        f"targets_{goal.replace(' ', '_')}": told[told["goal"] == goal].reset_index(drop=True) for goal in CAMPAIGNS
+    }
+
+
+def by_lifecycle(segments: ir.Table) -> pd.DataFrame:
+    """How many customers are where between first contact and silence, and what are they expected to bring?
+
+    Returns
+    -------
+    pandas.DataFrame
+        `lifecycle`, `customers`, `share`, `clv`; in the order of `LIFECYCLES`.
+    """
+    return _summed(segments, "lifecycle", LIFECYCLES)
+
+
+def anonymous(customers: ir.Table | None) -> int:
+    """Of how many customers is only an id known, such as a browser's, so that nobody can address them?
+
+    Parameters
+    ----------
+    customers
+        As `03_matching` writes it; None where there are none.
+    """
+    if customers is None:
+        return 0
+    told = ("full_name", "given_name", "family_name", "email", "phone", "street")
+    known = [customers[name].notnull() for name in told if name in customers.columns]
+    return int(customers.filter(~ibis.or_(*known)).count().to_pandas()) if known else 0
+
+
+def by_segment(segments: ir.Table) -> pd.DataFrame:
+    """How many buyers has each segment, and what are they expected to bring?
+
+    Returns
+    -------
+    pandas.DataFrame
+        `segment`, `customers`, `share`, `clv`, `mean_clv`; the most valuable first.
+    """
+    told = _summed(segments.filter(segments["segment"] != PROSPECTS), "segment", [name for name, *_ in SEGMENTS])
+    told["mean_clv"] = told["clv"] / told["customers"]
+    return told.sort_values(["clv", "customers"], ascending=False, ignore_index=True, kind="stable")
+
+
+def _summed(segments: ir.Table, name: str, order: Sequence[str]) -> pd.DataFrame:
+    each = segments.group_by(name).agg(customers=segments.count(), clv=total(segments["clv"])).to_pandas()
+    told = each.set_index(name).reindex([one for one in order if one in set(each[name])]).reset_index()
+    told.insert(2, "share", told["customers"] / max(told["customers"].sum(), 1))
+    return told
+
+
+def grid(segments: ir.Table) -> pd.DataFrame:
+    """How many buyers has each cell of recency and frequency?
+
+    Returns
+    -------
+    pandas.DataFrame
+        Counts; rows are fifths by frequency, the most frequent first, columns fifths by recency.
+    """
+    buyers = segments.filter(segments["rf"].notnull())
+    counted = buyers.group_by("frequency_score", "recency_score").agg(n=buyers.count()).to_pandas()
+    wide = counted.pivot_table(index="frequency_score", columns="recency_score", values="n", aggfunc="sum")
+    wide = wide.reindex(index=range(SCORES, 0, -1), columns=range(1, SCORES + 1))
+    return wide.rename_axis(index=None, columns=None)
+
+
+def by_goal(targets: ir.Table) -> pd.DataFrame:
+    """How long is each list, and what is at stake on it?
+
+    Returns
+    -------
+    pandas.DataFrame
+        `goal`, `customers`, `expected_margin`, `served_goal`, `owner`, `file`; all goals, also those without anybody.
+    """
+    each = targets.group_by("goal").agg(
+        customers=targets.count(),
+        expected_margin=total(targets["expected_margin"]),
+        served_goal=targets["served_goal"].max(),
+        owner=targets["owner"].max(),
+    )
+    told = each.to_pandas().set_index("goal").reindex(list(CAMPAIGNS)).reset_index()
+    told["customers"] = told["customers"].fillna(0).astype(int)
+    told["file"] = [f"targets_{goal.replace(' ', '_')}.csv" for goal in told["goal"]]
+    return told
+
+
+def say_lifecycle(told: pd.DataFrame) -> str:
+    """In one sentence: how many customers still buy?"""
+    counts = told.set_index("lifecycle")["customers"]
+    buying, buyers = (
+        sum(counts.get(name, 0) for name in ("new", "active")),
+        counts.drop("prospect", errors="ignore").sum(),
+    )
+    return f"{buying / buyers:.0%} of those who ever bought are new or active" if buyers else "Nobody has bought yet"
+
+
+def say_segments(told: pd.DataFrame) -> str:
+    """In one sentence: which segment is worth most?"""
+    if told.empty or not told["clv"].sum():
+        return "How many customers each segment holds"
+    first = told.iloc[0]
+    return (
+        f"{first['segment'].capitalize()} are {first['share']:.0%} of the buyers and bring "
+        f"{first['clv'] / told['clv'].sum():.0%} of the expected value"
+    )
+
+
+def say_grid(told: pd.DataFrame) -> str:
+    """In one sentence: how many of the buyers who came most often have not come for long?"""
+    often = told.loc[[SCORES, SCORES - 1]]
+    silent = often[[1, 2]].sum().sum() / max(often.sum().sum(), 1)
+    return f"Of those who bought most often, {silent:.0%} belong to the two fifths who were silent longest"
+
+
+def answer(
+    lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, anonymous: int = 0, money: Callable[[float], str]
+) -> str:
+    """Who are the customers and whom do we address? In a few sentences of Markdown.
+
+    Parameters
+    ----------
+    lifecycle
+        As from :func:`by_lifecycle`.
+    goals
+        As from :func:`by_goal`.
+    consents
+        Whether the book says what customers allow.
+    anonymous
+        Of how many only an id is known.
+    money
+        Writes an amount for people.
+    """
+    counts = lifecycle.set_index("lifecycle")
+    words = {"prospect": "have not bought yet", "new": "are new", "lapsed": "have lapsed"}
+    told = ", ".join(f"{int(row['customers']):,} {words.get(name, f'are {name}')}" for name, row in counts.iterrows())
+    stakes = goals.set_index("goal")
+    ids = f" Of {anonymous:,} no more is known than an id, such as a browser's." if anonymous else ""
+    listed = [
+        f"{name} ({int(row['customers']):,}"
+        + (f", {money(row['expected_margin'])} at stake)" if row["expected_margin"] else ")")
+        for name, row in stakes.iterrows()
+        if row["customers"]
+    ]
+    lists = f" The lists to address, by goal: {'; '.join(listed)}." if listed else " Nobody can be put on a list."
+    within = (
+        " Everybody on them allows marketing by at least one channel."
+        if consents
+        else " **This book does not say who allows what: check before you write to anybody.**"
+    )
+    return f"**Of {int(counts['customers'].sum()):,} customers, {told}.**{ids}{lists}{within if listed else ''}"
+
+
+def key_numbers(lifecycle: pd.DataFrame, goals: pd.DataFrame) -> list[KeyNumber]:
+    """Which numbers of this stage are watched from run to run?
+
+    Parameters
+    ----------
+    lifecycle
+        As from :func:`by_lifecycle`.
+    goals
+        As from :func:`by_goal`.
+    """
+    counts = lifecycle.set_index("lifecycle")
+    n = int(counts["customers"].sum())
+    buying = int(sum(counts["customers"].get(name, 0) for name in ("new", "active")))
+    stakes = goals.set_index("goal")
+    back = stakes.loc["win back"]
+    numbers = [KeyNumber("New and active customers", buying, "customers", "up", n=n)]
+    if back["customers"] and back["expected_margin"]:
+        numbers.append(
+            KeyNumber("Expected from those to win back", round(float(back["expected_margin"]), 2), "money", "",
+                      n=int(back["customers"]), note="customers at risk or lapsed who may be written to")
+        )  # fmt: skip
+    numbers.append(KeyNumber("Customers at risk", int(counts["customers"].get("at risk", 0)), "customers", "down", n=n))
+    numbers.append(
+        KeyNumber("Customers on the list to keep", int(stakes.loc["keep", "customers"]), "customers", "", n=n)
+    )
+    return numbers
+
+
+def score(
+    segments: ir.Table,
+    customers: ir.Table | None,
+    identities: ir.Table | None,
+    people: ir.Table | None,
+    humans: ir.Table | None,
+    worth: ir.Table | None,
+) -> pd.DataFrame:
+    """On a made company: how often are persona and lifecycle right, beside the naive rule?
+
+    Parameters
+    ----------
+    segments, customers, identities
+        What the stages say.
+    people, humans, worth
+        The truth: whose each record is, their persona, and whether they will still buy. None where there is none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `what`, `this_method`, `naive_rule`, `naive` (its words), `n`; empty without a truth.
+    """
+    columns = ["what", "this_method", "naive_rule", "naive", "n"]
+    if people is None or humans is None or worth is None:
+        return pd.DataFrame(columns=columns)
+    records = people.select(person_source="source", person_id="person_id", human_id="human_id")
+    owner = with_customer(records, identities).group_by("customer_id").agg(human_id=ibis._["human_id"].mode())
+    told = []
+    if customers is not None:
+        truth = owner.inner_join(humans.select("human_id", true="persona"), "human_id")
+        given = customers.filter(customers["persona"].notnull()).select("customer_id", "persona")
+        rows = given.inner_join(truth, "customer_id").to_pandas()
+        if len(rows):
+            common = rows["true"].mode().iloc[0]
+            right, naive = (rows["persona"] == rows["true"]).mean(), (rows["true"] == common).mean()
+            told.append(("persona as given is the true one", right, naive, "everybody has the commonest", len(rows)))
+    buys = owner.inner_join(worth.select("human_id", "is_alive"), "human_id")
+    rows = segments.filter(segments["purchases"].notnull()).inner_join(buys, "customer_id")
+    rows = rows.select("lifecycle", "days_silent", "is_alive").to_pandas()
+    if len(rows):
+        right = (rows["lifecycle"].isin(["new", "active"]) == rows["is_alive"]).mean()
+        naive = ((rows["days_silent"] <= 365) == rows["is_alive"]).mean()
+        told.append(("new and active customers will buy again, others will not", right, naive,
+                     "who bought in the last year will buy again", len(rows)))  # fmt: skip
+    return pd.DataFrame(told, columns=columns)

@@ -1,0 +1,307 @@
+"""What was sent: was it right? What comes next: to whom, about what, when?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+from pydantic import Field
+
+from clientbook import parsing
+from clientbook.book import Settings
+from clientbook.content import actions, audit, mapping, page, pressure
+from clientbook.content.actions import counts, left_alone
+from clientbook.content.audit import REASONS, VERDICTS, Circumstances
+from clientbook.content.mapping import by_stage, grid, say_grid
+from clientbook.content.page import (
+    answer,
+    draw,
+    key_numbers,
+    reasons,
+    responses,
+    say_months,
+    say_responses,
+    say_shares,
+    shares,
+    show,
+)
+from clientbook.content.pressure import reach, say_reach, worst
+from clientbook.content.score import score
+from clientbook.stage import NothingToShow, Parameters, Stage, Step
+from clientbook.tables import CANONICAL, Column, Table
+
+__all__ = [
+    "REASONS",
+    "STAGE",
+    "VERDICTS",
+    "Circumstances",
+    "ContentParameters",
+    "Work",
+    "actions",
+    "analyse",
+    "answer",
+    "audit",
+    "by_stage",
+    "counts",
+    "draw",
+    "grid",
+    "key_numbers",
+    "left_alone",
+    "mapping",
+    "page",
+    "pressure",
+    "reach",
+    "reasons",
+    "responses",
+    "say_grid",
+    "say_months",
+    "say_reach",
+    "say_responses",
+    "say_shares",
+    "score",
+    "shares",
+    "show",
+    "worst",
+]
+
+
+class ContentParameters(Parameters):
+    """What an analyst may change in `06_content`."""
+
+    complaint: str = Field(
+        "complaint", min_length=1, description="what the name of a case's reason contains that is a complaint"
+    )
+    share_of_value: float = Field(
+        0.01, gt=0, le=1, description="the share of a customer's expected value that one answer is taken to bring"
+    )
+    fresh_days: int = Field(
+        14, ge=1, description="for how many days a trigger, such as an abandoned cart, is worth following"
+    )
+
+
+_ID = "the customer's id in this book"
+_ACCOUNT = "the account's id in this book"
+
+TABLES = (
+    Table(
+        "content_map",
+        "pieces of one stage, topic, role and format, and how they are used by one channel",
+        (
+            Column("stage", "text", "stage that the pieces are for; empty: not known"),
+            Column("topic", "text", "topic; empty: not known"),
+            Column("role", "text", "role that they speak to"),
+            Column("format", "text", "article, video, …"),
+            Column("channel", "text", "channel that they were sent by; empty: not sent"),
+            Column("pieces", "number", "how many there are; 0: a stage and topic without any", unit="pieces"),
+            Column("sent", "number", "how often they were sent", unit="messages"),
+            Column("opened", "number", "how many of these were opened", unit="messages"),
+            Column("clicked", "number", "how many of these were clicked", unit="messages"),
+            Column("click_rate", "number", "clicked by sent", unit="share"),
+            Column(
+                "reads", "number", "how often they were read outside messages; in the first channel only", unit="events"
+            ),
+        ),
+    ),
+    Table(
+        "message_audit",
+        "a message with what was wrong with it, as of the time of sending",
+        (
+            Column("source", "text", "source of the message"),
+            Column("message_id", "id", "the message's id in its source"),
+            Column("customer_id", "id", _ID),
+            Column("account_id", "id", _ACCOUNT),
+            Column("sent_at", "time", "when it was sent"),
+            Column("channel", "text", "channel"),
+            Column("sender", "text", "team that sent it"),
+            Column("message_type", "text", "newsletter, offer, …"),
+            Column("topic", "text", "the message's topic, else that of its content"),
+            Column("stage_at_send", "text", "stage of the account on the topic, as known then; empty: no journey open"),
+            Column("verdict", "text", "the first reason that holds, else right; operational messages are not judged"),
+            *(Column(name, "flag", page.MEANINGS[name]) for name in REASONS),
+        ),
+    ),
+    Table(
+        "pressure",
+        "what an account had got in the contact policy's period up to a day on which it got something",
+        (
+            Column("account_id", "id", _ACCOUNT),
+            Column("window_end", "date", "last day of the period, in the book's zone"),
+            Column("messages", "number", "messages, without operational ones", unit="messages"),
+            Column("contacts", "number", "customers of the account who got one", unit="customers"),
+            Column("opens", "number", "how many of them were opened", unit="messages"),
+            Column("replies", "number", "how many of them were answered", unit="messages"),
+        ),
+    ),
+    Table(
+        "next_actions",
+        "the next thing to do with a customer",
+        (
+            Column("customer_id", "id", _ID),
+            Column("account_id", "id", _ACCOUNT),
+            Column("action", "text", "send, a trigger's action, call by service, or leave alone"),
+            Column("content_source", "text", "source of the piece"),
+            Column("content_id", "id", "the piece's id in its source"),
+            Column("topic", "text", "what the customer is after"),
+            Column("stage", "text", "where they stand on it"),
+            Column("channel", "text", "by which channel"),
+            Column("weekday", "number", "on which day, 1 is Monday", unit="day of the week"),
+            Column("hour", "number", "at which hour, 0 to 23, in the book's zone", unit="hour"),
+            Column("reason", "text", "why, in words"),
+            Column(
+                "expected_margin",
+                "money",
+                "answer rate of the channel by a share of the value, less the cost of sending",
+            ),
+            Column("consent", "text", "given, none, unknown (no consents in the book), not needed (service)"),
+        ),
+    ),
+)
+
+STAGE = Stage(
+    name="content",
+    uses=(
+        "messages", "content", "consents", "preferences", "cases", "opportunities", "opportunity_people", "identities",
+        "customers", "resolved_accounts", "account_identities", "stage_intervals", "value", "events", "products",
+        "orders", "deliveries", "message_audit",
+    ),
+    writes=("content_map", "message_audit", "pressure", "next_actions"),
+    shows="which of the messages were right when they were sent, what is wrong with the others, and what to send next",
+    parameters=ContentParameters,
+    tables=TABLES,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the page is made of.
+
+    Attributes
+    ----------
+    pieces
+        What content there is.
+    content_map
+        The public table.
+    audited
+        The sendings with their reasons and verdicts; empty in a book without messages.
+    pressure
+        The public table.
+    actions
+        The public table; None in a book without messages.
+    """
+
+    pieces: ir.Table
+    content_map: ir.Table
+    audited: ir.Table
+    pressure: ir.Table
+    actions: ir.Table | None
+
+
+def analyse(step: Step) -> Work:
+    """What was sent and was it right, how much was it, and what comes next? All tables of the stage are written.
+
+    Parameters
+    ----------
+    step
+        The book and its tables.
+
+    Raises
+    ------
+    NothingToShow
+        If the book has neither messages nor content.
+    """
+    if not step.has("messages") and not step.has("content"):
+        raise NothingToShow(
+            f"This book has no `messages` and no `content`. With them, this page would show {STAGE.shows}."
+        )
+    settings, p, engine = step.book.settings, step.parameters, step.engine
+    found = Circumstances(**{name: step.read(name) for name in Circumstances.__dataclass_fields__})
+    who = audit.learn(found, p.complaint, engine)
+    messages, content, events = (step.read(name) for name in ("messages", "content", "events"))
+    sent = audit.keep(engine, audit.sendings(_or_none(messages), content, who.identities, who.customers))
+    pieces = audit.keep(engine, mapping.pieces(content, sent, events))
+    told = step.write("content_map", mapping.content_map(pieces, sent, events))
+    policy, zone = settings.contact_policy, settings.timezone
+    audited = audit.keep(engine, audit.audit(sent, who, policy, engine))
+    windows = pressure.windows(sent, policy.period_days, zone).order_by("account_id", "window_end")
+    if messages is None:
+        return Work(pieces, told, audited, audit.keep(engine, windows), None)
+    step.write("message_audit", public(audited))
+    windows = step.write("pressure", windows)
+    facts = actions.Facts(sent, pieces, *(step.read(name) for name in ("value", "orders", "deliveries", "events")))
+    rules = actions.Rules(policy, settings.triggers, zone, _begin(step.as_of, zone), p.share_of_value, p.fresh_days)
+    chosen = step.write("next_actions", actions.next_actions(facts, who, rules, engine))
+    step.write_list("next_actions", actions.to_contact(chosen, messages, who))
+    return Work(pieces, told, audited, windows, chosen)
+
+
+def public(audited: ir.Table) -> ir.Table:
+    """The public columns of the audit, in the order of sending.
+
+    Parameters
+    ----------
+    audited
+        Of :func:`clientbook.content.audit.audit`.
+    """
+    names = next(table for table in TABLES if table.name == "message_audit").names
+    return audited.order_by("at", "arrival").rename(sent_at="at").select(*names)
+
+
+def steps(work: Work) -> pd.DataFrame:
+    """How many customers is each next action for? Empty in a book without messages.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    if work.actions is None:
+        return pd.DataFrame(columns=["action", "channel", "customers", "expected_margin"])
+    return counts(work.actions)
+
+
+def alone(work: Work) -> pd.DataFrame:
+    """Why are customers left alone? Empty in a book without messages.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    return pd.DataFrame(columns=["reason", "customers"]) if work.actions is None else left_alone(work.actions)
+
+
+def cap(settings: Settings) -> str:
+    """The book's contact policy in words.
+
+    Parameters
+    ----------
+    settings
+        The book's.
+    """
+    policy = settings.contact_policy
+    if not policy.max_messages:
+        return f"no message at all to any {policy.per}: the book's cap is 0"
+    return f"at most {policy.max_messages} messages to an {policy.per} in {policy.period_days} days".replace(
+        "an customer", "a customer"
+    )
+
+
+def _begin(as_of: dt.date, zone: str) -> dt.datetime:
+    """The instant at which a day begins, in UTC."""
+    midnight = parsing.utc(ibis.timestamp(as_of.year, as_of.month, as_of.day, 0, 0, 0), zone)
+    return pd.Timestamp(ibis.duckdb.connect().execute(midnight)).to_pydatetime()
+
+
+def _or_none(messages: ir.Table | None) -> ir.Table:
+    """Messages, or a table of the same columns without rows."""
+    if messages is not None:
+        return messages
+    kinds = {"time": "timestamp", "flag": "boolean", "money": "float64", "number": "float64"}
+    columns = {column.name: kinds.get(column.kind, "string") for column in CANONICAL["messages"].columns}
+    schema = ibis.schema(
+        {"source": "string", "person_source": "string", "content_source": "string"} | columns | {"arrival": "int64"}
+    )
+    return ibis.memtable(schema.to_pyarrow().empty_table()).cast(schema)

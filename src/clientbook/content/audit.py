@@ -31,6 +31,8 @@ VERDICTS = (*REASONS, "right", "operational")
 BEFORE_A_SALE = ("need", "research", "decide")
 LONGEST_PERIOD_DAYS = 36_500
 _SECONDS = 86_400
+# What is said at the instant of an asking is known before it, or after it.
+_TURN = tuple(ibis.literal(turn, "int8") for turn in (0, 1, 2))
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,80 @@ class Circumstances:
     customers: ir.Table | None = None
     account_identities: ir.Table | None = None
     stage_intervals: ir.Table | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """The same put in order: whose each row is, once and for all.
+
+    Attributes
+    ----------
+    consents
+        `customer_id`, `purpose`, `channel`, `status`, `valid_to`, `at`.
+    wishes
+        `customer_id`, `at`, `arrival` and what was stated.
+    complaints
+        `customer_id`, `opened_at`, `closed_at`.
+    deals
+        `account_id`, `topic`, `opened_at`, `closed_at`.
+    stages
+        `account_id` or `customer_id`, `topic` (where journeys have topics), `stage`, `probability`, `at`, `valid_to`:
+        filtered, one for each instant.
+    identities, customers
+        As they came.
+    """
+
+    consents: ir.Table | None = None
+    wishes: ir.Table | None = None
+    complaints: ir.Table | None = None
+    deals: ir.Table | None = None
+    stages: ir.Table | None = None
+    identities: ir.Table | None = None
+    customers: ir.Table | None = None
+
+
+def learn(circumstances: Circumstances, complaint: str, engine) -> Known:
+    """Whose is each consent, wish, complaint, deal and stage?
+
+    Parameters
+    ----------
+    circumstances
+        What was known.
+    complaint
+        What the name of a case's reason contains that is a complaint.
+    engine
+        Where it is computed and kept.
+    """
+    c = circumstances
+    told: dict[str, ir.Table | None] = {
+        "consents": _owned(c.consents, c.identities, "indicated_at", "purpose", "channel", "status", "valid_to"),
+        "wishes": _owned(c.preferences, c.identities, "stated_at", *_STATED, "arrival"),
+        "complaints": None if c.cases is None else complaints(c.cases, c.identities, complaint),
+        "deals": deals(c),
+        "stages": None if c.stage_intervals is None else _stages(c.stage_intervals),
+    }
+    kept = {name: rows if rows is None else keep(engine, rows) for name, rows in told.items()}
+    return Known(**kept, identities=c.identities, customers=c.customers)
+
+
+_STATED = ("channel", "topic", "weekday", "hour", "max_per_period", "period_days")
+
+
+def _owned(rows: ir.Table | None, identities: ir.Table | None, at: str, *columns: str) -> ir.Table | None:
+    return None if rows is None else with_customer(rows, identities).select("customer_id", *columns, at=at)
+
+
+def _stages(intervals: ir.Table) -> ir.Table:
+    i = intervals.filter(intervals["method"] == "filtered")
+    facts = i.aggregate(account=(i["subject_type"] == "account").any(), topics=i["topic"].count())
+    facts = facts.to_pyarrow().to_pylist()[0]
+    subject = "customer" if facts["account"] is False else "account"
+    i = i.filter(i["subject_type"] == subject).rename({f"{subject}_id": "subject_id", "at": "valid_from"})
+    keys = [f"{subject}_id", "topic"] if facts["topics"] else [f"{subject}_id"]
+    # several at one instant: the most probable
+    first = ibis.window(group_by=[*keys, "at"], order_by=[ibis.desc("probability"), "stage", "journey_id"])
+    i = i.mutate(_rank=ibis.row_number().over(first))
+    return i.filter(i["_rank"] == 0).select(*keys, "stage", "probability", "at", "valid_to")
 
 
 def keep(engine, rows: ir.Table) -> ir.Table:
@@ -170,28 +246,35 @@ def latest(
     Returns
     -------
     ibis.expr.types.Table
-        `arrival`, `asked_at`, the keys, the carried columns, `said_at` and the other columns of `known`: every row said at the
-        latest instant; nothing for an asking before which nothing was said.
+        `arrival`, `asked_at`, the keys, the carried columns, `said_at` and the other columns of `known`: every row said
+        at the latest instant; nothing for an asking before which nothing was said.
     """
     # files tell times in several precisions, and what is to be put together must be of one type
     asked, known = (rows.mutate(at=rows["at"].cast("timestamp")) for rows in (asked, known))
-    nothing = {name: ibis.null(asked[name].type()).name(name) for name in carry}
-    marks = known.select(
-        *keys, "at", arrival=ibis.null("int64"), said_at=known["at"], turn=2 if strictly else 0, **nothing
-    ).distinct()
-    asks = asked.semi_join(known, list(keys)).select(
-        *keys, "at", "arrival", said_at=ibis.null("timestamp"), turn=1, **{name: asked[name] for name in carry}
+    # one number in place of several words: there is nothing that costs more here than to sort
+    codes = known.select(*keys).distinct()
+    codes = codes.mutate(_key=ibis.row_number().over(ibis.window(order_by=list(keys))))
+    rest = [name for name in known.columns if name not in (*keys, "at")]
+    said = known.inner_join(codes, list(keys)).select("_key", *keys, *rest, said_at="at")
+    asks = asked.inner_join(codes, list(keys)).select(
+        "_key", "at", "arrival", *carry, said_at=ibis.null("timestamp"), turn=_TURN[1]
+    )
+    marks = said.select("_key", "said_at").distinct()
+    marks = marks.mutate(
+        at=marks["said_at"],
+        arrival=ibis.null("int64"),
+        turn=_TURN[2] if strictly else _TURN[0],
+        **{name: ibis.null(asks[name].type()) for name in carry},
     )
     both = asks.union(marks.select(*asks.columns))
-    so_far = ibis.window(group_by=list(keys), order_by=["at", "turn"], preceding=None, following=0)
+    so_far = ibis.window(group_by="_key", order_by=["at", "turn"], preceding=None, following=0)
     both = both.mutate(said_at=both["said_at"].max().over(so_far))
     hits = both.filter(both["arrival"].notnull(), both["said_at"].notnull()).rename(asked_at="at")
-    said = known.rename(said_at="at")
-    rest = [name for name in said.columns if name not in (*keys, "said_at")]
-    return hits.inner_join(said, [*keys, "said_at"]).select("arrival", "asked_at", *keys, *carry, "said_at", *rest)
+    found = hits.inner_join(said, ["_key", "said_at"])
+    return found.select("arrival", "asked_at", *keys, *carry, "said_at", *rest)
 
 
-def without_consent(sent: ir.Table, consents: ir.Table, identities: ir.Table | None) -> ir.Table:
+def without_consent(sent: ir.Table, consents: ir.Table) -> ir.Table:
     """Which messages had no consent in force?
 
     Of the customer's indications for the purpose and channel (or all channels) up to the sending, those of the latest
@@ -203,9 +286,7 @@ def without_consent(sent: ir.Table, consents: ir.Table, identities: ir.Table | N
     sent
         Of :func:`sendings`, without the operational ones.
     consents
-        Clean consents.
-    identities
-        Who is who.
+        Of :func:`learn`.
 
     Returns
     -------
@@ -213,9 +294,7 @@ def without_consent(sent: ir.Table, consents: ir.Table, identities: ir.Table | N
         `arrival` of each such message.
     """
     m = sent.select("arrival", "at", "customer_id", "purpose", channel=sent["channel"].fill_null(""))
-    c = with_customer(consents, identities).select(
-        "customer_id", "purpose", "status", "valid_to", at="indicated_at", _on="channel"
-    )
+    c = consents.rename(_on="channel")
     kinds = m.select("customer_id", "purpose", "channel").distinct()
     said = kinds.inner_join(c, ["customer_id", "purpose"])
     said = said.filter(said["_on"].isnull() | (said["_on"] == said["channel"])).drop("_on")
@@ -225,26 +304,22 @@ def without_consent(sent: ir.Table, consents: ir.Table, identities: ir.Table | N
     return m.anti_join(judged.filter(judged["allowed"]), "arrival").select("arrival")
 
 
-def under_complaint(sent: ir.Table, cases: ir.Table, identities: ir.Table | None, complaint: str) -> ir.Table:
+def under_complaint(sent: ir.Table, complaints: ir.Table) -> ir.Table:
     """Which messages went to a customer with an open complaint?
 
     Parameters
     ----------
     sent
         Of :func:`sendings`, without the operational ones.
-    cases
-        Clean cases; one that was closed before it was opened was never open.
-    identities
-        Who is who.
-    complaint
-        What the name of a reason contains that is a complaint.
+    complaints
+        Of :func:`learn`; one that was closed before it was opened was never open.
 
     Returns
     -------
     ibis.expr.types.Table
         `arrival` of each such message.
     """
-    found = latest(sent, _running(complaints(cases, identities, complaint), ("customer_id",)), ("customer_id",))
+    found = latest(sent, _running(complaints, ("customer_id",)), ("customer_id",))
     return found.filter(found["open"] > 0).select("arrival")
 
 
@@ -285,9 +360,13 @@ def deals(circumstances: Circumstances) -> ir.Table | None:
     if who.opportunities is None:
         return None
     o = who.opportunities.filter(who.opportunities["topic"].notnull())
-    o = o.select("source", "opportunity_id", "account_source", _named="account_id", **{
-        name: o[name] for name in ("person_source", "person_id", "topic", "opened_at", "closed_at")
-    })
+    o = o.select(
+        "source",
+        "opportunity_id",
+        "account_source",
+        _named="account_id",
+        **{name: o[name] for name in ("person_source", "person_id", "topic", "opened_at", "closed_at")},
+    )
     o = with_account(with_customer(o, who.identities), who.customers).rename(_person="account_id")
     o = o.mutate(_person=o["person_id"].isnull().ifelse(ibis.null("string"), o["_person"]))
     if who.account_identities is not None:
@@ -326,9 +405,9 @@ def against_deals(sent: ir.Table, owned: ir.Table) -> ir.Table:
     m = sent.filter(sent["topic"].notnull()).select("arrival", "at", "account_id", "topic", "content_stage")
     anywhere = latest(m, _running(owned, ("account_id",)), ("account_id",), carry=("content_stage",))
     here = latest(m, _running(owned, ("account_id", "topic")), ("account_id", "topic"))
-    here = here.select("arrival", here="open", closed="closed")
-    both = anywhere.left_join(here, "arrival").select("arrival", "content_stage", "open", "here", "closed")
-    here, closed = both["here"].fill_null(0), both["closed"].fill_null(0)
+    here = here.select("arrival", here="open", ended="closed")
+    both = anywhere.left_join(here, "arrival").select("arrival", "content_stage", "open", "here", "ended")
+    here, closed = both["here"].fill_null(0), both["ended"].fill_null(0)
     early = both["content_stage"].isin(BEFORE_A_SALE).fill_null(False)
     over = both.filter(early & (closed > 0) & (here == 0)).select("arrival").mutate(reason=_said("after_close"))
     other = both.filter((both["open"] > 0) & (here == 0)).select("arrival").mutate(reason=_said("wrong_topic"))
@@ -350,11 +429,13 @@ def in_period(sent: ir.Table, group: str, days: int) -> ir.Table:
     Returns
     -------
     ibis.expr.types.Table
-        `arrival`, `number` (the message included; at one instant, those that arrived before it).
+        `arrival`, the group, `number` (the message included; at one instant, those that arrived before it).
     """
     so_far = ibis.window(group_by=group, order_by=["at", "arrival"], preceding=None, following=0)
     gone = ibis.range_window(group_by=group, order_by="at", preceding=(None, ibis.interval(days=days)))
-    return sent.select("arrival", number=sent["arrival"].count().over(so_far) - sent["arrival"].count().over(gone))
+    return sent.select(
+        "arrival", group, number=sent["arrival"].count().over(so_far) - sent["arrival"].count().over(gone)
+    )
 
 
 def beyond_wish(asked: ir.Table, sent: ir.Table) -> ir.Table:
@@ -373,7 +454,9 @@ def beyond_wish(asked: ir.Table, sent: ir.Table) -> ir.Table:
         `arrival`.
     """
     nobody = ibis.null("float64")
-    m = sent.semi_join(asked, "customer_id").select("customer_id", at=sent["at"].cast("timestamp"), arrival="arrival", most=nobody, own=1, turn=0)
+    m = sent.semi_join(asked, "customer_id").select(
+        "customer_id", at=sent["at"].cast("timestamp"), arrival="arrival", most=nobody, own=1, turn=0
+    )
     seconds = (asked["period_days"].clip(0, LONGEST_PERIOD_DAYS) * _SECONDS).round(0).cast("int64")
     starts = asked.select(
         "customer_id", "arrival", at=asked["at"] - seconds.as_interval("s"), most="most", own=0, turn=1
@@ -387,9 +470,7 @@ def beyond_wish(asked: ir.Table, sent: ir.Table) -> ir.Table:
     return found.filter(found["number"] - found["before"] > found["most"]).select("arrival")
 
 
-def against_preference(
-    sent: ir.Table, preferences: ir.Table, identities: ir.Table | None, policy: ContactPolicy
-) -> ir.Table:
+def against_preference(sent: ir.Table, wishes: ir.Table, policy: ContactPolicy) -> ir.Table:
     """Which messages went against a stated channel, topic or frequency?
 
     The three are judged apart: of each, what was stated at the latest instant that names it is in force. Day and hour
@@ -399,10 +480,8 @@ def against_preference(
     ----------
     sent
         Of :func:`sendings`, without the operational ones.
-    preferences
-        Clean preferences.
-    identities
-        Who is who.
+    wishes
+        Of :func:`learn`.
     policy
         Its period is that of a frequency without one.
 
@@ -411,22 +490,40 @@ def against_preference(
     ibis.expr.types.Table
         `arrival` of each such message. One whose channel or topic is not known is not against one.
     """
-    stated = with_customer(preferences, identities).rename(at="stated_at")
-    against = []
-    for name in ("channel", "topic"):
-        m = sent.filter(sent[name].notnull()).select("arrival", "at", "customer_id", sent=name)
-        said = stated.filter(stated[name].notnull()).select("customer_id", "at", wanted=name).distinct()
-        found = latest(m, said, ("customer_id",), carry=("sent",))
-        judged = found.group_by("arrival").agg(fits=(found["sent"] == found["wanted"]).any())
-        against.append(judged.filter(~judged["fits"]).select("arrival"))
-    often = stated.filter(stated["max_per_period"].notnull())
+    often = wishes.filter(wishes["max_per_period"].notnull())
     often = often.select(
         "customer_id", "at", most="max_per_period",
         period_days=often["period_days"].fill_null(float(policy.period_days)).cast("float64"),
     )  # fmt: skip
-    wished = latest(sent, often, ("customer_id",)).select("arrival", "customer_id", "most", "period_days", at="asked_at")
-    against.append(beyond_wish(wished.distinct(), sent))
-    return ibis.union(*against)
+    wished = latest(sent, often, ("customer_id",)).select(
+        "arrival", "customer_id", "most", "period_days", at="asked_at"
+    )
+    against = [unwanted(sent, wishes, name) for name in ("channel", "topic")]
+    return ibis.union(*against, beyond_wish(wished.distinct(), sent))
+
+
+def unwanted(sent: ir.Table, wishes: ir.Table, name: str) -> ir.Table:
+    """Which messages went by another channel, or were about another topic, than was stated last?
+
+    Parameters
+    ----------
+    sent
+        Of :func:`sendings`; those where it is not known are left out.
+    wishes
+        Of :func:`learn`.
+    name
+        `channel` or `topic`. Several that were stated at one instant are all wanted.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `arrival`.
+    """
+    m = sent.filter(sent[name].notnull()).select("arrival", "at", "customer_id", sent=name)
+    said = wishes.filter(wishes[name].notnull()).select("customer_id", "at", wanted=name).distinct()
+    found = latest(m, said, ("customer_id",), carry=("sent",))
+    judged = found.group_by("arrival").agg(fits=(found["sent"] == found["wanted"]).any())
+    return judged.filter(~judged["fits"]).select("arrival")
 
 
 def repeated(sent: ir.Table, days: int) -> ir.Table:
@@ -450,7 +547,7 @@ def repeated(sent: ir.Table, days: int) -> ir.Table:
     return m.filter(m["before"] > m["at"] - ibis.interval(days=days)).select("arrival")
 
 
-def stages_at(sent: ir.Table, intervals: ir.Table) -> ir.Table:
+def stages_at(sent: ir.Table, stages: ir.Table) -> ir.Table:
     """Where did the subject of each message stand on its topic, by what was known before the sending?
 
     A stage that began at the very instant of sending was not known yet when it was decided to send.
@@ -459,44 +556,34 @@ def stages_at(sent: ir.Table, intervals: ir.Table) -> ir.Table:
     ----------
     sent
         Of :func:`sendings`.
-    intervals
-        `stage_intervals`; of those that begin at one instant the most probable counts. Where no interval has a topic,
-        there is one stage for all topics.
+    stages
+        Of :func:`learn`. Where journeys have no topic, there is one stage for all topics.
 
     Returns
     -------
     ibis.expr.types.Table
         `arrival`, `stage_at_send`, for those messages on whose topic a journey was open.
     """
-    i = intervals.filter(intervals["method"] == "filtered")
-    facts = i.aggregate(account=(i["subject_type"] == "account").any(), topics=i["topic"].count()).to_pyarrow().to_pylist()[0]
-    keys = ("subject_id", "topic") if facts["topics"] else ("subject_id",)
-    subject = "account" if facts["account"] in (True, None) else "customer"
-    m = sent.filter(sent["topic"].notnull()) if facts["topics"] else sent
-    m = m.select("arrival", "at", "topic", subject_id=f"{subject}_id")
-    i = i.filter(i["subject_type"] == subject)
-    first = ibis.row_number().over(
-        ibis.window(group_by=[*keys, "valid_from"], order_by=[ibis.desc("probability"), "stage", "journey_id"])
+    keys = [name for name in ("account_id", "customer_id", "topic") if name in stages.columns]
+    m = sent.filter(sent["topic"].notnull()) if "topic" in keys else sent
+    found = latest(
+        m.select("arrival", "at", *keys), stages.select(*keys, "at", "stage", "valid_to"), keys, strictly=True
     )
-    i = i.mutate(_rank=first)
-    known = i.filter(i["_rank"] == 0).select(*keys, "valid_to", at="valid_from", stage_at_send="stage")
-    found = latest(m, known, keys, strictly=True)
-    return found.filter(found["valid_to"].isnull() | (found["valid_to"] >= found["asked_at"])).select("arrival", "stage_at_send")
+    found = found.filter(found["valid_to"].isnull() | (found["valid_to"] >= found["asked_at"]))
+    return found.select("arrival", stage_at_send="stage")
 
 
-def audit(sent: ir.Table, circumstances: Circumstances, policy: ContactPolicy, complaint: str, engine) -> ir.Table:
+def audit(sent: ir.Table, known: Known, policy: ContactPolicy, engine) -> ir.Table:
     """What was wrong with each message, as of the time of sending?
 
     Parameters
     ----------
     sent
         Of :func:`sendings`, kept.
-    circumstances
-        What else was known.
+    known
+        Of :func:`learn`.
     policy
         The book's: how many messages in how many days, to an account or a customer.
-    complaint
-        What the name of a case's reason contains that is a complaint.
     engine
         Where it is computed.
 
@@ -506,32 +593,31 @@ def audit(sent: ir.Table, circumstances: Circumstances, policy: ContactPolicy, c
         The sendings with `stage_at_send`, the reasons (boolean; `no_consent` is null in a book without consents) and
         `verdict`: the first reason that holds, else `right`, or `operational`.
     """
-    who, counted = circumstances, sent.filter(~sent["is_operational"])
-    found: list[ir.Table] = []
-
-    def say(reason: str, rows: ir.Table) -> None:
-        found.append(rows.select("arrival").mutate(reason=_said(reason)))
-
-    if who.consents is not None:
-        say("no_consent", without_consent(counted, who.consents, who.identities))
-    if who.cases is not None:
-        say("open_complaint", under_complaint(counted, who.cases, who.identities, complaint))
-    owned = deals(who)
-    if owned is not None:
-        found.append(against_deals(counted, keep(engine, owned)))
+    counted, found = sent.filter(~sent["is_operational"]), {}
+    if known.consents is not None:
+        found["no_consent"] = without_consent(counted, known.consents)
+    if known.complaints is not None:
+        found["open_complaint"] = under_complaint(counted, known.complaints)
+    if known.deals is not None:
+        found["deals"] = against_deals(counted, known.deals)
     number = in_period(counted, f"{policy.per}_id", policy.period_days)
-    say("over_cap", number.filter(number["number"] > policy.max_messages))
-    if who.preferences is not None:
-        say("over_preference", against_preference(counted, who.preferences, who.identities, policy))
-    say("duplicate", repeated(counted, policy.period_days))
-    told = keep(engine, ibis.union(*found))
+    found["over_cap"] = number.filter(number["number"] > policy.max_messages)
+    if known.wishes is not None:
+        found["over_preference"] = against_preference(counted, known.wishes, policy)
+    found["duplicate"] = repeated(counted, policy.period_days)
+    # kept one by one: a plan of all of them together takes longer to make than to follow
+    kept = [
+        keep(engine, rows if "reason" in rows.columns else rows.select("arrival").mutate(reason=_said(reason)))
+        for reason, rows in found.items()
+    ]
+    told = ibis.union(*kept)
     flags = told.group_by("arrival").agg(**{name: (told["reason"] == _said(name)).any() for name in REASONS[:-1]})
     judged = sent.left_join(flags, "arrival").select(*sent.columns, *REASONS[:-1])
     judged = judged.mutate(**{name: judged[name].fill_null(False) for name in REASONS[:-1]})
-    if who.consents is None:
+    if known.consents is None:
         judged = judged.mutate(no_consent=ibis.null("boolean"))
-    if who.stage_intervals is not None:
-        stages = stages_at(sent, who.stage_intervals)
+    if known.stages is not None:
+        stages = keep(engine, stages_at(sent, known.stages))
         judged = judged.left_join(stages, "arrival").select(*judged.columns, "stage_at_send")
     else:
         judged = judged.mutate(stage_at_send=ibis.null("string"))
@@ -539,6 +625,17 @@ def audit(sent: ir.Table, circumstances: Circumstances, policy: ContactPolicy, c
     judged = judged.mutate(wrong_stage=(~judged["is_operational"] & ~step.isin([0, 1])).fill_null(False))
     held = [(judged[name].fill_null(False), name) for name in REASONS]
     return judged.mutate(verdict=ibis.cases((judged["is_operational"], "operational"), *held, else_="right"))
+
+
+def as_count(column: ir.NumericValue) -> ir.IntegerValue:
+    """A sum of counts as a count.
+
+    Parameters
+    ----------
+    column
+        A sum of integers: DuckDB makes numbers of 128 bits of them, which Parquet would hold as floats.
+    """
+    return column.cast("decimal(38, 0)").cast("int64")
 
 
 def position(stage: ir.StringColumn) -> ir.IntegerColumn:

@@ -31,7 +31,7 @@ class JourneysParameters(Parameters):
     """What an analyst may change in `05_journeys`."""
 
     gap_days: int = Field(90, ge=1, le=3650, description="so many days of silence on a topic close a journey")
-    window_days: int = Field(30, ge=1, le=365, description="how soon after an event a move counts as following it, in days")
+    window_days: int = Field(30, ge=1, le=365, description="how soon after a day a move counts as following")
 
 
 TIMELINE = Table(
@@ -99,15 +99,15 @@ MOMENTS = Table(
     (
         Column("event_name", "text", "the event"),
         Column("kind", "text", "event, order, case, opportunity, message, referral or survey"),
-        Column("stage", "text", "the stage of the journey once the event had happened"),
-        Column("n", "number", "how often it happened there, long enough ago to know what followed", unit="events"),
-        Column("subjects", "number", "to how many accounts or customers", unit="subjects"),
+        Column("stage", "text", "the stage of the journey in the evening of that day"),
+        Column("n", "number", "on how many days it happened, long enough ago to know what followed", unit="days"),
+        Column("subjects", "number", "to how many accounts or customers, each counted once a topic", unit="subjects"),
         Column("moved_on", "number", "share whose next move came soon and led to a later stage", unit="share"),
-        Column("moved_on_base", "number", "the same over all events at the stage", unit="share"),
+        Column("moved_on_base", "number", "the same over everything that happened at the stage", unit="share"),
         Column("fell_back", "number", "share whose next move came soon and led to an earlier stage", unit="share"),
-        Column("fell_back_base", "number", "the same over all events at the stage", unit="share"),
-        Column("went_silent", "number", "share after which the journey had no further event", unit="share"),
-        Column("went_silent_base", "number", "the same over all events at the stage", unit="share"),
+        Column("fell_back_base", "number", "the same over everything that happened at the stage", unit="share"),
+        Column("went_silent", "number", "share after whose day nothing further happened on the journey", unit="share"),
+        Column("went_silent_base", "number", "the same over everything that happened at the stage", unit="share"),
     ),
 )
 
@@ -131,7 +131,7 @@ STAGE = Stage(
     name="journeys",
     uses=READS,
     writes=("timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness"),
-    shows="where each customer is on their way, how they got there, and what they did before they moved on or fell silent",
+    shows="where each customer is on their way, how they got there, and what came before they moved on or fell silent",
     parameters=JourneysParameters,
     tables=(TIMELINE, STAGE_INTERVALS, EVENT_TRANSITIONS, VARIANTS, MOMENTS, RESPONSIVENESS),
 )

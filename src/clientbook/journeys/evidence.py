@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import ibis
 import ibis.expr.types as ir
@@ -79,36 +79,40 @@ def row_of(event_name: str, stages: Mapping[str, Mapping[str, float]]) -> dict[s
     return {stage: row[stage] / whole for stage in STAGES if row.get(stage)} if whole else {}
 
 
-def stage_table(
-    event_names: Iterable[str], stages: Mapping[str, Mapping[str, float]], composed: Iterable[str] = ()
-) -> pd.DataFrame:
+def stage_table(seen: pd.DataFrame, stages: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """What does each event that is there say about the stage?
 
     Parameters
     ----------
-    event_names
-        The names that occur.
+    seen
+        `event_name` and `kind`, each pair once. For what is made from other tables (any kind but `event`) only the
+        book's own rows speak.
     stages
-        The book's own rows.
-    composed
-        Names that this stage makes from other tables; only the book's own rows speak for them.
+        The book's own rows, by event name.
 
     Returns
     -------
     pandas.DataFrame
-        A row a name: `event_name`, one column a stage (probability), `stage` (the most probable; of equals the
-        earlier one) and `probability` (its own; both none where the name says nothing), `told_by` (`book`, `default`
-        or `nobody`); sorted by name.
+        `seen` with one column a stage (probability), `stage` (the most probable; of equals the earlier one) and
+        `probability` (its own; both none where the name says nothing), `told_by` (`book`, `default` or `nobody`);
+        sorted by name and kind.
     """
-    composed = set(composed)
-    rows = []
-    for name in sorted(set(event_names)):
-        row = row_of(name, stages) if name in stages or name not in composed else {}
-        best = max(row, key=lambda stage: row[stage]) if row else None
-        told_by = "nobody" if best is None else "book" if name in stages else "default"
-        full = {stage: round(row.get(stage, 0.0), 6) for stage in STAGES}
-        rows.append({"event_name": name, **full, "stage": best, "probability": full.get(best), "told_by": told_by})
-    return pd.DataFrame(rows, columns=["event_name", *STAGES, "stage", "probability", "told_by"])
+    seen = seen.sort_values(["event_name", "kind"], ignore_index=True)
+    rows = [
+        row_of(name, stages) if name in stages or kind == "event" else {}
+        for name, kind in zip(seen["event_name"], seen["kind"], strict=True)
+    ]
+    full = [{stage: round(row.get(stage, 0.0), 6) for stage in STAGES} for row in rows]
+    told = pd.DataFrame(full, columns=list(STAGES))
+    best = [max(row, key=row.__getitem__) if row else None for row in rows]
+    return seen.join(told).assign(
+        stage=pd.Series(best, dtype="str"),
+        probability=[round(row[stage], 6) if stage else None for row, stage in zip(rows, best, strict=True)],
+        told_by=[
+            "nobody" if stage is None else "book" if name in stages else "default"
+            for name, stage in zip(seen["event_name"], best, strict=True)
+        ],
+    )
 
 
 def stage_table_of(timeline: ir.Table, stages: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
@@ -124,27 +128,33 @@ def stage_table_of(timeline: ir.Table, stages: Mapping[str, Mapping[str, float]]
     Returns
     -------
     pandas.DataFrame
-        As from :func:`stage_table`, with `events` (how many), `with_topic` (of how many the topic is known) and
-        `kinds` (joined by commas).
+        As from :func:`stage_table`, with `events` (how many) and `with_topic` (of how many the topic is known).
     """
     counted = timeline.group_by("event_name", "kind").agg(events=timeline.count(), with_topic=timeline["topic"].count())
-    seen = counted.order_by("event_name", "kind").to_pandas()
-    own = set(seen.loc[seen["kind"] == "event", "event_name"])
-    told = stage_table(seen["event_name"], stages, set(seen["event_name"]) - own)
-    each = seen.groupby("event_name", as_index=False).agg(
-        events=("events", "sum"), with_topic=("with_topic", "sum"), kinds=("kind", ",".join)
-    )
-    return told.merge(each, on="event_name", how="left")
+    return stage_table(counted.order_by("event_name", "kind").to_pandas(), stages)
 
 
 def as_evidence(told: pd.DataFrame) -> ir.Table:
-    """The stage table as a table to join: `event_name`, `told_stage`, `told_probability`; names that say nothing left out.
+    """The stage table as a table to join.
 
     Parameters
     ----------
     told
         As from :func:`stage_table`.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `event_name`, `kind`, `code` (the row's number), `told_level` (the stage's place among the six) and
+        `told_probability`; both none where the name says nothing.
     """
-    known = told.loc[told["stage"].notna(), ["event_name", "stage", "probability"]]
-    schema = {"event_name": "string", "told_stage": "string", "told_probability": "float64"}
-    return ibis.memtable(known.set_axis(list(schema), axis=1).astype({"told_probability": float}), schema=schema)
+    levels = [STAGES.index(stage) if isinstance(stage, str) else None for stage in told["stage"]]
+    rows = [
+        {"event_name": name, "kind": kind, "code": code, "told_level": level,
+         "told_probability": None if level is None else float(probability)}
+        for code, (name, kind, level, probability) in enumerate(
+            zip(told["event_name"], told["kind"], levels, told["probability"], strict=True)
+        )
+    ]  # fmt: skip
+    kinds = {"code": "int64", "told_level": "int64", "told_probability": "float64"}
+    return ibis.memtable(rows, schema={"event_name": "string", "kind": "string", **kinds})

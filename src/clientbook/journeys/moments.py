@@ -9,29 +9,34 @@ import ibis.expr.types as ir
 
 from clientbook import parsing
 from clientbook.journeys.declared import MOMENTS, RESPONSIVENESS
-from clientbook.journeys.stages import changes, instant_of
+from clientbook.journeys.stages import Ways, has_topics, stage_of
 
-# A channel's hour with fewer messages than this is believed less than the channel as a whole.
+# An hour with fewer messages than this is believed less than its channel as a whole; where one in a hundred answers,
+# it takes about so many to see any difference between hours.
 SHRINKAGE_MESSAGES = 200.0
 # These are about no topic, and meet whatever journeys the subject is on.
 AT_LARGE = ("case", "survey", "referral")
-_KEYS = ("event_name", "kind", "stage")
+_KEYS = ("event_name", "kind", "level")
+_MET = (*_KEYS, "is_loose", "lane", "day", "next_day", "next_level", "last_day")
 
 
 def moments(
-    timeline: ir.Table, steps: ir.Table, as_of: dt.date, *, zone: str, gap_days: int, window_days: int
+    timeline: ir.Table, ways: Ways, evidence: ir.Table, as_of: dt.date, *, zone: str, gap_days: int, window_days: int
 ) -> ir.Table:
     """After which events, at which stage, did people move on, fall back or fall silent?
 
-    What is laid beside it, the base, is the same share over all events at that stage. It was observed, not tried out:
-    who does a thing may differ from who does not.
+    A moment is a day on which it happened; its stage is where the subject stood in the evening. What is laid beside
+    it, the base, is the same share over all moments at that stage: those on a topic, or those that are about none. It
+    was observed, not tried out: who does a thing may differ from who does not.
 
     Parameters
     ----------
     timeline
         The public table; cases, surveys and referrals without a topic meet all journeys that the subject was on.
-    steps
-        As from :func:`clientbook.journeys.walk`.
+    ways
+        As from :func:`clientbook.journeys.follow`.
+    evidence
+        As from :func:`clientbook.journeys.as_evidence`.
     as_of
         The day of the run; events so late that what followed is not fully known are left out.
     zone
@@ -46,25 +51,27 @@ def moments(
     ibis.expr.types.Table
         The public table `moments`, by stage and event.
     """
-    known = instant_of(as_of, zone) - ibis.interval(days=max(gap_days, window_days))
-    met = ibis.union(_on_topic(steps), _at_large(timeline, steps))
-    met = met.filter(met["occurred_at"] < known)
-    soon = (met["next_at"] <= met["occurred_at"] + ibis.interval(days=window_days)).fill_null(False)
+    met = _on_topic(ways, evidence)
+    if has_topics(timeline):
+        met = ibis.union(met, _at_large(timeline, ways, zone, gap_days))
+    met = met.filter(met["day"] < ibis.date((as_of - dt.timedelta(days=max(gap_days, window_days))).isoformat()))
+    soon = (met["next_day"].delta(met["day"], unit="day") <= window_days).fill_null(False)
     met = met.mutate(
         on=soon & (met["next_level"] > met["level"]).fill_null(False),
         back=soon & (met["next_level"] < met["level"]).fill_null(False),
-        silent=met["last_at"] <= met["occurred_at"],
+        silent=met["last_day"] <= met["day"],
     )
-    each = met.group_by(*_KEYS).agg(
-        n=met.count(), subjects=met["subject_id"].nunique(),
+    each = met.group_by(*_KEYS, "is_loose").agg(
+        n=met.count(), subjects=met["lane"].nunique(),
         on=met["on"].sum(), back=met["back"].sum(), silent=met["silent"].sum(),
     )  # fmt: skip
-    at_stage = ibis.window(group_by="stage")
+    at_stage = ibis.window(group_by=["level", "is_loose"])
     told = {}
     for name, column in (("moved_on", "on"), ("fell_back", "back"), ("went_silent", "silent")):
         told[name] = (each[column] / each["n"]).round(6)
         told[f"{name}_base"] = (each[column].sum().over(at_stage) / each["n"].sum().over(at_stage)).round(6)
-    return each.mutate(**told).select(*MOMENTS.names).order_by("stage", "event_name", "kind")
+    told["stage"] = stage_of(each["level"])
+    return each.mutate(**told).order_by("level", "event_name", "kind").select(*MOMENTS.names)
 
 
 def responsiveness(messages: ir.Table | None, zone: str) -> ir.Table:
@@ -103,18 +110,20 @@ def responsiveness(messages: ir.Table | None, zone: str) -> ir.Table:
     return each.mutate(rate=rate.round(6)).select(*RESPONSIVENESS.names).order_by("channel", "weekday", "hour")
 
 
-def _on_topic(steps: ir.Table) -> ir.Table:
-    """Each event on a journey, with the next change of its stage."""
-    rows = steps.filter(steps["level"].notnull())
-    begun = changes(steps).select("journey_id", "place", "next_at", "next_level")
-    begins = rows.left_join(begun, ["journey_id", "place"])
-    begins = begins.drop([name for name in begins.columns if name.endswith("_right")])
-    # the change that a row lives in is the latest one up to it
-    sofar = ibis.window(group_by="journey_id", order_by="place", preceding=None, following=0)
-    begins = begins.mutate(since=begins["next_known"].max().over(sofar)) if "next_known" in begins.columns else begins
-    return begins.select(*_KEYS, "subject_id", "occurred_at", "level", "next_at", "next_level", "last_at")
+def _on_topic(ways: Ways, evidence: ir.Table) -> ir.Table:
+    """Each day on a journey with such an event, with what came after that day."""
+    happened = ways.steps.select("lane", "number", "day", "code").distinct()
+    met = happened.inner_join(ways.days, ["lane", "number", "day"]).inner_join(evidence, "code")
+    return met.mutate(is_loose=ibis.literal(False)).select(*_MET)
 
 
-def _at_large(timeline: ir.Table, steps: ir.Table) -> ir.Table:
-    rows = timeline.filter(timeline["kind"].isin(AT_LARGE) & timeline["topic"].isnull())
-    return rows
+def _at_large(timeline: ir.Table, ways: Ways, zone: str, gap_days: int) -> ir.Table:
+    """Each day with such an event without a topic, once for each journey that its subject was on."""
+    loose = timeline.filter(timeline["kind"].isin(AT_LARGE) & timeline["topic"].isnull())
+    on = parsing.local(loose["occurred_at"], zone).date()
+    loose = loose.select("subject_id", "event_name", "kind", on=on).distinct()
+    stays = ways.days.filter(ways.days["day"] == ways.days["since"]).inner_join(ways.lanes, "lane")
+    until = stays["next_day"].fill_null(stays["last_day"] + ibis.interval(days=gap_days))
+    met = loose.inner_join(stays.mutate(until=until.cast("date")), "subject_id")
+    met = met.filter((met["on"] >= met["day"]) & (met["on"] < met["until"]))
+    return met.drop("day").rename(day="on").mutate(is_loose=ibis.literal(True)).select(*_MET)

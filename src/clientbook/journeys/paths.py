@@ -8,7 +8,6 @@ import ibis.expr.types as ir
 # A way of so many events is a robot's or a crowd's; the rest of it is cut, or one subject could fill the memory.
 LONGEST_VARIANT = 1_000
 JOIN = " > "
-CUT = " > …"
 
 
 def raw_events(timeline: ir.Table) -> ir.Table:
@@ -58,11 +57,21 @@ def variants(events: ir.Table, longest: int = LONGEST_VARIANT) -> ir.Table:
     ibis.expr.types.Table
         The public table `variants`, most frequent first.
     """
-    along = ibis.window(group_by="subject_id", order_by=["occurred_at", "arrival", "event_name"])
-    placed = events.select("subject_id", "event_name", place=ibis.row_number().over(along))
-    # one beyond the end, to know that there is more
-    placed = placed.filter(placed["place"] <= longest)
-    shown = (placed["place"] < longest).ifelse(placed["event_name"], "…")
-    each = placed.group_by("subject_id").agg(variant=shown.group_concat(JOIN, order_by=placed["place"]))
-    counted = each.group_by("variant").agg(n=each.count())
-    return counted.order_by(ibis.desc("n"), "variant")
+    order = ["occurred_at", "arrival", "event_name"]
+    counted = events.group_by("subject_id").agg(length=events.count())
+    ways = [events]
+    if (counted["length"].max().to_pyarrow().as_py() or 0) > longest:
+        # only what is too long has to be numbered
+        long = counted.filter(counted["length"] > longest)
+        along = ibis.window(group_by="subject_id", order_by=order)
+        placed = events.semi_join(long, "subject_id").mutate(place=ibis.row_number().over(along))
+        placed = placed.filter(placed["place"] <= longest)
+        cut = placed.mutate(event_name=(placed["place"] < longest).ifelse(placed["event_name"], "…")).drop("place")
+        ways = [events.anti_join(long, "subject_id"), cut]
+    each = [
+        way.group_by("subject_id").agg(variant=way["event_name"].group_concat(JOIN, order_by=[way[c] for c in order]))
+        for way in ways
+    ]
+    each = ibis.union(*each) if len(each) > 1 else each[0]
+    counts = each.group_by("variant").agg(n=each.count())
+    return counts.order_by(ibis.desc("n"), "variant")

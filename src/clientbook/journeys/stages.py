@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
@@ -10,7 +11,7 @@ import ibis.expr.types as ir
 from clientbook import parsing
 from clientbook.engine import Engine
 from clientbook.journeys.declared import STAGE_INTERVALS
-from clientbook.journeys.timeline import CLOSED, LOST, OPENED, WON
+from clientbook.journeys.timeline import OPENED, REPLIED, WON
 from clientbook.tables import STAGES
 
 METHOD = "filtered"
@@ -40,14 +41,44 @@ def has_topics(timeline: ir.Table) -> bool:
     return bool(timeline.filter(timeline["topic"].notnull()).limit(1).count().to_pyarrow().as_py())
 
 
-def walk(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str, gap_days: int) -> ir.Table:
+@dataclass(frozen=True)
+class Ways:
+    """Which ways did the subjects take? In numbers instead of words, as much is counted from them.
+
+    Attributes
+    ----------
+    lanes
+        A row for each subject and topic: `lane` (a number), `subject_id`, `topic`, `first_order_until` (when the day
+        of their first order ended).
+    steps
+        A row for each event on a journey: `lane`, `number` (of the journey on the lane, from 1), `place` (of the
+        row on the lane), `occurred_at`, `code` (of its name, see :func:`clientbook.journeys.as_evidence`),
+        `level` (the stage that it left the subject in, as its place among the six; none before the first that is
+        known), `told_level` and `told_probability` (what this very event told, if anything), `deals` (how many were
+        open once it had happened), `bought` (an order or a won deal).
+    changes
+        The steps with which a stage begins, with `probability`, and with hindsight: `next_at`, `next_level` (of the
+        next change on the journey), `last_at` (the journey's last event), `held` (whether a deal was then open).
+    days
+        A row for each day on a journey, in the book's zone: `lane`, `number`, `day`, `level` (where the subject stood
+        in the evening: what changes within a visit is no move), `since` (the first day of that stay), and with
+        hindsight: `next_day`, `next_level` (of the next stay on the journey), `last_day`, `held`.
+    """
+
+    lanes: ir.Table
+    steps: ir.Table
+    changes: ir.Table
+    days: ir.Table
+
+
+def follow(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str, gap_days: int) -> Ways:
     """On which journey was each event, and which stage did it leave the subject in?
 
     A silence of more than `gap_days` on a topic closes a journey, and what comes after it opens the next; a journey
     with an open deal stays open. Hard evidence goes first: the first day with an order and a won deal are `adopt`,
     later orders `use`, a referral `recommend`, and while a deal is open anything else is `decide`. For the rest the
     event's name speaks; where it says nothing, the stage stays what it was. Where the book knows topics, what has none
-    belongs to no journey. Nothing that comes later changes what a row says, but for the columns that say so.
+    belongs to no journey. But for what is said to be hindsight, nothing that comes later changes what a row says.
 
     Parameters
     ----------
@@ -56,36 +87,43 @@ def walk(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str, g
     evidence
         As from :func:`clientbook.journeys.as_evidence`.
     engine
-        Where the walk is staged, as much reads it.
+        Where the steps are staged.
     zone
         The book's zone, whose days are meant.
     gap_days
         Days of silence.
-
-    Returns
-    -------
-    ibis.expr.types.Table
-        The rows of the timeline that belong to a journey, with `journey_id`, `stage` and `level` (its place among the
-        six), none before the first that is known; `probability` of the stage; `told` (whether this very event told
-        it); `place` (0 for the first row of a journey, 1 for the next, …); with hindsight: `last_at` (of the journey)
-        and `held` (whether a deal was open at its end).
     """
     rows = timeline.filter(timeline["topic"].notnull()) if has_topics(timeline) else timeline
-    rows = _with_deals(rows.left_join(evidence, "event_name").drop("event_name_right"))
-    rows = _with_journeys(_with_told(rows, zone), gap_days)
-    rows = _with_stage(rows)
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(rows, path)
-    return engine.read_parquet(path)
+    lanes = _lanes(rows, zone, engine)
+    is_deal = rows["kind"] == "opportunity"
+    closes = is_deal & (rows["event_name"] != OPENED)
+    rows = rows.mutate(
+        # a deal that closes at the instant it opens does so afterwards
+        turn=rows["arrival"] * 2 + (closes | (rows["event_name"] == REPLIED)).cast("int64"),
+        change=ibis.cases((closes, -1), (is_deal, 1), else_=0).cast("int64"),
+        bought=(rows["kind"] == "order") | (is_deal & (rows["event_name"] == WON)),
+        topic=rows["topic"].fill_null(""),
+    ).select("subject_id", "topic", "occurred_at", "event_name", "kind", "turn", "change", "bought")
+    known = lanes.mutate(topic=lanes["topic"].fill_null(""))
+    rows = rows.inner_join(known, ["subject_id", "topic"]).inner_join(evidence, ["event_name", "kind"])
+    rows = _with_journeys(_with_told(rows), gap_days)
+    steps = _staged(rows.mutate(day=parsing.local(rows["occurred_at"], zone).date()), engine)
+    ends = steps.group_by("lane", "number").agg(
+        last_at=steps["occurred_at"].max(), last_day=steps["day"].max(), held=steps["deals"].argmax(steps["place"]) > 0
+    )
+    ends = _staged(ends, engine)
+    return Ways(lanes, steps, _staged(_changes(steps, ends), engine), _staged(_days(steps, ends), engine))
 
 
-def intervals(steps: ir.Table, as_of: dt.date, *, zone: str, gap_days: int) -> ir.Table:
+def intervals(ways: Ways, subject_type: str, as_of: dt.date, *, zone: str, gap_days: int) -> ir.Table:
     """From when to when was each subject in which stage, as far as was known then?
 
     Parameters
     ----------
-    steps
-        As from :func:`walk`.
+    ways
+        As from :func:`follow`.
+    subject_type
+        `account` or `customer`.
     as_of
         The day of the run.
     zone
@@ -99,114 +137,115 @@ def intervals(steps: ir.Table, as_of: dt.date, *, zone: str, gap_days: int) -> i
         The public table `stage_intervals`. Of several events at one instant the last to arrive counts; a stage that
         goes on is one interval; its probability is that of the event it begins with.
     """
-    rows = changes(steps)
+    rows = ways.changes.inner_join(ways.lanes, "lane")
     closes = rows["last_at"] + ibis.interval(days=gap_days)
     closed = ~rows["held"] & (closes < instant_of(as_of, zone))
-    end = ibis.coalesce(rows["next_at"], closed.ifelse(closes, ibis.null("timestamp")))
-    told = rows.mutate(valid_from=rows["occurred_at"], valid_to=end, method=ibis.literal(METHOD))
-    return told.select(*STAGE_INTERVALS.names).order_by("subject_id", "topic", "valid_from", "journey_id")
+    told = rows.mutate(
+        subject_type=ibis.literal(subject_type),
+        journey_id=rows["subject_id"].concat("|", rows["topic"].fill_null(""), "|", rows["number"].cast("string")),
+        stage=stage_of(rows["level"]),
+        valid_from=rows["occurred_at"],
+        valid_to=ibis.coalesce(rows["next_at"], closed.ifelse(closes, ibis.null("timestamp"))),
+        method=ibis.literal(METHOD),
+    )
+    return told.order_by("lane", "number", "valid_from").select(*STAGE_INTERVALS.names)
 
 
-def changes(steps: ir.Table) -> ir.Table:
-    """Which events changed the stage of a journey, and what was the next to do so?
+def stage_of(level: ir.IntegerColumn) -> ir.StringColumn:
+    """The stage that stands at a place among the six.
 
     Parameters
     ----------
-    steps
-        As from :func:`walk`.
-
-    Returns
-    -------
-    ibis.expr.types.Table
-        Rows of `steps` with which a stage begins, and, with hindsight, `next_at`, `next_stage` and `next_level`
-        (none for the last of a journey).
+    level
+        From 0, `need`, to 5, `recommend`.
     """
-    rows = steps.filter(steps["told"])
-    along = ibis.window(group_by="journey_id", order_by="place")
+    return ibis.cases(*((level == i, name) for i, name in enumerate(STAGES)), else_=ibis.null("string"))
+
+
+def _staged(rows: ir.Table, engine: Engine) -> ir.Table:
+    path = engine.scratch_file(".parquet")
+    engine.write_parquet(rows, path)
+    return engine.read_parquet(path)
+
+
+def _lanes(rows: ir.Table, zone: str, engine: Engine) -> ir.Table:
+    each = rows.group_by("subject_id", "topic").agg(first=rows["occurred_at"].min(where=rows["kind"] == "order"))
+    next_day = parsing.local(each["first"], zone).truncate("D") + ibis.interval(days=1)
+    numbered = each.select(
+        "subject_id", "topic",
+        first_order_until=parsing.utc(next_day, zone),
+        lane=ibis.row_number().over(order_by=[each["subject_id"], each["topic"]]),
+    )  # fmt: skip
+    return _staged(numbered, engine)
+
+
+def _with_told(rows: ir.Table) -> ir.Table:
+    """With what each event tells of the stage, hard evidence before names, and how many deals it leaves open."""
+    along = ibis.window(group_by="lane", order_by=["occurred_at", "turn"])
+    sofar = ibis.window(group_by="lane", order_by=["occurred_at", "turn"], preceding=None, following=0)
+    rows = rows.mutate(
+        place=ibis.row_number().over(along),
+        deals=rows["change"].sum().over(sofar),
+        earlier=rows["occurred_at"].lag().over(along),
+    )
+    first_day = rows["occurred_at"] < rows["first_order_until"]
+    place_of = {stage: ibis.literal(place, "int64") for place, stage in enumerate(STAGES)}
+    hard = ibis.cases(
+        (rows["kind"] == "order", first_day.ifelse(place_of["adopt"], place_of["use"])),
+        ((rows["kind"] == "opportunity") & (rows["event_name"] == WON), place_of["adopt"]),
+        (rows["kind"] == "referral", place_of["recommend"]),
+        (rows["deals"] > 0, place_of["decide"]),
+        else_=ibis.null("int64"),
+    )
+    told = rows.mutate(hard=hard)
+    return told.mutate(
+        told_level=told["hard"].fill_null(told["told_level"]).cast("int64"),
+        told_probability=told["hard"].notnull().ifelse(1.0, told["told_probability"]).cast("float64"),
+    ).drop("hard", "first_order_until", "turn", "event_name", "kind", "subject_id", "topic")
+
+
+def _with_journeys(rows: ir.Table, gap_days: int) -> ir.Table:
+    """With the number of the journey on its lane, and the stage that its latest event to tell one told."""
+    # before the event itself
+    waited = (rows["deals"] - rows["change"]) > 0
+    silent = rows["occurred_at"] > rows["earlier"] + ibis.interval(days=gap_days)
+    rows = rows.mutate(opens=rows["earlier"].isnull() | (silent & ~waited))
+    sofar = ibis.window(group_by="lane", order_by="place", preceding=None, following=0)
+    # a number that grows with the place and carries what was told there: its maximum so far is the latest
+    mark = rows["place"] * 8 + rows["told_level"]
+    rows = rows.mutate(
+        number=rows["opens"].cast("int64").sum().over(sofar),
+        begins=rows["opens"].ifelse(rows["place"], ibis.null("int64")).max().over(sofar),
+        latest=mark.max().over(sofar),
+    )
+    level = (rows["latest"] >= rows["begins"] * 8).ifelse(rows["latest"] % 8, ibis.null("int64"))
+    return rows.mutate(level=level.cast("int64")).drop("opens", "earlier", "change", "begins", "latest")
+
+
+def _changes(steps: ir.Table, ends: ir.Table) -> ir.Table:
+    along = ibis.window(group_by=["lane", "number"], order_by="place")
+    rows = steps.filter(steps["told_level"].notnull()).select(
+        "lane", "number", "place", "occurred_at", level="told_level", probability="told_probability"
+    )
     rows = rows.mutate(later=rows["occurred_at"].lead().over(along))
     rows = rows.filter(rows["later"].isnull() | (rows["later"] > rows["occurred_at"])).drop("later")
     rows = rows.mutate(before=rows["level"].lag().over(along))
     rows = rows.filter(rows["before"].isnull() | (rows["before"] != rows["level"])).drop("before")
-    return rows.mutate(
-        next_at=rows["occurred_at"].lead().over(along),
-        next_stage=rows["stage"].lead().over(along),
-        next_level=rows["level"].lead().over(along),
-    )
+    rows = rows.mutate(next_at=rows["occurred_at"].lead().over(along), next_level=rows["level"].lead().over(along))
+    return rows.inner_join(ends.drop("last_day"), ["lane", "number"])
 
 
-def _order(rows: ir.Table) -> list:
-    # a deal that closes at the instant it opens does so afterwards
-    return [rows["occurred_at"], rows["arrival"], rows["closes"], rows["event_name"], rows["customer_id"]]
-
-
-def _with_deals(rows: ir.Table) -> ir.Table:
-    """With `deals`: how many are open on the topic once the event has happened."""
-    is_deal = rows["kind"] == "opportunity"
-    rows = rows.mutate(closes=(is_deal & (rows["event_name"] != OPENED)).cast("int8"))
-    change = ibis.cases(
-        (is_deal & (rows["event_name"] == OPENED), 1), (rows["event_name"].isin([WON, LOST, CLOSED]) & is_deal, -1), else_=0
-    )
-    rows = rows.mutate(change=change.cast("int64"))
-    topic = ["subject_id", "topic"]
-    sofar = ibis.window(group_by=topic, order_by=_order(rows), preceding=None, following=0)
-    whole = ibis.window(group_by=topic)
-    return rows.mutate(
-        deals=rows["change"].sum().over(sofar),
-        earlier=rows["occurred_at"].lag().over(ibis.window(group_by=topic, order_by=_order(rows))),
-        first_order=rows["occurred_at"].min(where=rows["kind"] == "order").over(whole),
-    )
-
-
-def _with_told(rows: ir.Table, zone: str) -> ir.Table:
-    """With `told_stage`, `told_probability` and `told_level`, hard evidence before names."""
-    is_order = rows["kind"] == "order"
-    first_day = parsing.local(rows["occurred_at"], zone).date() == parsing.local(rows["first_order"], zone).date()
-    hard = ibis.cases(
-        (is_order, first_day.ifelse("adopt", "use")),
-        ((rows["kind"] == "opportunity") & (rows["event_name"] == WON), "adopt"),
-        (rows["kind"] == "referral", "recommend"),
-        (rows["deals"] > 0, "decide"),
-        else_=ibis.null("string"),
-    )
-    rows = rows.mutate(hard=hard)
-    stage = rows["hard"].fill_null(rows["told_stage"])
-    probability = rows["hard"].notnull().ifelse(1.0, rows["told_probability"])
-    rows = rows.mutate(told_stage=stage, told_probability=probability.cast("float64"))
-    level = ibis.cases(*((rows["told_stage"] == name, i) for i, name in enumerate(STAGES)), else_=ibis.null("int8"))
-    return rows.mutate(told_level=level.cast("int8")).drop("hard", "first_order")
-
-
-def _with_journeys(rows: ir.Table, gap_days: int) -> ir.Table:
-    """With `journey_id`, `place`, `last_at` and `held`."""
-    # before the event itself
-    waited = (rows["deals"] - rows["change"]) > 0
-    silent = rows["occurred_at"] > rows["earlier"] + ibis.interval(days=gap_days)
-    rows = rows.mutate(opens=(rows["earlier"].isnull() | (silent & ~waited)).cast("int64"))
-    sofar = ibis.window(group_by=["subject_id", "topic"], order_by=_order(rows), preceding=None, following=0)
-    rows = rows.mutate(number=rows["opens"].sum().over(sofar))
-    name = rows["subject_id"].concat("|", rows["topic"].fill_null(""), "|", rows["number"].cast("string"))
-    return rows.mutate(journey_id=name)
-
-
-def _with_stage(rows: ir.Table) -> ir.Table:
-    along = ibis.window(group_by=["subject_id", "topic", "number"], order_by=_order(rows))
-    sofar = ibis.window(group_by=["subject_id", "topic", "number"], order_by=_order(rows), preceding=None, following=0)
-    whole = ibis.window(group_by=["subject_id", "topic", "number"])
-    rows = rows.mutate(
-        place=ibis.row_number().over(along),
-        tells=rows["told_level"].count().over(sofar),
-        last_at=rows["occurred_at"].max().over(whole),
-    )
-    # what the last event that tells a stage told
-    since = ibis.window(group_by=["journey_id", "tells"])
-    level = rows["told_level"].max().over(since)
-    rows = rows.mutate(
-        told=rows["told_level"].notnull(),
-        level=level,
-        probability=rows["told_probability"].max().over(since),
-        held=rows["deals"].argmax(rows["place"]).over(ibis.window(group_by="journey_id")) > 0,
-    )
-    stage = ibis.cases(*((rows["level"] == i, name) for i, name in enumerate(STAGES)), else_=ibis.null("string"))
-    dropped = ["change", "deals", "earlier", "closes", "opens", "number", "tells"]
-    dropped += ["told_stage", "told_probability", "told_level"]
-    return rows.mutate(stage=stage).drop(*dropped)
+def _days(steps: ir.Table, ends: ir.Table) -> ir.Table:
+    known = steps.filter(steps["level"].notnull())
+    rows = known.group_by("lane", "number", "day").agg(level=known["level"].argmax(known["place"]))
+    along = ibis.window(group_by=["lane", "number"], order_by="day")
+    sofar = ibis.window(group_by=["lane", "number"], order_by="day", preceding=None, following=0)
+    rows = rows.mutate(before=rows["level"].lag().over(along))
+    begins = rows["before"].isnull() | (rows["before"] != rows["level"])
+    rows = rows.mutate(since=begins.ifelse(rows["day"], ibis.null("date")).max().over(sofar)).drop("before")
+    stays = rows.filter(rows["since"] == rows["day"])
+    stays = stays.select(
+        "lane", "number", "since", next_day=stays["day"].lead().over(along),
+        next_level=stays["level"].lead().over(along),
+    )  # fmt: skip
+    return rows.inner_join(stays, ["lane", "number", "since"]).inner_join(ends.drop("last_at"), ["lane", "number"])

@@ -29,6 +29,7 @@ _PERSONAL = (
 )
 _PIECE = TIMELINE.names[2:]
 OPENED, WON, LOST, CLOSED = "opportunity_opened", "opportunity_won", "opportunity_lost", "opportunity_closed"
+CLICKED, REPLIED = "message_clicked", "message_replied"
 
 
 def choose_subject(wanted: Subject | None, resolved_accounts: ir.Table | None) -> Subject:
@@ -79,7 +80,8 @@ def who_is_who(tables: Tables, engine: Engine) -> ir.Table:
     else:
         known = customers.select("customer_id", known="account_id")
         people = _left(people, known, ["customer_id"])
-        people = people.mutate(account_id=people["known"].fill_null("a" + people["customer_id"].substr(1))).drop("known")
+        alone = "a" + people["customer_id"].substr(1)
+        people = people.mutate(account_id=people["known"].fill_null(alone)).drop("known")
     return _staged(people, engine)
 
 
@@ -156,11 +158,11 @@ def _piece(rows: ir.Table, **columns) -> ir.Table:
     )
 
 
-def _plain(rows: ir.Table, event_name: str, kind: str, at: str, **more) -> ir.Table:
-    columns = {
-        name: rows[name] for name in ("customer_id", "account_id", "source", "channel", "arrival") if name in rows.columns
-    }
-    columns |= {"occurred_at": rows[at], "event_name": ibis.literal(event_name), "kind": ibis.literal(kind)}
+def _plain(rows: ir.Table, name: str | ir.StringColumn, kind: str, at: str, **more) -> ir.Table:
+    shared = ("customer_id", "account_id", "source", "channel", "arrival")
+    columns = {column: rows[column] for column in shared if column in rows.columns}
+    columns |= {"occurred_at": rows[at], "event_name": ibis.literal(name) if isinstance(name, str) else name}
+    columns |= {"kind": ibis.literal(kind)}
     return _piece(rows, **(columns | more))
 
 
@@ -197,7 +199,8 @@ def _orders(orders: ir.Table, who: ir.Table, products: ir.Table | None) -> ir.Ta
         bought = bought.left_join(of, ["product_source", "product_id"])
     # a line without an order's id is an order of its own
     alone = bought["order_id"].isnull().ifelse(bought["arrival"], ibis.null("int64"))
-    each = bought.group_by("source", "order_source", "order_id", "person_source", "person_id", "topic", alone=alone).agg(
+    keys = ["source", "order_source", "order_id", "person_source", "person_id", "topic"]
+    each = bought.group_by(*keys, alone=alone).agg(
         ordered_at=bought["ordered_at"].min(), channel=bought["channel"].min(), arrival=bought["arrival"].min()
     )
     rows = _whose(each, who)
@@ -208,7 +211,7 @@ def _messages(messages: ir.Table, who: ir.Table, topics: ir.Table | None) -> ir.
     answered = messages.filter(messages["clicked_at"].notnull() | messages["replied_at"].notnull())
     rows = _with_topic(_whose(answered, who), topics)
     parts = []
-    for name, at in (("message_clicked", "clicked_at"), ("message_replied", "replied_at")):
+    for name, at in ((CLICKED, "clicked_at"), (REPLIED, "replied_at")):
         some = rows.filter(rows[at].notnull())
         carried = {column: some[column] for column in ("topic", "content_source", "content_id")}
         parts.append(_plain(some, name, "message", at, **carried))
@@ -230,7 +233,7 @@ def _opportunities(deals: ir.Table, who: ir.Table, tables: Tables, subject: Subj
     rows = owned.mutate(ends_at=ended.ifelse(closed_at, ibis.null("timestamp")), outcome=outcome)
     opened = _plain(rows, OPENED, "opportunity", "opened_at", topic=rows["topic"])
     closed = rows.filter(rows["ends_at"].notnull())
-    closed = _plain(closed, CLOSED, "opportunity", "ends_at", topic=closed["topic"], event_name=closed["outcome"])
+    closed = _plain(closed, closed["outcome"], "opportunity", "ends_at", topic=closed["topic"])
     return ibis.union(opened, closed)
 
 
@@ -248,7 +251,8 @@ def _with_parties(deals: ir.Table, who: ir.Table, tables: Tables, subject: Subje
     if subject == "customer":
         joined = deals.inner_join(people, keys)
         joined = joined.drop([name for name in joined.columns if name.endswith("_right")])
-        return joined.mutate(account_id=joined["resolved"].fill_null(joined["party_account"]), customer_id=joined["party"])
+        account = joined["resolved"].fill_null(joined["party_account"])
+        return joined.mutate(account_id=account, customer_id=joined["party"])
     first = people.group_by(*keys).agg(
         party_account=people["party_account"].min(), own_account=people["party_account"].min(where=people["is_own"]),
         customer_id=people["party"].min(where=people["is_own"]),
@@ -261,7 +265,7 @@ def _with_parties(deals: ir.Table, who: ir.Table, tables: Tables, subject: Subje
 
 
 def _people_of(deals: ir.Table, who: ir.Table, roles: ir.Table | None) -> ir.Table:
-    """Who has a part in each deal, each customer once: `party`, `party_account`, `is_own` (named on the deal itself)."""
+    """Who has a part in each deal, each customer once: `party`, `party_account`, `is_own` (named on the deal)."""
     own = deals.filter(deals["person_id"].notnull()).select(
         "source", "opportunity_id", "person_source", "person_id", is_own=ibis.literal(True)
     )

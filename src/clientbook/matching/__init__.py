@@ -4,20 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 import pandas as pd
 from pydantic import Field
 
 from clientbook.engine import Engine
-from clientbook.matching import accounts as _accounts
 from clientbook.matching import clusters, pairs, standard
-from clientbook.stage import Parameters, Stage
+from clientbook.matching.accounts import resolve
+from clientbook.matching.report import (
+    answer,
+    by_system,
+    by_systems,
+    close_calls,
+    counts,
+    key_numbers,
+    kinds,
+    origins,
+    rules,
+    say_method,
+    say_systems,
+    say_together,
+    sizes,
+    system_overlap,
+    together,
+    undecided,
+)
+from clientbook.matching.scoring import say_score, score
+from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
-PERSONS = ("people", "aliases", "orders", "events", "messages", "opportunities", "opportunity_people", "cases", "surveys",
-           "referrals", "consents", "preferences")  # fmt: skip
+__all__ = [
+    "STAGE", "Matched", "MatchingParameters", "answer", "by_system", "by_systems", "close_calls", "counts",
+    "key_numbers", "kinds", "match", "model_to_keep", "origins", "rules", "say_method", "say_score",
+    "say_systems", "say_together", "score", "sizes", "system_overlap", "together", "undecided",
+]  # fmt: skip
+
+PERSONS = (
+    "people", "aliases", "orders", "events", "messages", "opportunities", "opportunity_people", "cases", "surveys",
+    "referrals", "consents", "preferences",
+)  # fmt: skip
 
 
 class MatchingParameters(Parameters):
@@ -26,18 +53,101 @@ class MatchingParameters(Parameters):
     threshold: float = Field(0.95, gt=0.5, lt=1, description="from this probability on two records are one customer")
     most_sharing: int = Field(25, ge=2, description="an e-mail, phone or number that more records have is nobody's own")
     pairs_per_record: int = Field(30, ge=1, description="a blocking rule may make so many pairs a record")
-    max_training_pairs: float = Field(1e6, ge=1e4, description="pairs on which the model is trained")
+    max_training_pairs: int = Field(1_000_000, ge=10_000, description="pairs on which the model is trained")
     review_pairs: int = Field(500, ge=0, description="how many undecided pairs are laid out for a person")
     seed: int = Field(1, ge=0, description="seed of the sample on which the model is trained")
 
 
-_CUSTOMER = Column("customer_id", "id", "the customer")
-TABLES = ()
+def _golden(name: str) -> Column:
+    column = CANONICAL["people"][name]
+    return Column(name, column.kind, f"{column.meaning}, as changed last", unit=column.unit, personal=column.personal)
+
+
+_CUSTOMER = Column("customer_id", "id", "the customer; made of the smallest of their records' ids")
+_ACCOUNT = Column("account_id", "id", "the account: a company, a household, or the customer alone")
+_SOURCE = Column("source", "text", "the system")
+_PERSON = Column("person_id", "id", "the person's id in its source", personal="id")
+TABLES = (
+    Table(
+        "identities",
+        "a person record, or an id that is only named by events, orders or the like, and whose it is",
+        (
+            _SOURCE,
+            _PERSON,
+            _CUSTOMER,
+            Column(
+                "probability", "number",
+                "of the strongest tie to the customer's other records; 1 where there is none, or a rule ties it",
+                unit="probability",
+            ),
+        ),
+    ),
+    Table(
+        "customers",
+        "a customer: one human being",
+        (
+            _CUSTOMER,
+            *(
+                _ACCOUNT if name == "account_id" else _golden(name)
+                for name in (*standard.GOLDEN[:12], "job_title", "account_id", *standard.GOLDEN[13:])
+            ),
+            Column("sources", "text", "the systems that know the customer, in order, with commas between them"),
+            Column("records", "number", "person records put together", unit="records"),
+            Column("first_seen", "time", "when the first of the records was made"),
+        ),
+    ),
+    Table(
+        "resolved_accounts",
+        "a company, a household, or a customer alone",
+        (
+            _ACCOUNT,
+            Column("name", "text", "the company's name"),
+            Column("domain", "text", "web domain"),
+            Column("industry", "text", "industry"),
+            Column("region", "text", "region, state or canton"),
+            Column("country", "text", "country"),
+            Column("parent_account_id", "id", "the account it belongs to"),
+            Column("kind", "text", "company, household or single", allowed=("company", "household", "single")),
+            Column("customers", "number", "customers who belong to it", unit="customers"),
+        ),
+    ),
+    Table(
+        "account_identities",
+        "a delivered account and the resolved account that it is",
+        (_SOURCE, Column("source_account_id", "id", "the account's id in its source"), _ACCOUNT),
+    ),
+    Table(
+        "review_pairs",
+        "two records that may be one human; the closest calls first",
+        (
+            Column("customer_a", "id", "the first record's customer"),
+            Column("customer_b", "id", "the second record's customer"),
+            Column("source_a", "text", "the first record's system"),
+            Column("person_id_a", "id", "the first record's id", personal="id"),
+            Column("source_b", "text", "the second record's system"),
+            Column("person_id_b", "id", "the second record's id", personal="id"),
+            Column("probability", "number", "that they are one human", unit="probability"),
+            Column("match_weight", "number", "the same as the logarithm of its odds", unit="bits"),
+            Column("reasons_for", "text", "what speaks for it, the strongest first"),
+            Column("reasons_against", "text", "what speaks against it, the strongest first"),
+        ),
+    ),
+    Table(
+        "system_overlap",
+        "a set of systems and how many customers exactly these know",
+        (
+            Column("systems", "text", "names, in order, with commas between them"),
+            Column("n_systems", "number", "how many", unit="systems"),
+            Column("customers", "number", "customers known to these and to no other", unit="customers"),
+            Column("share", "number", "of all customers", unit="share"),
+        ),
+    ),
+)  # fmt: skip
 
 STAGE = Stage(
     name="matching",
     uses=(*PERSONS, "accounts"),
-    writes=("identities", "customers", "resolved_accounts", "account_identities", "review_pairs", "system_overlap"),
+    writes=tuple(table.name for table in TABLES),
     shows="which records of the company's systems are one and the same person",
     parameters=MatchingParameters,
     tables=TABLES,
@@ -55,12 +165,15 @@ class Matched:
     scored
         Which pairs were compared, and how.
     left_out
-        Values that were too common to tell people apart.
+        Values that were too common, or no such thing, to tell people apart by.
+    origins
+        As from :func:`origins`.
     """
 
     tables: Mapping[str, ir.Table]
     scored: pairs.Scored
     left_out: pd.DataFrame
+    origins: pd.DataFrame
 
 
 def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters) -> Matched:
@@ -69,43 +182,80 @@ def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: Match
     Parameters
     ----------
     tables
-        Clean tables by name; those that the book lacks are not there.
+        Clean tables by name; those that the book lacks are not there, or None.
     engine
         Where intermediate results are staged.
     country
         The book's, for telephone numbers.
     p
         The parameters.
+
+    Raises
+    ------
+    NothingToShow
+        If no table names a person.
     """
-    people = tables.get("people")
-    numbered = _stage(engine, clusters.number(standard.persons(tables.items())))
-    n = int(numbered.count().to_pyarrow().as_py())
-    records, scored, left_out = None, pairs.Scored(pairs._no_edges(), pd.DataFrame(columns=["rule", "pairs", "used", "why"])), pd.DataFrame()
-    if people is not None:
-        records = standard.records(people, engine, country, p.most_sharing)
-        left_out = standard.left_out(people, records)
+    there = {name: rows for name, rows in tables.items() if rows is not None}
+    if not there.keys() & set(PERSONS):
+        raise NothingToShow(f"This book names no person. With one, this page would show {STAGE.shows}.")
+    numbered = standard.stage(engine, clusters.number(standard.persons(there.items())))
+    records, scored = None, pairs.nothing()
+    left_out = pd.DataFrame(columns=["what", "records", "left_out"])
+    if "people" in there:
+        records = standard.records(there["people"], engine, country, p.most_sharing)
+        left_out = standard.left_out(records)
         scored = pairs.compare(
-            _stage(engine, records.inner_join(numbered, ["source", "person_id"]).order_by("unique_id")), engine,
-            pairs_per_record=p.pairs_per_record, max_training_pairs=p.max_training_pairs, seed=p.seed,
-        )  # fmt: skip
-    edges = pd.concat([scored.edges, clusters.alias_edges(tables.get("aliases"), numbered)], ignore_index=True)
-    known = _stage(engine, clusters.identities(numbered, clusters.components(edges, n, p.threshold)))
-    golden = _stage(engine, clusters.golden(known, records).order_by("customer_id"))
-    customers, resolved, identified = _accounts.resolve(known, golden, records, tables.get("accounts"))
-    customers = _stage(engine, customers)
+            standard.stage(engine, records.inner_join(numbered, ["source", "person_id"]).order_by("unique_id")),
+            engine,
+            pairs_per_record=p.pairs_per_record,
+            max_training_pairs=p.max_training_pairs,
+            seed=p.seed,
+        )
+    edges = pd.concat([scored.edges, clusters.alias_edges(there.get("aliases"), numbered)], ignore_index=True)
+    n = int(numbered.count().to_pyarrow().as_py())
+    known = standard.stage(engine, clusters.identities(numbered, clusters.components(edges, n, p.threshold)))
+    golden = standard.stage(engine, clusters.golden(known, records))
+    customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
+    customers = standard.stage(engine, customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
+    review = pairs.review(scored, numbered, known, p.threshold, p.review_pairs)
     return Matched(
         {
-            "identities": known.order_by("source", "person_id"),
+            "identities": known,
             "customers": customers,
             "resolved_accounts": resolved,
             "account_identities": identified,
+            "review_pairs": review,
+            "system_overlap": system_overlap(customers),
         },
         scored,
         left_out,
+        origins(golden),
     )
 
 
-def _stage(engine: Engine, rows: ir.Table) -> ir.Table:
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(rows, path)
-    return engine.read_parquet(path)
+def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
+    """The fitted model as plain data.
+
+    Parameters
+    ----------
+    scored
+        As in :class:`Matched`.
+
+    Returns
+    -------
+    dict
+        `method`, `rules` and, where one was trained, Splink's own `settings` with its m and u probabilities, rounded to
+        nine decimals: the last ones depend on the number of threads.
+    """
+    rules = scored.looked_at.to_dict("records")
+    # a name that Splink draws at random is no part of the model
+    settings = {key: value for key, value in scored.model.items() if key != "linker_uid"}
+    return {"method": scored.method, "rules": rules, "settings": _rounded(settings)}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 9) if isinstance(value, float) else value

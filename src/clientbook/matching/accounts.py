@@ -7,7 +7,8 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook.matching.standard import FREE_MAIL, clean_company, fold
+from clientbook.engine import Engine
+from clientbook.matching.standard import FREE_MAIL, clean_company, fold, stage
 
 # A domain whose people name more companies than so many gives out addresses to anybody.
 MOST_COMPANIES = 10
@@ -34,7 +35,12 @@ def delivered(accounts: ir.Table | None) -> pd.DataFrame:
     newest = accounts.mutate(_n=ibis.row_number().over(order)).filter(lambda t: t["_n"] == 0)
     rows = newest.select(*names).order_by("source", "account_id").to_pandas().astype("object")
     rows = rows.where(rows.notna(), None)
-    hosts = rows["domain"].str.lower().str.replace(r"^(https?://)?(www\.)?", "", regex=True).str.replace(r"/.*$", "", regex=True)
+    hosts = (
+        rows["domain"]
+        .str.lower()
+        .str.replace(r"^(https?://)?(www\.)?", "", regex=True)
+        .str.replace(r"/.*$", "", regex=True)
+    )
     hosts = hosts.where(hosts.str.contains(".", regex=False, na=False) & ~hosts.isin(FREE_MAIL), None)
     return rows.assign(firm=[clean_company(name) if name else None for name in rows["name"]], host=hosts)
 
@@ -54,9 +60,13 @@ def employers(records: ir.Table | None) -> pd.DataFrame:
     """
     if records is None:
         return pd.DataFrame({"domain": pd.Series(dtype="object"), "firm": pd.Series(dtype="object")})
-    rows = records.filter(records["domain"].notnull() & records["firm"].notnull() & records["domain"].notin(sorted(FREE_MAIL)))
+    rows = records.filter(
+        records["domain"].notnull() & records["firm"].notnull() & records["domain"].notin(sorted(FREE_MAIL))
+    )
     counted = rows.group_by("domain", "firm").agg(n=rows.count()).order_by("domain", ibis.desc("n"), "firm").to_pandas()
-    told = counted.groupby("domain").agg(firm=("firm", "first"), most=("n", "first"), n=("n", "sum"), firms=("firm", "size"))
+    told = counted.groupby("domain").agg(
+        firm=("firm", "first"), most=("n", "first"), n=("n", "sum"), firms=("firm", "size")
+    )
     told = told[(told["firms"] <= MOST_COMPANIES) & (2 * told["most"] >= told["n"])]
     return told.reset_index()[["domain", "firm"]]
 
@@ -82,12 +92,17 @@ def companies(accounts: pd.DataFrame, firms: list[str], employed: pd.DataFrame) 
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    keys = [("delivered", f"{source}\x1f{number}") for source, number in zip(accounts["source"], accounts["account_id"], strict=True)]
+    keys = [
+        ("delivered", f"{source}\x1f{number}")
+        for source, number in zip(accounts["source"], accounts["account_id"], strict=True)
+    ]
     links = []
     for key, firm, host in zip(keys, accounts["firm"], accounts["host"], strict=True):
         links += [(key, ("name", firm))] if firm else []
         links += [(key, ("domain", host))] if host else []
-    links += [(("domain", domain), ("name", firm)) for domain, firm in zip(employed["domain"], employed["firm"], strict=True)]
+    links += [
+        (("domain", domain), ("name", firm)) for domain, firm in zip(employed["domain"], employed["firm"], strict=True)
+    ]
     nodes = sorted({*keys, *(("name", firm) for firm in firms), *(end for link in links for end in link)})
     place = {node: i for i, node in enumerate(nodes)}
     left = np.array([place[a] for a, _ in links], dtype=int)
@@ -103,7 +118,7 @@ def companies(accounts: pd.DataFrame, firms: list[str], employed: pd.DataFrame) 
 
 
 def resolve(
-    known: ir.Table, golden: ir.Table, records: ir.Table | None, accounts: ir.Table | None, links: ir.Table | None = None
+    known: ir.Table, golden: ir.Table, records: ir.Table | None, accounts: ir.Table | None, engine: Engine
 ) -> tuple[ir.Table, ir.Table, ir.Table]:
     """Which account does each customer belong to?
 
@@ -121,8 +136,8 @@ def resolve(
         As from :func:`clientbook.matching.standard.records`, or None.
     accounts
         The clean table, or None.
-    links
-        Further delivered accounts of persons (`person_source`, `person_id`, `account_source`, `account_id`), or None.
+    engine
+        Where intermediate results are staged.
 
     Returns
     -------
@@ -131,7 +146,11 @@ def resolve(
     """
     given = delivered(accounts)
     employed = employers(records)
-    firms = [] if records is None else records.select("firm").distinct().filter(lambda t: t["firm"].notnull()).to_pandas()["firm"].tolist()
+    firms = (
+        []
+        if records is None
+        else records.select("firm").distinct().filter(lambda t: t["firm"].notnull()).to_pandas()["firm"].tolist()
+    )
     same = companies(given, sorted(firms), employed)
     ids = same[["company"]].drop_duplicates()
     hashed = ibis.memtable(same.astype("object"), schema={"kind": "string", "key": "string", "company": "string"})
@@ -148,7 +167,16 @@ def resolve(
         for rank, (kind, column) in enumerate([("delivered", "_delivered"), ("name", "firm"), ("domain", "domain")]):
             keys = keyed(kind)
             found = rows.inner_join(keys, rows[column] == keys["_key"])
-            votes.append(found.select("customer_id", "changed_at", "source", "person_id", account=found["_account"], rank=ibis.literal(rank)))
+            votes.append(
+                found.select(
+                    "customer_id",
+                    "changed_at",
+                    "source",
+                    "person_id",
+                    account=found["_account"],
+                    rank=ibis.literal(rank),
+                )
+            )
         votes = ibis.union(*votes)
         order = ibis.window(
             group_by="customer_id",
@@ -156,15 +184,22 @@ def resolve(
         )
         votes = votes.mutate(_n=ibis.row_number().over(order))
         chosen = votes.filter(votes["_n"] == 0).select("customer_id", _company="account")
-    customers = golden.left_join(chosen, "customer_id").drop("customer_id_right") if chosen is not None else golden.mutate(_company=ibis.null("string"))
+    customers = (
+        golden.left_join(chosen, "customer_id").drop("customer_id_right")
+        if chosen is not None
+        else golden.mutate(_company=ibis.null("string"))
+    )
     customers = _households(customers)
     own = "a" + customers["customer_id"].substr(1)
     customers = customers.mutate(
         account_id=ibis.coalesce(customers["_company"], customers["_household"], own),
         _kind=ibis.cases(
-            (customers["_company"].notnull(), "company"), (customers["_household"].notnull(), "household"), else_=_LONELY
+            (customers["_company"].notnull(), "company"),
+            (customers["_household"].notnull(), "household"),
+            else_=_LONELY,
         ),
     )
+    customers = stage(engine, customers)
     owned = keyed("delivered")
     parts = owned["_key"].split("\x1f")
     identified = owned.select(source=parts[0], source_account_id=parts[1], account_id=owned["_account"])
@@ -172,18 +207,28 @@ def resolve(
 
 
 def _households(customers: ir.Table) -> ir.Table:
-    """With `_household`: an id for those who share surname, street and postcode with somebody else, none of a company."""
+    """With `_household`: an id for those of no company who share surname, street and postcode with somebody."""
     if "street" not in customers.columns:
         return customers.mutate(_household=ibis.null("string"))
     spelled = {}
     for column in ("family_name", "street"):
-        values = customers.select(column).filter(customers[column].notnull()).distinct().to_pandas()[column].sort_values()
-        frame = pd.DataFrame({f"_{column}": [fold(value) for value in values], "_value": values.tolist()}).astype("object")
-        spelled[column] = ibis.memtable(frame.where(frame.notna(), None), schema={f"_{column}": "string", "_value": "string"})
+        homes = customers.filter(customers["_company"].isnull() & customers[column].notnull())
+        values = homes.select(column).distinct().to_pandas()[column].sort_values()
+        frame = pd.DataFrame({f"_{column}": [fold(value) for value in values], "_value": values.tolist()}).astype(
+            "object"
+        )
+        spelled[column] = ibis.memtable(
+            frame.where(frame.notna(), None), schema={f"_{column}": "string", "_value": "string"}
+        )
     rows = customers
     for column, lookup in spelled.items():
         rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
-    whole = rows["_company"].isnull() & rows["_family_name"].notnull() & rows["_street"].notnull() & rows["postcode"].notnull()
+    whole = (
+        rows["_company"].isnull()
+        & rows["_family_name"].notnull()
+        & rows["_street"].notnull()
+        & rows["postcode"].notnull()
+    )
     key = rows["_family_name"] + "\x1f" + rows["_street"] + "\x1f" + rows["postcode"].upper()
     rows = rows.mutate(_home=whole.ifelse(key, ibis.null("string")))
     home = ibis.window(group_by="_home")
@@ -198,7 +243,9 @@ def _resolved(customers: ir.Table, given: pd.DataFrame, hashed: ir.Table) -> ir.
         kind=customers["_kind"].max(), customers=customers.count(), **_told(customers)
     )
     # companies that nobody of whom we know belongs to are accounts too
-    empty = hashed.filter(hashed["kind"] == "delivered").select("account_id").distinct().anti_join(counted, "account_id")
+    empty = (
+        hashed.filter(hashed["kind"] == "delivered").select("account_id").distinct().anti_join(counted, "account_id")
+    )
     empty = empty.mutate(
         kind=ibis.literal("company"), customers=ibis.literal(0, "int64"),
         **{name: ibis.null("string") for name in _told(customers)},
@@ -208,7 +255,9 @@ def _resolved(customers: ir.Table, given: pd.DataFrame, hashed: ir.Table) -> ir.
     if len(given):
         frame = given[["source", "account_id", *columns, "firm"]].rename(columns={"account_id": "_id"})
         rows = ibis.memtable(frame.astype("object"), schema={name: "string" for name in frame.columns})
-        rows = rows.mutate(_key=rows["source"] + "\x1f" + rows["_id"], _parent=rows["source"] + "\x1f" + rows["parent_account_id"])
+        rows = rows.mutate(
+            _key=rows["source"] + "\x1f" + rows["_id"], _parent=rows["source"] + "\x1f" + rows["parent_account_id"]
+        )
         keys = hashed.filter(hashed["kind"] == "delivered").select(_key="key", account_id="account_id")
         rows = rows.inner_join(keys, "_key")
         parents = keys.select(_parent="_key", _parent_id="account_id")
@@ -222,7 +271,9 @@ def _resolved(customers: ir.Table, given: pd.DataFrame, hashed: ir.Table) -> ir.
         every = every.left_join(best, "account_id").drop("account_id_right")
     else:
         every = every.mutate(**{f"d_{c}": ibis.null("string") for c in columns})
-    parent = (every["d_parent_account_id"] == every["account_id"]).ifelse(ibis.null("string"), every["d_parent_account_id"])
+    parent = (every["d_parent_account_id"] == every["account_id"]).ifelse(
+        ibis.null("string"), every["d_parent_account_id"]
+    )
     return every.select(
         "account_id",
         name=ibis.coalesce(every["d_name"], every["t_name"]),

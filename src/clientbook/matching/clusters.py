@@ -8,8 +8,14 @@ import numpy as np
 import pandas as pd
 
 from clientbook.customers import record_id
+from clientbook.matching.standard import GOLDEN
 
-UNITS = {"name": ("full_name", "given_name", "family_name"), "address": ("street", "city", "postcode", "region", "country")}
+GOLDEN_TYPES = {"birth_date": "date", "social_reach": "float64"}
+ORIGINS = ("name_from", "email_from", "phone_from", "address_from")
+UNITS = {
+    "name": ("full_name", "given_name", "family_name"),
+    "address": ("street", "city", "postcode", "region", "country"),
+}
 
 
 def number(persons: ir.Table) -> ir.Table:
@@ -71,8 +77,8 @@ def components(edges: pd.DataFrame, n: int, threshold: float) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a record: `unique_id`, `first` (the smallest number of its component), `probability` (of its strongest tie;
-        1 where it stands alone).
+        A row a record: `unique_id`, `first` (the smallest number of its component), `probability` (of its strongest
+        tie; 1 where it stands alone).
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -130,21 +136,28 @@ def golden(known: ir.Table, records: ir.Table | None) -> ir.Table:
     Returns
     -------
     ibis.expr.types.Table
-        A row a customer: `customer_id`, the golden columns (none without people), `sources`, `records`, `first_seen`.
+        A row a customer: `customer_id`, the golden columns (none without people), `sources`, `records`, `first_seen`;
+        and the source of four of them in `name_from`, `email_from`, `phone_from`, `address_from`.
     """
     counted = known.group_by("customer_id").agg(
         sources=known["source"].collect().unique().sort().join(","), records=known.count()
     )
     if records is None:
-        return counted
+        nothing = {name: ibis.null(GOLDEN_TYPES.get(name, "string")) for name in (*GOLDEN, *ORIGINS)}
+        return counted.mutate(**nothing, first_seen=ibis.null("timestamp"))
     rows = known.inner_join(records, ["source", "person_id"])
     newest = ibis.window(
         group_by="customer_id", order_by=[ibis.desc("changed_at", nulls_first=False), "source", "person_id"]
     )
     rows = _whole_names(rows).mutate(_rank=ibis.row_number().over(newest))
     taken = {}
-    for column in ("email", "phone", "birth_date", "company", "job_title", "industry", "persona", "social_reach", "external_id"):
+    for column in ("birth_date", "company", "job_title", "industry", "persona", "social_reach"):
         taken[column] = rows[column].argmin(rows["_rank"], where=rows[column].notnull())
+    for column, own in (("email", "mail"), ("phone", "dialled"), ("external_id", "number")):
+        # what cannot be written to, and what hundreds have, is nobody's
+        taken[column] = rows[column].argmin(rows["_rank"], where=rows[own].notnull())
+        if own != "number":
+            taken[f"{column}_from"] = rows["source"].argmin(rows["_rank"], where=rows[own].notnull())
     for unit, columns in UNITS.items():
         leading = "full_name" if unit == "name" else "street"
         best = rows[leading].notnull()
@@ -153,6 +166,7 @@ def golden(known: ir.Table, records: ir.Table | None) -> ir.Table:
             some = some | rows[column].notnull()
         # a record with the leading part goes before one without
         rank = rows["_rank"] + best.ifelse(0, 2**40)
+        taken[f"{unit}_from"] = rows["source"].argmin(rank, where=some)
         for column in columns:
             taken[column] = rows[column].fill_null("").argmin(rank, where=some).nullif("")
     best = rows.group_by("customer_id").agg(**taken, first_seen=rows["created_at"].min())

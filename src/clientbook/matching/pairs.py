@@ -21,10 +21,16 @@ RECALL_OF_EXACT_RULES = 0.7
 UK_POSTCODE = r"^[A-Z]{1,2}[0-9][0-9A-Z]?[0-9][A-Z]{2}$"
 
 WORDS = {
-    "given_family": "name", "name": "name", "mail": "e-mail", "dialled": "phone", "born": "birth date", "zip": "postcode",
-    "place": "city", "firm": "company", "number": "shared number", "name_key": "name", "given": "first name",
-    "family": "surname", "uk": "postcode",
+    "given_family": "name", "name": "name", "name_key": "name", "given": "first name", "family": "surname",
+    "mail": "e-mail", "dialled": "phone", "born": "birth date", "zip": "postcode", "uk": "postcode", "place": "city",
+    "firm": "company", "number": "shared number",
 }  # fmt: skip
+
+_ENDS = {"source": "source", "person_id": "person_id", "customer": "customer_id"}
+_REVIEW = (
+    "customer_a", "customer_b", "source_a", "person_id_a", "source_b", "person_id_b", "probability", "match_weight",
+    "reasons_for", "reasons_against",
+)  # fmt: skip
 
 # Each with what it is narrowed to where it makes too many pairs.
 RULES: tuple[tuple[tuple[str, ...], ...], ...] = (
@@ -38,8 +44,10 @@ RULES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("given", "zip"), ("given", "zip", "substr(family, 1, 1)")),
     (("born", "zip"), ("born", "place")),
     (("family", "firm"),),
-    (("split_part(mail, '@', 1)",),),
-    (("substr(given, 1, 3)", "substr(family, 1, 4)"), ("substr(given, 1, 3)", "substr(family, 1, 4)", "substr(zip, 1, 2)")),
+    (
+        ("substr(given, 1, 3)", "substr(family, 1, 4)"),
+        ("substr(given, 1, 3)", "substr(family, 1, 4)", "substr(zip, 1, 2)"),
+    ),
 )
 _TRAINING = (("given", "family"), ("mail",), ("born",), ("dialled",), ("number",), ("zip",))
 _EXACT = (("mail", "name_key"), ("number",), ("dialled", "name_key"), ("name_key", "born"))
@@ -74,7 +82,26 @@ class Scored:
     note: str = ""
 
 
-def compare(records: ir.Table, engine: Engine, *, pairs_per_record: int, max_training_pairs: float, seed: int) -> Scored:
+def nothing(note: str = "", looked_at: pd.DataFrame | None = None) -> Scored:
+    """What is known where no records can be compared.
+
+    Parameters
+    ----------
+    note
+        Why.
+    looked_at
+        The blocking rules, if any.
+    """
+    return Scored(
+        _no_edges(),
+        pd.DataFrame(columns=["rule", "pairs", "used", "why"]) if looked_at is None else looked_at,
+        note=note,
+    )
+
+
+def compare(
+    records: ir.Table, engine: Engine, *, pairs_per_record: int, max_training_pairs: float, seed: int
+) -> Scored:
     """How probable is it that two records are one human, by Splink with its documented settings?
 
     Parameters
@@ -107,8 +134,12 @@ def compare(records: ir.Table, engine: Engine, *, pairs_per_record: int, max_tra
     if not rules:
         return Scored(_no_edges(), told, note="No column is there by which two records could be compared.")
     if n < FEWEST_RECORDS or len(comparisons) < 2:
-        edges = exact_pairs(records, [rule for rule in _TOO_FEW_TO_TRAIN if set(rule) <= there])
-        why = f"{n:,} records are too few to train a model" if n < FEWEST_RECORDS else "One column alone trains no model"
+        exact = [rule for rule in _TOO_FEW_TO_TRAIN if set(rule) <= there]
+        edges = exact_pairs(records, exact)
+        told = pd.DataFrame([(say_rule(rule), count_pairs(records, rule), True, "") for rule in exact], columns=told.columns)
+        why = (
+            f"{n:,} records are too few to train a model" if n < FEWEST_RECORDS else "One column alone trains no model"
+        )
         return Scored(
             edges, told, method="exact rules",
             note=f"{why}: records with the same e-mail, the same shared number, or the same phone and name are one.",
@@ -194,51 +225,71 @@ def exact_pairs(records: ir.Table, rules: Iterable[Sequence[str]]) -> pd.DataFra
     return edges.sort_values(["l", "r"], ignore_index=True)
 
 
-def review(scored: Scored, threshold: float, cluster: pd.Series, most: int) -> pd.DataFrame:
+def review(scored: Scored, numbered: ir.Table, known: ir.Table, threshold: float, most: int) -> ir.Table:
     """Which undecided pairs should a person look at first?
 
     Parameters
     ----------
     scored
         As from :func:`compare`.
+    numbered
+        Records with their `unique_id`.
+    known
+        The table `identities`; pairs that others tied already are decided.
     threshold
         Of the probability from which a pair is taken for one.
-    cluster
-        Record number to customer; pairs that others tied already are decided.
     most
         How many.
 
     Returns
     -------
-    pandas.DataFrame
-        `l`, `r`, `probability`, `match_weight`, `reasons_for`, `reasons_against` (in words, no values); nearest to the
-        threshold first.
+    ibis.expr.types.Table
+        The public table `review_pairs`, nearest to the threshold first; its reasons are words, no values.
     """
-    columns = ["l", "r", "probability", "match_weight", "reasons_for", "reasons_against"]
+    ends = numbered.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
+    a, b = (
+        ends.select(**{end: "unique_id"}, **{f"{kind}_{side}": name for kind, name in _ENDS.items()})
+        for end, side in ("la", "rb")
+    )
+    rows = scored.edges if scored.likely is None else scored.likely
     if scored.likely is None:
-        return pd.DataFrame({name: pd.Series(dtype="object") for name in columns}).astype(
-            {"l": "int64", "r": "int64", "probability": float, "match_weight": float}
+        rows = ibis.memtable(
+            scored.edges.assign(match_weight=0.0).head(0),
+            schema=dict.fromkeys("lr", "int64") | dict.fromkeys(("probability", "match_weight"), "float64"),
         )
-    rows = scored.likely.filter((scored.likely["probability"] >= 0.5) & (scored.likely["probability"] < threshold))
-    # more than are asked for: some of them turn out to be decided
-    rows = rows.order_by(ibis.desc("probability"), "l", "r").limit(20 * most).to_pandas()
-    rows = rows[cluster.loc[rows["l"]].to_numpy() != cluster.loc[rows["r"]].to_numpy()].head(most)
-    rows = rows.reset_index(drop=True)
-    told = [name.removeprefix("gamma_") for name in rows.columns if name.startswith("gamma_")]
-    strongest = {name: _levels(scored.model, name) for name in told}
-    favour, against = [], []
-    for row in rows.to_dict("records"):
-        yes, no = [], []
-        for name in sorted(told, key=lambda name: -abs(row[f"mw_{name}"])):
-            if row[f"gamma_{name}"] < 0:
-                continue
-            weight = row[f"mw_{name}"]
-            likeness = "same" if row[f"gamma_{name}"] == strongest[name] else ("different" if row[f"gamma_{name}"] == 0 else "similar")
-            (yes if weight > 0 else no).append(f"{likeness} {WORDS.get(name, name)}")
-        favour.append("; ".join(yes))
-        against.append("; ".join(no))
-    rows = rows.assign(reasons_for=favour, reasons_against=against)
-    return rows[columns]
+    rows = (
+        rows.filter((rows["probability"] >= 0.5) & (rows["probability"] < threshold))
+        .inner_join(a, "l")
+        .inner_join(b, "r")
+    )
+    rows = (
+        rows.filter(rows["customer_a"] != rows["customer_b"])
+        .order_by(ibis.desc("probability"), "l", "r")
+        .limit(most)
+        .to_pandas()
+    )
+    reasons = [_reasons(row, scored.model) for row in rows.to_dict("records")]
+    rows = rows.assign(reasons_for=[r[0] for r in reasons], reasons_against=[r[1] for r in reasons])
+    schema = {name: "float64" if name in ("probability", "match_weight") else "string" for name in _REVIEW}
+    return ibis.memtable(rows[list(_REVIEW)], schema=schema)
+
+
+def _reasons(row: dict[str, Any], model: dict[str, Any]) -> tuple[str, str]:
+    """What speaks for and against, the strongest first: a comparison's weight with what its value's rarity adds."""
+    told = []
+    for comparison in model["comparisons"]:
+        name = comparison["output_column_name"]
+        level = row[f"gamma_{name}"]
+        if level < 0:
+            continue
+        weight = row[f"mw_{name}"] + row.get(f"mw_tf_adj_{name}", 0.0)
+        best = sum(not each.get("is_null_level") for each in comparison["comparison_levels"]) - 1
+        likeness = "same" if level == best else "different" if level == 0 else "similar"
+        told.append((weight, f"{likeness} {WORDS.get(name, name)}"))
+    told.sort(key=lambda item: (-abs(item[0]), item[1]))
+    return "; ".join(text for weight, text in told if weight > 0), "; ".join(
+        text for weight, text in told if weight <= 0
+    )
 
 
 def say_rule(rule: Sequence[str]) -> str:
@@ -256,8 +307,6 @@ def say_rule(rule: Sequence[str]) -> str:
         if text.startswith("substr"):
             length = text.rstrip(")").rsplit(",", 1)[1].strip()
             word = f"first letter of {word}" if length == "1" else f"first {length} characters of {word}"
-        elif text.startswith("split_part"):
-            word = f"{word} before the @"
         said.append(word)
     return "same " + ", ".join(said)
 
@@ -275,7 +324,7 @@ def _splink(records, engine, there, rules, comparisons, told, *, most, seed) -> 
         link_type="dedupe_only",
         comparisons=[comparison for _, comparison in comparisons],
         blocking_rules_to_generate_predictions=[block_on(*rule) for rule in rules],
-        retain_matching_columns=False,
+        retain_matching_columns=True,  # the levels, by which reasons are given, come with them
         retain_intermediate_calculation_columns=True,
         max_iterations=25,
     )
@@ -285,11 +334,22 @@ def _splink(records, engine, there, rules, comparisons, told, *, most, seed) -> 
         exact = [block_on(*rule) for rule in _EXACT if set(rule) <= there]
         if exact:
             linker.training.estimate_probability_two_random_records_match(exact, recall=RECALL_OF_EXACT_RULES)
-        linker.training.estimate_u_using_random_sampling(max_pairs=most, seed=seed)
-        for rule in training_rules(records, there, [set(used) for used, _ in comparisons]):
-            linker.training.estimate_parameters_using_expectation_maximisation(
-                block_on(*rule), max_pairs=2 * most, estimate_without_term_frequencies=True
+        linker.training.estimate_u_using_random_sampling(max_pairs=most, seed=seed, num_chunks=1)
+        try:
+            for rule in training_rules(records, there, [set(used) for used, _ in comparisons]):
+                linker.training.estimate_parameters_using_expectation_maximisation(
+                    block_on(*rule), max_pairs=2 * most, estimate_without_term_frequencies=True
+                )
+        except ValueError:
+            # with few true pairs a level that none of them shows is given no probability at all, and Splink stops
+            exact = [rule for rule in _TOO_FEW_TO_TRAIN if set(rule) <= there]
+        edges = exact_pairs(records, exact)
+        told = pd.DataFrame([(say_rule(rule), count_pairs(records, rule), True, "") for rule in exact], columns=told.columns)
+            note = (
+                "So few records are the same human that no model can be trained on them: records with the same e-mail, "
+                "the same shared number, or the same phone and name are one."
             )
+            return Scored(edges, told, method="exact rules", note=note)
         predicted = linker.inference.predict(threshold_match_probability=0.5, warning_mode="never")
     scores = engine.connection.table(predicted.physical_name)
     kept = [name for name in scores.columns if name.startswith(("gamma_", "mw_"))]
@@ -344,7 +404,9 @@ def _comparisons(records: ir.Table, filled: dict[str, int], n: int) -> list[tupl
     elif "family" in enough:
         found.append((("family",), cl.NameComparison("family")))
     if "mail" in enough:
-        found.append((("mail",), cl.EmailComparison("mail")))
+        # Splink's own comparison of e-mail addresses also counts resemblance. Addresses are made of names, so that it
+        # would count the name twice; an address says something new where it is the same.
+        found.append((("mail",), cl.ExactMatch("mail").configure(term_frequency_adjustments=True)))
     if "dialled" in enough:
         found.append((("dialled",), cl.ExactMatch("dialled").configure(term_frequency_adjustments=True)))
     if "born" in enough:
@@ -398,17 +460,10 @@ def _expression(records: ir.Table, text: str) -> ir.Value:
     column = records[_columns([text])[0]]
     if text.startswith("substr"):
         return column.substr(0, int(text.rstrip(")").rsplit(",", 1)[1]))
-    if text.startswith("split_part"):
-        return column.split("@")[0]
     return column
 
 
-def _levels(model: dict[str, Any], name: str) -> int:
-    for comparison in model.get("comparisons", []):
-        if comparison["output_column_name"] == name:
-            return len([1 for level in comparison["comparison_levels"] if not level.get("is_null_level")]) - 1
-    return 0
-
-
 def _no_edges() -> pd.DataFrame:
-    return pd.DataFrame({"l": pd.Series(dtype="int64"), "r": pd.Series(dtype="int64"), "probability": pd.Series(dtype=float)})
+    return pd.DataFrame(
+        {"l": pd.Series(dtype="int64"), "r": pd.Series(dtype="int64"), "probability": pd.Series(dtype=float)}
+    )

@@ -19,29 +19,27 @@ GOLDEN = (
 )  # fmt: skip
 
 # Legal forms stand at the end of a name, each as its letters with everything else taken out.
-LEGAL_FORMS = frozenset(
-    """
-    ab ag aps as asa bv bvba cokg corp corporation cv doo ek ekfm ekfr eg eirl eu eurl ev gbr gesmbh ggmbh gmbh gmbhcokg
-    gmbhco gmbhcokgaa inc incorporated kft kg kgaa kk limited llc llp lp ltd ltda mbh nv ohg ou oy oyj partg partgmbb
-    plc pllc ptyltd pty pteltd pte pvtltd pvt sa sarl sas sasu sca scs se sl slu snc soc spa spj spolsro spzoo srl srls
-    sro sua ug ughaftungsbeschraenkt ughaftungsbeschrankt vof zoo ei gie stiftung
-    """.split()
-)
+_LEGAL_FORMS = """
+    ab ag aps as asa bv bvba cokg corp corporation cv doo eg ei eirl ek ekfm ekfr eu eurl ev gbr gesmbh ggmbh
+    gie gmbh gmbhco gmbhcokg gmbhcokgaa inc incorporated kft kg kgaa kk limited llc llp lp ltd ltda mbh nv ohg
+    ou oy oyj partg partgmbb plc pllc pte pteltd pty ptyltd pvt pvtltd sa sarl sas sasu sca scs se sl slu snc
+    soc spa spj spolsro spzoo srl srls sro stiftung sua ug ughaftungsbeschraenkt ughaftungsbeschrankt vof zoo
+"""
+LEGAL_FORMS = frozenset(_LEGAL_FORMS.split())
 _LEGAL_WORDS = {"und", "and", "co", "company", "&", "haftungsbeschrankt", "haftungsbeschraenkt"}
 _LEGAL_SIGNS = ("有限责任公司", "股份有限公司", "有限公司", "株式会社", "有限会社", "合同会社", "주식회사")
 
 # Whoever gives out addresses to anybody: their domain says nothing of an employer.
-FREE_MAIL = frozenset(
-    """
-    126.com 163.com 1und1.de aol.com aol.de arcor.de bluemail.ch bluewin.ch btinternet.com chello.at email.de fastmail.com
-    free.fr freenet.de gmail.com gmx.at gmx.ch gmx.com gmx.de gmx.net googlemail.com hey.com hotmail.ch hotmail.co.uk
-    hotmail.com hotmail.de hotmail.fr hotmail.it icloud.com inbox.ru kabelmail.de laposte.net libero.it live.com live.de
-    mac.com mail.com mail.de mail.ru mailbox.org me.com msn.com naver.com o2.pl online.de orange.fr outlook.com outlook.de
-    pm.me posteo.de posteo.net proton.me protonmail.com qq.com rocketmail.com seznam.cz sfr.fr sunrise.ch t-online.de
-    tiscali.it tutanota.com vodafone.de wanadoo.fr web.de wp.pl yahoo.co.jp yahoo.co.uk yahoo.com yahoo.de yahoo.fr
-    yandex.ru ymail.com ziggo.nl
-    """.split()
-)
+_FREE_MAIL = """
+    126.com 163.com 1und1.de aol.com aol.de arcor.de bluemail.ch bluewin.ch btinternet.com chello.at email.de
+    fastmail.com free.fr freenet.de gmail.com gmx.at gmx.ch gmx.com gmx.de gmx.net googlemail.com hey.com
+    hotmail.ch hotmail.co.uk hotmail.com hotmail.de hotmail.fr hotmail.it icloud.com inbox.ru kabelmail.de
+    laposte.net libero.it live.com live.de mac.com mail.com mail.de mail.ru mailbox.org me.com msn.com naver.com
+    o2.pl online.de orange.fr outlook.com outlook.de pm.me posteo.de posteo.net proton.me protonmail.com qq.com
+    rocketmail.com seznam.cz sfr.fr sunrise.ch t-online.de tiscali.it tutanota.com vodafone.de wanadoo.fr web.de
+    wp.pl yahoo.co.jp yahoo.co.uk yahoo.com yahoo.de yahoo.fr yandex.ru ymail.com ziggo.nl
+"""
+FREE_MAIL = frozenset(_FREE_MAIL.split())
 
 _TITLES = {"dr", "prof", "herr", "frau", "hr", "fr", "mr", "mrs", "ms", "miss", "sir", "dipl", "ing", "mag", "med"}
 _NOT_A_NAME = {"", "na", "n a", "none", "null", "unknown", "unbekannt", "select", "test", "keine", "x", "xx", "xxx"}
@@ -191,14 +189,19 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
         "source", "person_id", *GOLDEN, "account_source", "account_id", "created_at", "changed_at",
         mail=_mail(rows["email"]), zip=rows["postcode"].upper().re_replace(r"[^0-9A-Z]", "").nullif(""),
     )  # fmt: skip
-    rows = _stage(engine, rows)
-    rows = _with_values(rows, "given_name", _one(fold), {"_given": "string"})
-    rows = _with_values(rows, "family_name", _one(fold), {"_family": "string"})
-    rows = _with_values(rows, "full_name", split_name, {"_first": "string", "_last": "string"})
-    rows = _with_values(rows, "phone", _one(lambda number: e164(number, country)), {"dialled": "string"})
-    rows = _with_values(rows, "city", _one(fold), {"place": "string"})
-    rows = _with_values(rows, "street", _one(fold), {"way": "string"})
-    rows = _with_values(rows, "company", _one(clean_company), {"firm": "string"})
+    base = stage(engine, rows)
+    lookups = [
+        _lookup(base["given_name"], _one(fold), {"_given": "string"}),
+        _lookup(base["family_name"], _one(fold), {"_family": "string"}),
+        _lookup(base["full_name"], split_name, {"_first": "string", "_last": "string"}),
+        _lookup(base["phone"], _one(lambda number: e164(number, country)), {"dialled": "string"}),
+        _lookup(base["city"], _one(fold), {"place": "string"}),
+        _lookup(base["street"], _one(fold), {"way": "string"}),
+        _lookup(base["company"], _one(clean_company), {"firm": "string"}),
+    ]
+    rows = base
+    for column, lookup in lookups:
+        rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
     named = rows["_given"].notnull() | rows["_family"].notnull()
     rows = rows.mutate(
         given=named.ifelse(rows["_given"], rows["_first"]),
@@ -215,22 +218,22 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
     )
     # an engine may take the lesser of a word and nothing for the word
     rows = rows.mutate(name_key=rows["name"].notnull().ifelse(rows["name_key"], ibis.null("string")))
-    rows = _stage(engine, rows)
+    rows = stage(engine, rows)
     for column in ("mail", "dialled", "number"):
-        holders = ibis.window(group_by=column)
-        rows = rows.mutate(_holders=rows.count().over(holders))
-        rows = rows.mutate(**{column: (rows["_holders"] <= most_sharing).ifelse(rows[column], ibis.null("string"))})
-        rows = rows.drop("_holders")
-    return _stage(engine, rows)
+        held = rows.group_by(column).agg(_holders=rows.count())
+        crowded = held.filter(held["_holders"] > most_sharing).select(_crowded=column)
+        rows = rows.left_join(crowded, rows[column] == crowded["_crowded"])
+        rows = rows.mutate(**{column: rows["_crowded"].isnull().ifelse(rows[column], ibis.null("string"))}).drop(
+            "_crowded"
+        )
+    return stage(engine, rows)
 
 
-def left_out(people: ir.Table, standard: ir.Table) -> pd.DataFrame:
+def left_out(standard: ir.Table) -> pd.DataFrame:
     """Which values could not be used to tell people apart?
 
     Parameters
     ----------
-    people
-        The clean table.
     standard
         As from :func:`records`.
 
@@ -241,7 +244,11 @@ def left_out(people: ir.Table, standard: ir.Table) -> pd.DataFrame:
     """
     pairs = {"e-mail": ("email", "mail"), "phone": ("phone", "dialled"), "shared number": ("external_id", "number")}
     counts = standard.aggregate(
-        **{f"{what}|{kind}": standard[column].count() for what, both in pairs.items() for kind, column in zip("ab", both, strict=True)}
+        **{
+            f"{what}|{kind}": standard[column].count()
+            for what, both in pairs.items()
+            for kind, column in zip("ab", both, strict=True)
+        }
     )
     row = counts.to_pandas().iloc[0]
     told = [
@@ -264,16 +271,12 @@ def _one(function: Callable[[str], str | None]) -> Callable[[str], tuple[str | N
     return lambda value: (function(value),)
 
 
-def _with_values(rows: ir.Table, column: str, function: Callable[[str], tuple], made: dict[str, str]) -> ir.Table:
-    """Rows with what a Python function makes of a column: it runs once for each distinct value."""
-    values = rows.select(column).filter(rows[column].notnull()).distinct().order_by(column).to_pandas()[column].tolist()
-    if not values:
-        return rows.mutate(**{name: ibis.null(kind) for name, kind in made.items()})
-    frame = pd.DataFrame([function(value) for value in values], columns=list(made))
-    frame = frame.astype("object").where(frame.notna(), None).assign(_value=values)
-    lookup = ibis.memtable(frame, schema={**made, "_value": "string"})
-    joined = rows.left_join(lookup, rows[column] == lookup["_value"])
-    return joined.drop("_value")
+def _lookup(column: ir.StringColumn, function: Callable[[str], tuple], made: dict[str, str]) -> tuple[str, ir.Table]:
+    """What a Python function makes of each distinct value of a column."""
+    values = column.as_table().filter(column.notnull()).distinct().to_pandas()[column.get_name()].sort_values().tolist()
+    frame = pd.DataFrame([function(value) for value in values], columns=list(made), dtype="object")
+    frame = frame.where(frame.notna(), None).assign(_value=values)
+    return column.get_name(), ibis.memtable(frame, schema={**made, "_value": "string"})
 
 
 def _person_columns(name: str, rows: ir.Table) -> list[tuple[str, str]]:
@@ -282,7 +285,16 @@ def _person_columns(name: str, rows: ir.Table) -> list[tuple[str, str]]:
     return [(source, person) for source, person in pairs if {source, person} <= set(rows.columns)]
 
 
-def _stage(engine: Engine, rows: ir.Table) -> ir.Table:
+def stage(engine: Engine, rows: ir.Table) -> ir.Table:
+    """Work out a table once that is read several times.
+
+    Parameters
+    ----------
+    engine
+        In whose scratch it is kept.
+    rows
+        An expression.
+    """
     path = engine.scratch_file(".parquet")
     engine.write_parquet(rows, path)
     return engine.read_parquet(path)

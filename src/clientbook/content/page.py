@@ -1,0 +1,316 @@
+"""What does the page show of the audit?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from clientbook import charts, parsing
+from clientbook.content.audit import REASONS, VERDICTS, as_count
+from clientbook.stage import KeyNumber
+
+MEANINGS = {
+    "no_consent": "no consent in force for the purpose and channel",
+    "open_complaint": "a complaint of the customer was open",
+    "after_close": "content to help to decide, though the deal on its topic was over",
+    "over_cap": "more than the cap to the account, or the customer, in the period",
+    "over_preference": "another channel or topic, or more, than the customer asked for",
+    "duplicate": "somebody of the account had got the same piece already",
+    "wrong_topic": "the account has open deals, none on this topic",
+    "wrong_stage": "neither for the stage the account was at nor for the one after",
+}
+# One colour a verdict: what was right stands back, what must never be stands out.
+_COLOURS = dict(
+    zip(
+        VERDICTS,
+        ("#8C1D18", charts.RED, charts.ORANGE, charts.PURPLE, "#E3B04B", charts.SKY, charts.BLUE, charts.GREEN,
+         "#D7DEE5", "#EEF1F4"),
+        strict=True,
+    )
+)  # fmt: skip
+_BAR = 34
+
+
+def shares(audited: ir.Table, by: str | None = None, zone: str = "UTC", most: int = 36) -> pd.DataFrame:
+    """Which share of the messages has which verdict?
+
+    Parameters
+    ----------
+    audited
+        Of :func:`clientbook.content.audit.audit`. Operational messages are not judged and not counted.
+    by
+        `sender`, `channel`, `message_type` or `month` (of sending, in the book's zone); None for all in one.
+    zone
+        The book's.
+    most
+        How many groups to tell: of months the last, else the largest.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each group: `n`, then a share for each verdict.
+    """
+    a = audited.filter(~audited["is_operational"])
+    if by == "month":
+        group = parsing.local(a["at"], zone).strftime("%Y-%m")
+    else:
+        group = ibis.literal("all messages") if by is None else a[by].fill_null("not known")
+    each = a.group_by(group=group, verdict="verdict").agg(n=a.count()).to_pandas()
+    wide = each.pivot_table(index="group", columns="verdict", values="n", aggfunc="sum")
+    wide = wide.reindex(columns=list(VERDICTS[:-1])).fillna(0)
+    n = wide.sum(axis=1).astype(int)
+    wide = wide.div(n, axis=0)
+    wide.insert(0, "n", n)
+    wide = (
+        wide.sort_index().tail(most)
+        if by == "month"
+        else wide.sort_values("n", ascending=False, kind="stable").head(most)
+    )
+    return wide.rename_axis(index=None, columns=None)
+
+
+def reasons(audited: ir.Table) -> pd.DataFrame:
+    """How many messages were wrong for which reason?
+
+    Parameters
+    ----------
+    audited
+        Of :func:`clientbook.content.audit.audit`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `reason`, `meaning`, `messages` (a message may have several reasons), `share`, `verdicts` (for which it is the
+        first reason), `n` (messages judged; 0 where the book cannot say).
+    """
+    a = audited.filter(~audited["is_operational"])
+    told = a.aggregate(
+        n=a.count(),
+        **{f"{name}.held": a[name].cast("int64").sum() for name in REASONS},
+        **{f"{name}.first": (a["verdict"] == name).cast("int64").sum() for name in REASONS},
+        **{f"{name}.known": a[name].count() for name in REASONS},
+    ).to_pandas().iloc[0]  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "reason": list(REASONS),
+            "meaning": [MEANINGS[name] for name in REASONS],
+            "messages": [int(_or_zero(told[f"{name}.held"])) for name in REASONS],
+            "verdicts": [int(_or_zero(told[f"{name}.first"])) for name in REASONS],
+            "n": [int(told[f"{name}.known"]) for name in REASONS],
+        }
+    )
+    rows.insert(3, "share", rows["messages"] / rows["n"].where(rows["n"] > 0))
+    return rows
+
+
+def responses(audited: ir.Table) -> pd.DataFrame:
+    """How were messages answered, by verdict?
+
+    Parameters
+    ----------
+    audited
+        Of :func:`clientbook.content.audit.audit`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `verdict`, `n`, the shares `opened`, `clicked`, `replied`, `unsubscribed`, and `low` and `high` of `clicked`
+        (95 %, Wilson).
+    """
+    a = audited.filter(~audited["is_operational"])
+    answers = ("opened", "clicked", "replied", "unsubscribed")
+    each = a.group_by("verdict").agg(n=a.count(), **{name: as_count(a[name].sum()) for name in answers}).to_pandas()
+    each = each.set_index("verdict").reindex([name for name in VERDICTS if name in set(each["verdict"])]).reset_index()
+    n, hits = each["n"].to_numpy(float), each["clicked"].to_numpy(float)
+    z = 1.959964
+    middle, spread = hits + z * z / 2, z * np.sqrt(hits * (n - hits) / np.maximum(n, 1) + z * z / 4)
+    each[list(answers)] = each[list(answers)].div(each["n"], axis=0).astype(float)
+    return each.assign(low=(middle - spread) / (n + z * z), high=(middle + spread) / (n + z * z))
+
+
+def draw(wide: pd.DataFrame, finding: str, detail: str = ""):
+    """How do the verdicts of groups compare? Bars of one length, parted by verdict.
+
+    Parameters
+    ----------
+    wide
+        Of :func:`shares`.
+    finding, detail
+        See :func:`clientbook.charts.title`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None where there is nothing to draw.
+    """
+    if wide.empty:
+        return None
+    names = [name for name in VERDICTS[:-1] if wide[name].sum() > 0]
+    fig, ax = charts.figure(height=int(190 + min(_BAR, 760 / len(wide)) * max(3, len(wide))))
+    with charts.look():
+        places, start = np.arange(len(wide)), np.zeros(len(wide))
+        for name in names:
+            part = wide[name].to_numpy(float)
+            ax.barh(places, part, left=start, height=0.72, color=_COLOURS[name], label=name.replace("_", " "))
+            start = start + part
+        room = len(wide) <= 20
+        labels = [f"{group} ({charts.number(n)})" if room else str(group) for group, n in wide["n"].items()]
+        ax.set_yticks(places, labels, color=charts.INK)
+        ax.set_ylim(len(wide) - 0.5, -0.5)
+        ax.set_xlim(0, 1)
+        ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+        ax.spines[["left", "bottom"]].set_visible(False)
+        # below the axes, and narrow enough for a telephone
+        handles, words = ax.get_legend_handles_labels()
+        fig.legend(handles, words, loc="outside lower center", ncols=3, labelcolor=charts.INK, fontsize=8)
+    charts.title(ax, finding, detail)
+    return fig
+
+
+def show(fig, alt: str, missing: str):
+    """A figure, or a line that says that there is none.
+
+    Parameters
+    ----------
+    fig
+        A figure, or None.
+    alt
+        See :func:`clientbook.charts.show`.
+    missing
+        What there is none of.
+    """
+    if fig is None:
+        return charts.table(pd.DataFrame(), caption=missing)
+    return charts.show(fig, alt=alt)
+
+
+def say_shares(wide: pd.DataFrame, what: str) -> str:
+    """In one sentence: whose messages are right most and least often?
+
+    Parameters
+    ----------
+    wide
+        Of :func:`shares`.
+    what
+        What a group is: `team`, `channel`.
+    """
+    known = wide[wide["n"] >= charts.SMALL_N]
+    if known.empty:
+        return "There are too few messages to compare"
+    low, high = known["right"].idxmin(), known["right"].idxmax()
+    if low == high:
+        return f"{known.loc[low, 'right']:.0%} of the messages were right"
+    return (
+        f"{known.loc[high, 'right']:.0%} of the messages of the {what} “{high}” were right, but "
+        f"{known.loc[low, 'right']:.0%} of those of “{low}”"
+    )
+
+
+def say_months(wide: pd.DataFrame) -> str:
+    """In one sentence: does it get better?
+
+    Parameters
+    ----------
+    wide
+        Of :func:`shares`, by month.
+    """
+    if len(wide) < 6:
+        return "The share of messages that were right, month by month"
+    early, late = ((part["right"] * part["n"]).sum() / part["n"].sum() for part in (wide.head(3), wide.tail(3)))
+    way = "fell" if late < early - 0.01 else "rose" if late > early + 0.01 else "stayed"
+    return f"The share that was right {way} from {early:.0%} in the first three months to {late:.0%} in the last three"
+
+
+def say_responses(told: pd.DataFrame) -> str:
+    """In one sentence: are right messages answered better?
+
+    Parameters
+    ----------
+    told
+        Of :func:`responses`.
+    """
+    clicked = told.set_index("verdict")["clicked"]
+    if "right" not in clicked or len(clicked) < 2:
+        return "There is nothing to compare"
+    wrong = told[told["verdict"] != "right"]
+    rate = (wrong["clicked"] * wrong["n"]).sum() / wrong["n"].sum()
+    return f"{clicked['right']:.1%} of the messages that were right were clicked, {rate:.1%} of those that were not"
+
+
+def answer(overall: pd.DataFrame, told: pd.DataFrame, next_steps: pd.DataFrame, money: Callable[[float], str]) -> str:
+    """The page in two or three sentences of Markdown.
+
+    Parameters
+    ----------
+    overall
+        Of :func:`shares`, of all messages.
+    told
+        Of :func:`reasons`.
+    next_steps
+        Of :func:`clientbook.content.actions.counts`.
+    money
+        Writes an amount for people.
+    """
+    if overall.empty:
+        return "**This book has content and no messages: what there is can be shown, not what was sent.**"
+    row = overall.iloc[0]
+    worst = told.sort_values("verdicts", ascending=False, kind="stable").iloc[0]
+    words = [f"**{row['right']:.0%} of {row['n']:,.0f} messages were right when they were sent.**"]
+    if worst["verdicts"]:
+        words.append(
+            f"The commonest fault: {worst['meaning']} ({worst['verdicts']:,.0f} messages, "
+            f"{worst['verdicts'] / row['n']:.0%})."
+        )
+    sends = next_steps[next_steps["channel"].notna()]
+    if len(next_steps):
+        n, everybody = int(sends["customers"].sum()), int(next_steps["customers"].sum())
+        words.append(
+            f"Of {everybody:,} customers {n:,} should hear from us next, expected to bring "
+            f"{money(float(sends['expected_margin'].sum()))}; most others are better left alone."
+        )
+    return " ".join(words)
+
+
+def key_numbers(overall: pd.DataFrame, told: pd.DataFrame, next_steps: pd.DataFrame) -> list[KeyNumber]:
+    """Which numbers of this stage are watched from run to run?
+
+    Parameters
+    ----------
+    overall
+        Of :func:`shares`, of all messages.
+    told
+        Of :func:`reasons`.
+    next_steps
+        Of :func:`clientbook.content.actions.counts`.
+    """
+    if overall.empty:
+        return []
+    n = int(overall["n"].iloc[0])
+    sends = next_steps[next_steps["channel"].notna()] if len(next_steps) else next_steps
+    numbers = [KeyNumber("Messages that were right", round(float(overall["right"].iloc[0]), 6), "share", "up", n=n)]
+    by_reason = told.set_index("reason")
+    if by_reason.loc["no_consent", "n"]:
+        numbers.append(
+            KeyNumber("Messages without consent", int(by_reason.loc["no_consent", "messages"]), "messages", "down", n=n)
+        )
+    numbers.append(
+        KeyNumber("Messages over the cap", int(by_reason.loc["over_cap", "messages"]), "messages", "down", n=n)
+    )
+    if len(next_steps):
+        everybody = int(next_steps["customers"].sum())
+        numbers.append(
+            KeyNumber("Customers to write to next", int(sends["customers"].sum()), "customers", "", n=everybody)
+        )
+        numbers.append(
+            KeyNumber("Expected from next actions", round(float(sends["expected_margin"].sum()), 2), "money", "up",
+                      n=everybody, note="a plain rule, not a forecast")
+        )  # fmt: skip
+    return numbers
+
+
+def _or_zero(value) -> float:
+    return 0.0 if pd.isna(value) else float(value)

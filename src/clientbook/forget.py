@@ -1,0 +1,331 @@
+"""How is somebody forgotten: taken out of every run and list, and kept out of those to come?"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clientbook import suppression
+from clientbook.book import Book
+from clientbook.card import RunReader, customer_of, describe, find_one, records_of
+from clientbook.faults import ClientbookError
+from clientbook.store import Run, whole, write_json
+
+RECEIPTS = "receipts"
+_FORGOTTEN = "[forgotten]"
+# Tables of which a whole row is about somebody else too, if two of them are named in it, go with the first.
+_CUSTOMER = re.compile(r"(^|_)customer_id(_|$)")
+_PERSON = re.compile(r"^(.*?)person_id(.*)$")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is to be forgotten.
+
+    Parameters
+    ----------
+    customer_id
+        In the newest run that knows them.
+    records
+        Pairs of source and person_id.
+    emails, phones
+        Theirs alone.
+    shared
+        How many addresses and numbers they share with others, who stay.
+    told
+        A few masked words, to be recognised by who asked.
+    """
+
+    customer_id: str
+    records: tuple[tuple[str, str], ...]
+    emails: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+    shared: int = 0
+    told: str = ""
+
+
+@dataclass
+class _Traces:
+    """What leads to rows of a person in one run's tables."""
+
+    records: Mapping[str, list[str]]
+    customers: set[str]
+    accounts: set[str]
+    words: set[str]
+    orders: dict[str, list[str]] = field(default_factory=dict)
+    places: set[tuple[str, str, str, int]] = field(default_factory=set)
+
+
+def look_up(book: Book, who: str) -> Person:
+    """Who is meant, and what of them is held?
+
+    Parameters
+    ----------
+    book
+        Whose.
+    who
+        A customer_id, an e-mail address, a telephone number or `source:person_id`.
+
+    Raises
+    ------
+    ClientbookError
+        If nobody fits, or several do, or an account is meant.
+    """
+    runs = book.store.runs()
+    if not runs:
+        # says what to do
+        book.store.run("latest")
+    country = book.settings.country
+    # a removal that was cut short has left them in older runs
+    for run in reversed(runs):
+        reader = RunReader(run)
+        try:
+            hit = find_one(reader, who, country)
+            break
+        except ClientbookError as error:
+            if run is runs[0] or "fit. Ask" in str(error):
+                raise
+    if hit.kind == "account":
+        raise ClientbookError("An account is not forgotten, its contacts are: ask for each by its customer_id.")
+    records = records_of(reader, hit.id)
+    emails, phones, shared = _contacts(reader, records, country)
+    return Person(hit.id, tuple(records), tuple(emails), tuple(phones), shared, describe(reader, hit))
+
+
+def _contacts(reader: RunReader, records: list[tuple[str, str]], country: str) -> tuple[list[str], list[str], int]:
+    own, shared = {"email": set(), "phone": set()}, 0
+    mine = set(records)
+    rows = reader.of_records("people", records)
+    for name, normal in (
+        ("email", suppression.normal_email),
+        ("phone", lambda n: suppression.normal_phone(n, country)),
+    ):
+        for value in {row[name] for row in rows if row.get(name)}:
+            # a household's number or a company's mailbox would keep the others out as well
+            ending = normal(value)[-6:]
+            like = "regexp_replace(phone, '[^0-9]', '', 'g') LIKE ?" if name == "phone" else "lower(trim(email)) LIKE ?"
+            others = reader.rows("people", like, [f"%{ending}"], f"source, person_id, {name}")
+            theirs = [
+                o for o in others if (o["source"], o["person_id"]) not in mine and normal(o[name]) == normal(value)
+            ]
+            if theirs:
+                shared += 1
+            else:
+                own[name].add(normal(value))
+    return sorted(own["email"]), sorted(own["phone"]), shared
+
+
+def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
+    """Take a person out of everything that the book's store holds, and keep them out of what is delivered next.
+
+    The list of those forgotten is written first: whatever happens then, no run takes them up again, and the same
+    command finishes what was cut short. The company's own files are not touched.
+
+    Parameters
+    ----------
+    book
+        Whose.
+    person
+        As from :func:`look_up`.
+    on
+        The day, for the receipt.
+
+    Returns
+    -------
+    dict
+        The receipt, without personal data; it lies in the store's `receipts`.
+    """
+    from clientbook.engine import open as open_engine
+
+    store = book.store.folder
+    listed = suppression.open_list(store, book.settings.country)
+    hashes = [listed.record(*record) for record in person.records]
+    hashes += [listed.email(address) for address in person.emails]
+    hashes += [listed.phone(number) for number in person.phones]
+    suppression.add(store, listed, hashes)
+    removed: dict[str, dict[str, int]] = {}
+    notebooks = 0
+    with open_engine("duckdb", scratch=store / "scratch") as engine:
+        for name, folder in _folders(store):
+            traces = _traces(folder, person)
+            counts = _clean_tables(engine, folder / "tables", traces) | _clean_lists(folder / "lists", person, traces)
+            notebooks += _clean_notebooks(folder / "notebooks", traces)
+            if counts:
+                removed[name] = counts
+    counts = _clean_lists(store / "lists", person, _Traces({}, {person.customer_id}, set(), set()))
+    if counts:
+        removed["lists"] = counts
+    receipt = {
+        "receipt": hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()[:16],
+        "forgotten_on": on.isoformat(),
+        "suppressed": {
+            "records": len(person.records),
+            "emails": len(person.emails),
+            "phones": len(person.phones),
+            "shared_with_others_and_not_listed": person.shared,
+        },
+        "removed": removed,
+        "notebooks_cleaned": notebooks,
+        "not_touched": [
+            "the company's own files",
+            "models and sums, which hold no row of anybody",
+            "published reports, which name customers by the book's own id at most; the next run replaces them",
+        ],
+    }
+    write_json(store / RECEIPTS / f"{receipt['receipt']}.json", receipt)
+    return receipt
+
+
+def _folders(store: Path) -> Iterator[tuple[str, Path]]:
+    """Every run, whole, failed or under way, and what was made by hand."""
+    for place in ("runs", "failed", "building"):
+        for folder in sorted((store / place).glob("*")):
+            if folder.is_dir():
+                yield (folder.name if place == "runs" else f"{place}/{folder.name}"), folder
+    if (store / "lab").is_dir():
+        yield "lab", store / "lab"
+
+
+def _traces(folder: Path, person: Person) -> _Traces:
+    reader = RunReader(Run(folder))
+    # a run matches anew, so the same human may have had another customer_id in it
+    customers = {person.customer_id} | customer_of(reader, person.records)
+    members = (
+        reader.rows("resolved_accounts", "kind = 'single'", (), "account_id")
+        if reader.has("resolved_accounts", "kind")
+        else []
+    )
+    singles = {"a" + one[1:] for one in customers}
+    accounts = singles & {row["account_id"] for row in members} if members else singles
+    by_source: dict[str, list[str]] = {}
+    for source, person_id in person.records:
+        by_source.setdefault(source, []).append(person_id)
+    words = {person_id for _, person_id in person.records} | set(person.emails)
+    words |= {
+        str(row[name])
+        for row in reader.of_records("people", person.records)
+        for name in ("email", "phone")
+        if row.get(name)
+    }
+    traces = _Traces(by_source, customers, accounts, words)
+    for row in reader.of_records("orders", person.records):
+        if row["order_id"] is not None:
+            traces.orders.setdefault(row["order_source"], []).append(row["order_id"])
+    return traces
+
+
+def _clean_tables(engine, folder: Path, traces: _Traces) -> dict[str, int]:
+    """Write each table anew without the person's rows; those that they are not in stay as they are, to the byte."""
+    counts = {}
+    # what was rejected or changed is found by the rows that it came from, so it comes last
+    late = ("changes", "rejected")
+    for path in sorted(folder.glob("*.parquet"), key=lambda path: (path.stem in late, path.name)):
+        rows = engine.read_parquet(path)
+        theirs = _theirs(rows, traces, path.stem)
+        if theirs is None:
+            continue
+        found = rows.filter(theirs)
+        n = int(found.count().to_pyarrow().as_py())
+        if not n:
+            continue
+        if {"source", "file", "row"} <= set(rows.columns) and path.stem not in late:
+            places = found.select("source", "file", "row").to_pyarrow().to_pylist()
+            traces.places |= {(row["source"], path.stem, row["file"], row["row"]) for row in places}
+        with whole(path) as draft:
+            engine.write_parquet(rows.filter(~theirs), draft)
+        counts[path.stem] = n
+    return counts
+
+
+def _theirs(rows, traces: _Traces, table: str):
+    """Which rows are the person's? None where a table can hold none."""
+    columns = set(rows.columns)
+    tests = []
+    for owner, name in _person_columns(columns):
+        tests += [(rows[owner] == source) & rows[name].isin(ids) for source, ids in traces.records.items()]
+    tests += [rows[name].isin(sorted(traces.customers)) for name in columns if _CUSTOMER.search(name)]
+    if {"subject_type", "subject_id"} <= columns:
+        tests.append(rows["subject_id"].isin(sorted(traces.customers | traces.accounts)))
+    if "account_id" in columns and traces.accounts and "account_source" not in columns:
+        tests.append(rows["account_id"].isin(sorted(traces.accounts)))
+    if {"order_source", "order_id"} <= columns:
+        tests += [
+            (rows["order_source"] == source) & rows["order_id"].isin(ids) for source, ids in traces.orders.items()
+        ]
+    if table == "rejected" and traces.records:
+        quoted = [word.replace("\\", "\\\\").replace('"', '\\"') for word in sorted(traces.words)]
+        tests += [rows["raw"].contains(f'"{word}"') for word in quoted]
+        # a line that could not be read at all is no JSON; a short id in it may be anything
+        tests += [rows["raw"].contains(word) for word in sorted(traces.words) if len(word) > 5]
+    if table in ("changes", "rejected"):
+        for source, name, file in sorted({place[:3] for place in traces.places}):
+            numbers = sorted(row for *place, row in traces.places if tuple(place) == (source, name, file))
+            tests.append(
+                (rows["source"] == source)
+                & (rows["table"] == name)
+                & (rows["file"] == file)
+                & rows["row"].isin(numbers)
+            )
+    if not tests:
+        return None
+    held = tests[0].fill_null(False)
+    for test in tests[1:]:
+        held |= test.fill_null(False)
+    return held
+
+
+def _person_columns(columns: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Each column of person ids with the column that says whose they are."""
+    columns = set(columns)
+    for name in sorted(columns):
+        match = _PERSON.match(name)
+        if match:
+            before, after = match.groups()
+            owners = (f"{before}person_source{after}", f"{before}source{after}", "person_source", "source")
+            owner = next((one for one in owners if one in columns), None)
+            if owner:
+                yield owner, name
+
+
+def _clean_lists(folder: Path, person: Person, traces: _Traces) -> dict[str, int]:
+    import pandas as pd
+
+    counts = {}
+    for path in sorted(folder.glob("*.csv")):
+        try:
+            rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        except pd.errors.EmptyDataError:
+            continue
+        theirs = pd.Series(False, index=rows.index)
+        for name in rows.columns:
+            if _CUSTOMER.search(name):
+                theirs |= rows[name].isin(traces.customers)
+        for owner, name in _person_columns(rows.columns):
+            keys = pd.Series(list(zip(rows[owner], rows[name], strict=True)), index=rows.index, dtype=object)
+            theirs |= keys.isin(list(person.records))
+        if "email" in rows.columns:
+            theirs |= rows["email"].map(suppression.normal_email).isin(person.emails)
+        if theirs.any():
+            with whole(path) as draft:
+                rows[~theirs].to_csv(draft, index=False, encoding="utf-8")
+            counts[path.name] = int(theirs.sum())
+    return counts
+
+
+def _clean_notebooks(folder: Path, traces: _Traces) -> int:
+    """Executed notebooks name customers by the book's own id at most."""
+    cleaned = 0
+    for path in sorted(folder.glob("*.ipynb")):
+        text = before = path.read_text(encoding="utf-8")
+        for one in sorted(traces.customers):
+            text = text.replace(one, _FORGOTTEN)
+        if text != before:
+            with whole(path) as draft:
+                draft.write_text(text, encoding="utf-8")
+            cleaned += 1
+    return cleaned

@@ -1,0 +1,30 @@
+"""Where is each customer on their way, and what moves them?"""
+
+from clientbook.journeys.declared import READS, STAGE, JourneysParameters
+from clientbook.journeys.evidence import as_evidence, row_of, stage_table, stage_table_of
+from clientbook.journeys.moments import moments, responsiveness
+from clientbook.journeys.paths import event_transitions, raw_events, variants
+from clientbook.journeys.reading import (
+    answer,
+    best_hours,
+    follow_up,
+    hours_of,
+    key_numbers,
+    moves,
+    open_now,
+    say_moves,
+    say_share,
+    say_variants,
+    stage_rows,
+    stage_share,
+    telling_moments,
+    time_in_stage,
+    top_transitions,
+    top_variants,
+    totals,
+    transition_shares,
+    unmapped,
+)
+from clientbook.journeys.scoring import say_score, score
+from clientbook.journeys.stages import Ways, follow, has_topics, instant_of, intervals, stage_of
+from clientbook.journeys.timeline import choose_subject, compose, who_is_who

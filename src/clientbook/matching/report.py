@@ -1,0 +1,352 @@
+"""What does a reader see of the matching? Counts and sentences, without anybody's data."""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from clientbook.matching.clusters import ORIGINS
+from clientbook.matching.pairs import Scored
+from clientbook.stage import KeyNumber
+
+
+def system_overlap(customers: ir.Table) -> ir.Table:
+    """How many customers are known to which systems together?
+
+    Parameters
+    ----------
+    customers
+        The public table.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `systems` (names, in order, with commas between them), `n_systems`, `customers`, `share` of all customers; the
+        largest first.
+    """
+    counted = customers.group_by(systems=customers["sources"]).agg(customers=customers.count())
+    counted = counted.mutate(
+        n_systems=counted["systems"].split(",").length().cast("int64"),
+        share=(counted["customers"] / counted["customers"].sum().over(ibis.window())).round(6),
+    )
+    return counted.select("systems", "n_systems", "customers", "share").order_by(ibis.desc("customers"), "systems")
+
+
+def by_system(identities: ir.Table, customers: ir.Table) -> pd.DataFrame:
+    """How many records does each system hold, and how many customers are they?
+
+    Parameters
+    ----------
+    identities, customers
+        Public tables.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `system`, `records`, `customers`, `elsewhere` (share of the customers that another system knows too); most
+        records first.
+    """
+    pairs = identities.group_by("source", "customer_id").agg(records=identities.count())
+    joined = pairs.inner_join(customers.select("customer_id", "sources"), "customer_id")
+    shared = joined["sources"].contains(",").cast("int64")
+    told = joined.group_by(system=joined["source"]).agg(
+        records=joined["records"].sum(), customers=joined.count(), _shared=shared.sum()
+    )
+    told = told.order_by(ibis.desc("records"), "system").to_pandas()
+    return told.assign(elsewhere=told["_shared"] / told["customers"]).drop(columns="_shared")
+
+
+def together(overlap: pd.DataFrame) -> pd.DataFrame:
+    """Of the customers of one system, what share does each other one know?
+
+    Parameters
+    ----------
+    overlap
+        The table `system_overlap`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row and a column a system; shares of the row's customers.
+    """
+    sets = [set(systems.split(",")) for systems in overlap["systems"]]
+    names = sorted({name for one in sets for name in one})
+    counts = {
+        row: {
+            column: sum(n for one, n in zip(sets, overlap["customers"], strict=True) if {row, column} <= one)
+            for column in names
+        }
+        for row in names
+    }
+    return pd.DataFrame(
+        {column: [counts[row][column] / counts[row][row] for row in names] for column in names}, index=names
+    )
+
+
+def by_systems(overlap: pd.DataFrame) -> pd.DataFrame:
+    """How many customers are known to one system, to two, and so on?
+
+    Parameters
+    ----------
+    overlap
+        The table `system_overlap`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `systems` (`1 system`, `2 systems`, …), `customers`, `share`.
+    """
+    counted = overlap.groupby("n_systems", as_index=False)["customers"].sum()
+    counted["share"] = counted["customers"] / counted["customers"].sum()
+    counted.insert(0, "systems", [f"{n} system{'s' if n > 1 else ''}" for n in counted["n_systems"]])
+    return counted.drop(columns="n_systems")
+
+
+def sizes(customers: ir.Table) -> pd.DataFrame:
+    """Of how many records are customers made?
+
+    Parameters
+    ----------
+    customers
+        The public table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `records` (`1`, `2`, `3 to 5`, `6 to 10`, `11 to 25`, `over 25`), `customers`.
+    """
+    n = customers["records"]
+    bounds = [(1, "1"), (2, "2"), (5, "3 to 5"), (10, "6 to 10"), (25, "11 to 25")]
+    told = customers.select(size=ibis.cases(*[(n <= upto, word) for upto, word in bounds], else_="over 25"))
+    counted = told.group_by(records=told["size"]).agg(customers=told.count()).to_pandas()
+    order = [word for _, word in bounds] + ["over 25"]
+    return counted.sort_values("records", key=lambda column: column.map(order.index), ignore_index=True)
+
+
+def origins(golden: ir.Table) -> pd.DataFrame:
+    """From which system does the golden record take what it holds?
+
+    Parameters
+    ----------
+    golden
+        As from :func:`clientbook.matching.clusters.golden`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `system`, and how many customers have their `name`, `email`, `phone` and `address` from it.
+    """
+    parts = [
+        golden.filter(golden[column].notnull())
+        .group_by(system=column)
+        .agg(n=lambda t: t.count())
+        .mutate(what=ibis.literal(column.removesuffix("_from")))
+        for column in ORIGINS
+    ]
+    counted = ibis.union(*parts).to_pandas()
+    wide = counted.pivot_table(index="system", columns="what", values="n", aggfunc="sum", fill_value=0)
+    names = [name for name in ("name", "email", "phone", "address") if name in wide.columns]
+    return wide[names].astype("int64").reset_index().rename_axis(columns=None)
+
+
+def kinds(accounts: ir.Table) -> pd.DataFrame:
+    """How many accounts of each kind are there, and how many customers belong to them?
+
+    Parameters
+    ----------
+    accounts
+        The table `resolved_accounts`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `kind`, `accounts`, `customers`, `largest` (customers of the largest).
+    """
+    counted = accounts.group_by("kind").agg(
+        accounts=accounts.count(), customers=accounts["customers"].sum(), largest=accounts["customers"].max()
+    )
+    return counted.order_by("kind").to_pandas()
+
+
+def counts(identities: ir.Table, customers: ir.Table, people: ir.Table | None) -> dict[str, int]:
+    """How many records, systems and customers are there, and of how many customers is more than an id known?
+
+    Parameters
+    ----------
+    identities, customers
+        Public tables.
+    people
+        The clean table, or None.
+
+    Returns
+    -------
+    dict
+        `records`, `systems`, `customers`, `known` (customers with a record in people; without people all), `several`
+        (known customers of more than one system).
+    """
+    sums = identities.aggregate(records=identities.count(), systems=identities["source"].nunique()).to_pandas().iloc[0]
+    rows = customers.select("customer_id", "sources")
+    total = int(rows.count().to_pyarrow().as_py())
+    if people is not None:
+        named = identities.semi_join(people, ["source", "person_id"]).select("customer_id").distinct()
+        rows = rows.semi_join(named, "customer_id")
+    several = rows["sources"].contains(",").cast("int64").sum().fill_null(0)
+    told = rows.aggregate(known=rows.count(), several=several).to_pandas().iloc[0]
+    return {
+        "records": int(sums["records"]), "systems": int(sums["systems"]), "customers": total,
+        "known": int(told["known"]), "several": int(told["several"]),
+    }  # fmt: skip
+
+
+def answer(counts: dict[str, int], method: str, undecided: int) -> str:
+    """Who is who? In two or three sentences of Markdown.
+
+    Parameters
+    ----------
+    counts
+        As from :func:`counts`.
+    method
+        `splink`, `exact rules` or `none`.
+    undecided
+        How many pairs are laid out for a person to look at.
+    """
+    n = counts
+    if method == "none":
+        return (
+            f"**Each of {n['customers']:,} ids stands for a customer of its own.** This book has no people with names "
+            "or addresses by which records could be matched; ids that are known to be one human are put together."
+        )
+    told = (
+        f"**{n['records']:,} records of {n['systems']:,} system{'s' if n['systems'] != 1 else ''} are "
+        f"{n['known']:,} customers**, {n['several'] / max(n['known'], 1):.0%} of whom more than one system knows."
+    )
+    if n["customers"] > n["known"]:
+        told += f" Of {n['customers'] - n['known']:,} more only an id is known, such as a visitor who never logged in."
+    if undecided:
+        told += f" {undecided:,} pairs of records are close calls, laid out for somebody to decide."
+    return told
+
+
+def key_numbers(counts: dict[str, int], undecided: int, accounts: pd.DataFrame) -> list[KeyNumber]:
+    """Which numbers of this stage are watched from run to run?
+
+    Parameters
+    ----------
+    counts
+        As from :func:`counts`.
+    undecided
+        Pairs to look at.
+    accounts
+        As from :func:`kinds`.
+    """
+    known = counts["known"]
+    share = round(counts["several"] / known, 6) if known else 0.0
+    companies = int(accounts.loc[accounts["kind"] == "company", "accounts"].sum())
+    return [
+        KeyNumber(
+            "Customers known",
+            known,
+            "customers",
+            n=counts["records"],
+            note="one human being, whatever system holds them",
+        ),
+        KeyNumber("Known to more than one system", share, "share", "up", n=known),
+        KeyNumber(
+            "Records a customer",
+            round(counts["records"] / max(counts["customers"], 1), 6),
+            "records",
+            n=counts["records"],
+        ),
+        KeyNumber("Pairs to look at", undecided, "pairs", "down"),
+        KeyNumber("Companies", companies, "accounts"),
+    ]
+
+
+def say_systems(counted: pd.DataFrame) -> str:
+    """In one sentence: are most customers known to one system alone?
+
+    Parameters
+    ----------
+    counted
+        As from :func:`by_systems`.
+    """
+    alone = float(counted.loc[counted["systems"] == "1 system", "share"].sum())
+    return f"{alone:.0%} of the customers are known to one system alone"
+
+
+def say_together(shares: pd.DataFrame) -> str:
+    """In one sentence: which system shares most of its customers with which?
+
+    Parameters
+    ----------
+    shares
+        As from :func:`together`.
+    """
+    if len(shares) < 2:
+        return "There is one system alone"
+    best = max(
+        ((shares.loc[a, b], a, b) for a in shares.index for b in shares.columns if a != b),
+        key=lambda item: (item[0], item[1]),
+    )
+    if not best[0]:
+        return "No two systems are known to share a customer"
+    return f"{best[2]} knows {best[0]:.0%} of the customers of {best[1]}"
+
+
+def say_method(scored: Scored) -> str:
+    """How were records compared? A sentence or two.
+
+    Parameters
+    ----------
+    scored
+        As from :func:`clientbook.matching.pairs.compare`.
+    """
+    return scored.note or "No records with names or addresses are there, so that nothing was compared."
+
+
+def rules(scored: Scored) -> pd.DataFrame:
+    """Which blocking rules were there, and which were used?
+
+    Parameters
+    ----------
+    scored
+        As from :func:`clientbook.matching.pairs.compare`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `rule` in words, `pairs`, `used` in words, `why` not.
+    """
+    used = ["yes" if one else "no" for one in scored.looked_at["used"]]
+    return scored.looked_at.assign(used=used)
+
+
+def undecided(review_pairs: ir.Table) -> int:
+    """How many pairs are laid out for a person to look at?
+
+    Parameters
+    ----------
+    review_pairs
+        The public table.
+    """
+    return int(review_pairs.count().to_pyarrow().as_py())
+
+
+def close_calls(review_pairs: ir.Table, most: int = 10) -> pd.DataFrame:
+    """Which pairs are the closest calls, and what speaks for and against them?
+
+    Parameters
+    ----------
+    review_pairs
+        The public table.
+    most
+        How many.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Customers, systems, probability and reasons, without the records' ids; pairs of the same two customers once.
+    """
+    rows = review_pairs.drop("person_id_a", "person_id_b", "match_weight").limit(10 * most).to_pandas()
+    return rows.drop_duplicates(["customer_a", "customer_b"]).head(most).reset_index(drop=True)

@@ -1,0 +1,234 @@
+"""Somebody forgotten: in no table and no list, not back with the next delivery, and everybody else as before."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import stat
+
+import duckdb
+import ibis
+import pandas as pd
+import pytest
+
+from clientbook import cleaning, cli, forget, suppression
+from clientbook.book import open_book
+from clientbook.engine import open as open_engine
+from clientbook.faults import ClientbookError
+
+SETTINGS = """
+name: Made
+country: DE
+as_of: 2026-07-01
+sources:
+  shop:
+    people: {path: people.csv}
+    orders: {path: orders.csv}
+    returns: {path: returns.csv}
+    referrals: {path: referrals.csv}
+  news:
+    people: {path: readers.csv}
+    consents: {path: consents.csv}
+  web:
+    events: {path: events.csv}
+    aliases: {path: aliases.csv}
+"""
+FILES = {
+    "people__csv": "person_id,full_name,email,phone,birth_date\n007,Ann Other,ann@x.org,0170 2345678,\n"
+    "8,Bob Stays,bob@x.org,0228 555666,1990-02-30\n9,Cid Shares,cid@x.org,0228 555666,\n",
+    "orders__csv": "person_id,ordered_at,order_id,quantity,amount\n007,2026-01-05,o1,1,5\n007,2026-01-06,o2,-1,5\n"
+    "007,never,o9,1,5\n8,2026-02-01,o3,1,7\n",
+    "returns__csv": "order_id,returned_at,amount\no1,2026-02-01,5\no3,2026-02-03,7\n",
+    "referrals__csv": "person_id,referred_person_id,referred_at\n8,007,2026-01-01\n8,9,2026-01-01\n",
+    "readers__csv": "person_id,email\nn1,Ann@X.org\nn2,bob@x.org\n",
+    "consents__csv": "person_id,purpose,status,indicated_at\nn1,marketing,given,2026-01-01\n"
+    "n2,marketing,given,2026-01-01\n",
+    "events__csv": "person_id,event_name,occurred_at\nk1,visit,2026-01-01\nk2,visit,2026-01-02\n",
+    "aliases__csv": "person_id,other_source,other_person_id,linked_at\nk1,shop,007,2026-01-01\nk2,shop,8,2026-01-01\n",
+}
+WHO_IS_WHO = [("shop", "007", "c1"), ("shop", "8", "c2"), ("shop", "9", "c3"), ("news", "n1", "c1"),
+              ("news", "n2", "c2"),
+              ("web", "k1", "c1"), ("web", "k2", "c2")]  # fmt: skip
+TRACES = ("007", "Ann", "ann@x.org", "2345678", "n1", "k1", "c1", "o1", "o2", "o9")
+
+
+def run(book, name: str) -> cleaning.Cleaned:
+    """What cleaning writes, and tables as later stages write them."""
+    folder = book.store.folder / "runs" / name
+    (folder / "tables").mkdir(parents=True)
+    with open_engine(scratch=book.folder / "scratch") as engine:
+        cleaned = cleaning.clean(book, engine, dt.date(2026, 7, 1))
+        for table, rows in cleaned.tables.items():
+            engine.write_parquet(rows, folder / "tables" / f"{table}.parquet")
+    seen = {(r["source"], r["person_id"]) for r in rows_of(folder, "people")} | {
+        ("web", r["person_id"]) for r in rows_of(folder, "events")
+    }
+    who = pd.DataFrame([w for w in WHO_IS_WHO if w[:2] in seen], columns=["source", "person_id", "customer_id"])
+    made = {"identities": who.assign(probability=1.0), "customers": who[["customer_id"]].drop_duplicates(),
+            "stage_intervals": pd.DataFrame({"subject_type": "customer", "subject_id": who["customer_id"],
+                                             "stage": "need"}),
+            "review_pairs": pd.DataFrame({"source_l": ["shop"], "person_id_l": ["8"], "source_r": ["shop"],
+                                          "person_id_r": ["007" if len(who) > 5 else "9"]})}  # fmt: skip
+    for table, rows in made.items():
+        ibis.memtable(rows).to_parquet(folder / "tables" / f"{table}.parquet")
+    for place in (folder / "lists", book.store.folder / "lists"):
+        place.mkdir(parents=True, exist_ok=True)
+        who.to_csv(place / "all.csv", index=False)
+    (folder / "notebooks").mkdir()
+    (folder / "notebooks" / "04_value.ipynb").write_text(json.dumps({"text": list(who["customer_id"])}))
+    return cleaned
+
+
+def rows_of(folder, table) -> list[dict]:
+    file = folder / "tables" / f"{table}.parquet"
+    return duckdb.sql(f"SELECT * FROM '{file}'").to_arrow_table().to_pylist() if file.is_file() else []
+
+
+def everything(store) -> str:
+    """All that the store holds, as text."""
+    told = []
+    for path in sorted(store.rglob("*")):
+        if path.suffix == ".parquet":
+            told += [f"{path.stem}: {row}" for row in rows_of(path.parents[1], path.stem)]
+        elif path.is_file() and path.name != suppression.KEY:
+            told.append(f"{path.name}: {path.read_text(encoding='utf-8')}")
+    return "\n".join(told)
+
+
+def without_hashes(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not any(len(w.strip('",')) == 64 for w in line.split()))
+
+
+@pytest.fixture
+def book(make_book):
+    opened = open_book(make_book(SETTINGS, **FILES))
+    run(opened, "2026-07-01.001")
+    return opened
+
+
+def words(book) -> list[str]:
+    text = without_hashes(everything(book.store.folder))
+    return [
+        word for word in TRACES if f"'{word}" in text or f'"{word}' in text or f",{word}" in text or f"{word}," in text
+    ]
+
+
+def test_forgotten_in_every_table_list_and_run(book):
+    run(book, "2026-07-01.002")
+    assert set(words(book)) >= {"007", "Ann", "c1", "o1", "o9", "k1", "n1"}
+    person = forget.look_up(book, "ann@x.org")
+    assert person.customer_id == "c1" and len(person.records) == 3
+    receipt = forget.forget(book, person, dt.date(2026, 7, 2))
+    assert words(book) == []
+    assert set(receipt["removed"]) == {"2026-07-01.001", "2026-07-01.002", "lists"}
+    told = receipt["removed"]["2026-07-01.001"]
+    assert told["orders"] == 1 and told["returns"] == 2 and told["rejected"] == 1 and told["review_pairs"] == 1
+    assert told["people"] == 2 and told["events"] == told["aliases"] == told["referrals"] == 1
+    text = (book.store.folder / "receipts" / f"{receipt['receipt']}.json").read_text()
+    assert json.loads(text) == json.loads(json.dumps(receipt)) and not [w for w in TRACES if f'"{w}"' in text]
+
+
+def test_everybody_else_stays_as_they_were(book):
+    tables = book.store.folder / "runs" / "2026-07-01.001" / "tables"
+    names = [path.stem for path in tables.glob("*.parquet")]
+    before = {name: rows_of(tables.parent, name) for name in names}
+    untouched = (tables / "quality.parquet").read_bytes()
+    forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
+    for name in names:
+        after = rows_of(tables.parent, name)
+        gone = [row for row in before[name] if row not in after]
+        assert after == [row for row in before[name] if row not in gone], "the order is kept"
+        assert all(any(word in str(row) for word in TRACES) for row in gone), (name, gone)
+    assert (tables / "quality.parquet").read_bytes() == untouched
+    assert [row["person_id"] for row in rows_of(tables.parent, "people")] == ["8", "9", "n2"]
+    assert len(rows_of(tables.parent, "changes")) == 1, "that of another"
+
+
+def test_the_next_delivery_of_the_same_data_is_suppressed(book):
+    forget.forget(book, forget.look_up(book, "shop:007"), dt.date(2026, 7, 2))
+    cleaned = run(book, "2026-07-01.002")
+    assert words(book) == []
+    counts = {(row["source"], row["table"]): row["suppressed"] for row in cleaned.rows}
+    assert counts == {
+        ("shop", "people"): 1, ("shop", "orders"): 3, ("shop", "returns"): 1, ("shop", "referrals"): 1,
+        ("news", "people"): 1, ("news", "consents"): 1, ("web", "events"): 1, ("web", "aliases"): 1,
+    }  # fmt: skip
+
+
+def test_a_new_record_with_the_same_address_or_number_is_suppressed_with_its_orders(book):
+    forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
+    (book.folder / "people.csv").write_text(
+        "person_id,email,phone\n55,ANN@x.org,\n56,,+49 (170) 234-5678\n8,bob@x.org,\n"
+    )
+    (book.folder / "orders.csv").write_text(
+        "person_id,ordered_at,order_id\n55,2026-03-01,p1\n56,2026-03-01,p2\n8,2026-03-01,p3\n"
+    )
+    (book.folder / "returns.csv").write_text("order_id,returned_at\np1,2026-03-02\np3,2026-03-02\n")
+    with open_engine(scratch=book.folder / "scratch") as engine:
+        tables = cleaning.clean(book, engine, dt.date(2026, 7, 1)).tables
+        assert tables["orders"].to_pandas()["order_id"].tolist() == ["p3"]
+        assert tables["returns"].to_pandas()["order_id"].tolist() == ["p3"]
+
+
+def test_what_is_shared_with_others_keeps_nobody_else_out(book):
+    person = forget.look_up(book, "shop:9")
+    assert (person.emails, person.phones, person.shared) == (("cid@x.org",), (), 1)
+    forget.forget(book, person, dt.date(2026, 7, 2))
+    run(book, "2026-07-01.002")
+    people = rows_of(book.store.folder / "runs" / "2026-07-01.002", "people")
+    assert [row["person_id"] for row in people] == ["007", "8", "n1", "n2"]
+
+
+def test_the_list_holds_hashes_alone_and_its_key_is_the_owners(book):
+    forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
+    store = book.store.folder
+    assert stat.S_IMODE((store / suppression.KEY).stat().st_mode) == 0o600
+    hashes = json.loads((store / suppression.LIST).read_text())["hashes"]
+    assert len(hashes) == 5 and hashes == sorted(hashes) and all(len(one) == 64 for one in hashes)
+    forget.forget(book, forget.look_up(book, "c2"), dt.date(2026, 7, 2))
+    assert set(hashes) < set(json.loads((store / suppression.LIST).read_text())["hashes"])
+    (store / suppression.KEY).unlink()
+    with pytest.raises(ClientbookError, match="Restore the key"):
+        suppression.read(store, "DE")
+
+
+def test_without_a_list_nothing_is_read_for_it(book, monkeypatch):
+    monkeypatch.setattr(cleaning, "_distinct", None)
+    with open_engine(scratch=book.folder / "scratch") as engine:
+        rows = cleaning.clean(book, engine, dt.date(2026, 7, 1)).rows
+    assert not any(row["suppressed"] for row in rows)
+
+
+def test_what_was_cut_short_is_finished_by_the_same_command(book, monkeypatch):
+    run(book, "2026-07-01.002")
+    person = forget.look_up(book, "c1")
+    monkeypatch.setattr(forget, "_clean_lists", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        forget.forget(book, person, dt.date(2026, 7, 2))
+    monkeypatch.undo()
+    assert words(book)
+    forget.forget(book, forget.look_up(book, "ann@x.org"), dt.date(2026, 7, 2))
+    assert words(book) == []
+
+
+@pytest.mark.parametrize("spelling", ["0170 2345678", "+49 170 2345678", "+49(0)170-2345678", "0049 170 2345678"])
+def test_a_number_is_the_same_in_every_spelling(spelling):
+    assert suppression.normal_phone(spelling, "DE") == "+491702345678"
+
+
+def test_the_command_asks_first(book, monkeypatch, capsys):
+    def call(*told):
+        monkeypatch.setattr("sys.argv", ["clientbook", "forget", str(book.folder), *told])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capsys.readouterr()
+
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert call("c1")[0] == 130 and words(book)
+    code, out, _ = call("nobody@x.org")
+    assert (code, out) == (1, "")
+    code, out, _ = call("c1", "--yes")
+    assert code == 0 and "rows removed" in out and not [w for w in ("Ann", "ann@x.org", "007") if w in out]
+    assert words(book) == []

@@ -1,0 +1,466 @@
+"""Where each customer is on their way: counts on real data, and an independent walk in plain Python."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import ibis
+import pandas as pd
+import pytest
+from conftest import shared_data
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clientbook import cleaning, journeys
+from clientbook import engine as engines
+from clientbook.book import open_book
+from clientbook.stage import NothingToShow
+from clientbook.tables import CANONICAL, STAGES
+
+AS_OF = dt.date(2024, 7, 1)
+GAP = 90
+SPAN = {"zone": "Europe/Berlin", "gap_days": GAP}
+ROWS = {
+    "read": {"need": 0.6, "research": 0.4},
+    "compare": {"research": 0.7, "decide": 0.3},
+    "price": {"decide": 0.7, "research": 0.3},
+    "manual": {"adopt": 0.6, "use": 0.4},
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    with engines.open(scratch=tmp_path_factory.mktemp("scratch")) as opened:
+        yield opened
+
+
+def at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
+_KINDS = {"time": "timestamp", "number": "float64", "money": "float64", "flag": "boolean", "date": "date"}
+
+
+def table(name: str, rows: list[dict]) -> ibis.Table:
+    """A clean table: what a row does not say is null, ids belong to its own source."""
+    schema = {"source": "string", "arrival": "int64", "ordered_on": "date"}
+    for column in CANONICAL[name].columns:
+        schema[column.name] = _KINDS.get(column.kind, "string")
+        if column.name.endswith("_id"):
+            schema[column.name.removesuffix("_id") + "_source"] = "string"
+    defaults = {column: "web" for column in schema if column.endswith("source")}
+    full = [{column: None for column in schema} | defaults | {"arrival": i} | row for i, row in enumerate(rows)]
+    return ibis.memtable(full, schema=schema)
+
+
+def events(*rows: tuple) -> ibis.Table:
+    names = ("person_id", "occurred_at", "event_name", "topic")
+    return table("events", [dict(zip(names, (p, at(t), *rest), strict=False)) for p, t, *rest in rows])
+
+
+def follow(engine, tables, subject="customer", rows=ROWS):
+    path = engine.scratch_file(".parquet")
+    engine.write_parquet(journeys.compose(tables, subject, engine), path)
+    timeline = engine.read_parquet(path)
+    told = journeys.stage_table_of(timeline, rows)
+    evidence = journeys.as_evidence(told)
+    return timeline, evidence, journeys.follow(timeline, evidence, engine, **SPAN)
+
+
+def intervals(engine, tables, subject="customer"):
+    _, _, ways = follow(engine, tables, subject)
+    return journeys.intervals(ways, subject, AS_OF, **SPAN).to_pandas()
+
+
+def told(frame: pd.DataFrame) -> list[tuple]:
+    return [
+        (row.stage, str(row.valid_from), None if pd.isna(row.valid_to) else str(row.valid_to), row.probability)
+        for row in frame.itertuples()
+    ]
+
+
+# --- Real data ---------------------------------------------------------------------------------------------------
+
+
+def book_of(make_book, path: Path, columns: str) -> Path:
+    delivery = f"{{path: {path.name}, columns: {columns}}}"
+    folder = make_book(f"name: Real\nsources:\n  log:\n    events: {delivery}\n")
+    (folder / path.name).symlink_to(path)
+    return folder
+
+
+def paths_of(folder: Path, engine):
+    book = open_book(folder)
+    tables = cleaning.clean(book, engine, dt.date(2030, 1, 1)).tables
+    timeline = journeys.compose(tables, journeys.choose_subject(None, None), engine)
+    seen = journeys.raw_events(timeline)
+    return journeys.event_transitions(seen).to_pandas(), journeys.variants(seen).to_pandas()
+
+
+def test_bpi_challenge_2012_exactly(make_book, engine):
+    columns = "{person_id: 'case:concept:name', event_name: 'concept:name', occurred_at: 'time:timestamp'}"
+    folder = book_of(make_book, shared_data("bpic2012.parquet"), columns)
+    transitions, variants = paths_of(folder, engine)
+    assert len(set(transitions["event_from"]) | set(transitions["event_to"])) == 24
+    assert (len(transitions), transitions["n"].sum()) == (125, 249_113)
+    assert (len(variants), variants["n"].max(), variants["n"].sum()) == (4_366, 3_429, 13_087)
+
+
+def test_ecom_edges_by_user_exactly(make_book, engine):
+    columns = "{person_id: user_id, event_name: event, occurred_at: timestamp}"
+    transitions, _ = paths_of(book_of(make_book, shared_data("ecom.csv.gz"), columns), engine)
+    assert len(transitions) == 338
+
+
+# --- Paths, counted a second time --------------------------------------------------------------------------------
+
+logs = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.sampled_from(["x", "y", "z w"])), max_size=25)
+
+
+@settings(max_examples=8, deadline=None)
+@given(log=logs, longest=st.integers(1, 6))
+def test_transitions_and_variants_equal_a_plain_count(log, longest):
+    start = at("2024-01-01")
+    rows = [
+        {"subject_id": who, "occurred_at": start + dt.timedelta(hours=hour), "event_name": name, "arrival": i}
+        for i, (who, hour, name) in enumerate(log)
+    ]
+    schema = {"subject_id": "string", "occurred_at": "timestamp", "event_name": "string", "arrival": "int64"}
+    seen = ibis.memtable(rows, schema=schema)
+    ways = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row["occurred_at"], row["arrival"])):
+        ways[row["subject_id"]].append(row["event_name"])
+    pairs = Counter(pair for way in ways.values() for pair in itertools.pairwise(way))
+    found = journeys.event_transitions(seen).to_pandas()
+    assert dict(zip(zip(found["event_from"], found["event_to"], strict=True), found["n"], strict=True)) == pairs
+    short = Counter(" > ".join(way[:longest] + ["…"] * (len(way) > longest)) for way in ways.values())
+    cut = journeys.variants(seen, longest).to_pandas()
+    assert dict(zip(cut["variant"], cut["n"], strict=True)) == short
+    assert cut["n"].is_monotonic_decreasing
+
+
+# --- Stages, walked a second time --------------------------------------------------------------------------------
+
+
+def plain_walk(log: list[tuple[dt.datetime, str]]) -> list[tuple]:
+    """The stage intervals of one subject and topic, event by event; no orders, no deals."""
+    out: list[list] = []
+    last = None
+    for i, (time, name) in enumerate(log):
+        if last is not None and time - last > dt.timedelta(days=GAP):
+            if out and out[-1][2] is None:
+                out[-1][2] = last + dt.timedelta(days=GAP)
+            out.append(["gap", None, time, None])
+        last = time
+        overtaken = i + 1 < len(log) and log[i + 1][0] == time and any(
+            then == time and after in ROWS for then, after in log[i + 1 :]
+        )
+        if name not in ROWS or overtaken:
+            continue
+        stage = max(ROWS[name], key=ROWS[name].get)
+        if out and out[-1][0] == stage and out[-1][2] is None:
+            continue
+        if out and out[-1][2] is None:
+            out[-1][2] = time
+        out.append([stage, time, None, ROWS[name][stage]])
+    if out and out[-1][2] is None and last + dt.timedelta(days=GAP) < at("2024-06-30T22:00"):
+        out[-1][2] = last + dt.timedelta(days=GAP)
+    return [
+        (stage, str(begin), None if end is None else str(end), probability)
+        for stage, begin, end, probability in out
+        if stage != "gap"
+    ]
+
+
+walks = st.lists(
+    st.tuples(st.sampled_from([0, 0, 1, 20, 90, 91, 150]), st.sampled_from([*ROWS, "nothing"])), min_size=1, max_size=14
+)
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(several=st.lists(walks, min_size=10, max_size=25))
+def test_intervals_equal_a_plain_walk(engine, several):
+    logs = {}
+    for i, walk in enumerate(several):
+        time, logs[f"t{i:02d}"] = at("2023-01-01T10:00"), []
+        for days, name in walk:
+            time += dt.timedelta(days=days)
+            if time < at("2024-06-30T22:00"):
+                logs[f"t{i:02d}"].append((time, name))
+    rows = [("p", str(time), name, topic) for topic, log in logs.items() for time, name in log]
+    found = intervals(engine, {"events": events(*rows)})
+    for topic, log in logs.items():
+        assert told(found[found["topic"] == topic]) == plain_walk(log)
+
+
+def test_hard_evidence_goes_before_names(engine):
+    tables = {
+        "events": events(
+            ("p", "2024-05-01", "read", "suits"),
+            ("p", "2024-05-03", "manual", "suits"),
+            ("p", "2024-05-20", "price", "suits"),
+        ),
+        "opportunities": table(
+            "opportunities",
+            [
+                {"opportunity_id": "o", "opened_at": at("2024-05-02"), "closed_at": at("2024-05-05"), "is_won": True,
+                 "person_id": "p", "topic": "suits"},
+            ],
+        ),
+        "orders": table(
+            "orders",
+            [
+                {"person_id": "p", "order_id": o, "ordered_at": at(t), "product_id": "s", "quantity": 1.0}
+                for o, t in (("1", "2024-05-06T08:00"), ("2", "2024-05-06T20:00"), ("3", "2024-05-10T08:00"))
+            ],
+        ),
+        "products": table("products", [{"product_id": "s", "name": "suit", "topic": "suits"}]),
+    }  # fmt: skip
+    found = intervals(engine, tables)
+    # the manual is read while the deal is open; both orders of one day are the first; what follows is use
+    assert told(found) == [
+        ("need", "2024-05-01 00:00:00", "2024-05-02 00:00:00", 0.6),
+        ("decide", "2024-05-02 00:00:00", "2024-05-05 00:00:00", 1.0),
+        ("adopt", "2024-05-05 00:00:00", "2024-05-10 08:00:00", 1.0),
+        ("use", "2024-05-10 08:00:00", "2024-05-20 00:00:00", 1.0),
+        ("decide", "2024-05-20 00:00:00", None, 0.7),
+    ]
+
+
+def test_an_open_deal_keeps_a_journey_open(engine):
+    deal = {"opportunity_id": "o", "opened_at": at("2023-01-02"), "person_id": "p", "topic": "suits"}
+    seen = events(("p", "2023-01-01", "read", "suits"), ("p", "2023-12-01", "read", "suits"))
+    found = intervals(engine, {"events": seen, "opportunities": table("opportunities", [deal])})
+    assert list(found["stage"]) == ["need", "decide"]
+    assert len(set(found["journey_id"])) == 1 and pd.isna(found["valid_to"].iloc[-1])
+
+
+def test_what_comes_later_changes_no_past_stage(engine):
+    """Filtered: intervals that were known before an instant are the same whatever follows it."""
+    rows = [("p", f"2024-0{m}-0{d}", name, "suits") for m in (1, 2, 3) for d, name in enumerate(ROWS, 1)]
+    early = intervals(engine, {"events": events(*rows[:7])})
+    whole = intervals(engine, {"events": events(*rows)})
+    assert told(early)[:-1] == told(whole)[: len(early) - 1]
+    assert told(early)[-1][:2] == told(whole)[len(early) - 1][:2]
+
+
+def test_topics_are_walked_apart_and_what_has_none_changes_no_stage(engine):
+    seen = events(
+        ("p", "2024-06-01", "read", "suits"),
+        ("p", "2024-06-02", "price", "shirts"),
+        ("p", "2024-06-03", "manual", None),
+    )
+    found = intervals(engine, {"events": seen})
+    assert dict(zip(found["topic"], found["stage"], strict=True)) == {"suits": "need", "shirts": "decide"}
+
+
+def test_a_book_without_topics_has_one_journey_at_a_time(engine):
+    found = intervals(engine, {"events": events(("p", "2024-06-01", "read"), ("p", "2024-06-02", "price"))})
+    assert list(found["stage"]) == ["need", "decide"] and found["topic"].isna().all()
+
+
+# --- The timeline ------------------------------------------------------------------------------------------------
+
+
+def test_the_timeline_takes_from_every_table(engine):
+    tables = {
+        "events": events(("p", "2024-06-01", "read", "suits"))
+        .mutate(content_id=ibis.literal("c"), topic=ibis.null("string")),
+        "content": table("content", [{"content_id": "c", "title": "t", "topic": "shirts"}]),
+        "messages": table("messages", [
+            {"message_id": "m", "person_id": "p", "sent_at": at("2024-06-02"), "opened_at": at("2024-06-02"),
+             "clicked_at": at("2024-06-03"), "replied_at": at("2024-06-03"), "content_id": "c"},
+            {"message_id": "n", "person_id": "p", "sent_at": at("2024-06-02"), "opened_at": at("2024-06-02")},
+        ]),
+        "cases": table("cases", [{"case_id": "k", "person_id": "p", "opened_at": at("2024-06-04")}]),
+        "surveys": table("surveys", [
+            {"person_id": "p", "asked_at": at("2024-06-05"), "score": score} for score in (9.0, None)
+        ]),
+        "referrals": table("referrals", [
+            {"person_id": "p", "referred_person_id": "q", "referred_at": at("2024-06-06")},
+        ]),
+        "orders": table("orders", [
+            {"person_id": "p", "order_id": "1", "ordered_at": at("2024-06-07"), "product_id": product, "quantity": q}
+            for product, q in (("a", 1.0), ("b", 2.0), ("c", 1.0), ("a", -1.0))
+        ]),
+        "products": table("products", [
+            {"product_id": product, "name": product, "topic": topic}
+            for product, topic in (("a", "suits"), ("b", "suits"), ("c", "shirts"))
+        ]),
+    }  # fmt: skip
+    found = journeys.compose(tables, "customer", engine).to_pandas()
+    assert list(zip(found["event_name"], found["topic"].fillna("-"), strict=True)) == [
+        ("read", "shirts"), ("message_clicked", "shirts"), ("message_replied", "shirts"), ("case", "-"),
+        ("survey", "-"), ("referral", "-"), ("order", "suits"), ("order", "shirts"),
+    ]  # fmt: skip
+    assert len(set(found["subject_id"])) == 1
+    assert tuple(found.columns) == journeys.STAGE.tables[0].names
+
+
+def test_an_account_walks_with_all_its_heads_and_its_deals(engine):
+    identities = ibis.memtable(
+        {"source": ["web", "web"], "person_id": ["p", "q"], "customer_id": ["cp", "cq"], "probability": [1.0, 1.0]}
+    )
+    tables = {
+        "events": events(("p", "2024-06-01", "read", "suits"), ("q", "2024-06-02", "price", "suits")),
+        "identities": identities,
+        "customers": ibis.memtable({"customer_id": ["cp", "cq"], "account_id": ["a1", "a1"]}),
+        "account_identities": ibis.memtable({"source": ["web"], "source_account_id": ["K"], "account_id": ["a1"]}),
+        "opportunities": table("opportunities", [
+            {"opportunity_id": o, "opened_at": at("2024-06-03"), "account_id": account, "topic": "suits"}
+            for o, account in (("1", "K"), ("2", None), ("3", "unknown"))
+        ]),
+        "opportunity_people": table("opportunity_people", [
+            {"opportunity_id": o, "person_id": person} for o in "12" for person in "pq"
+        ]),
+    }  # fmt: skip
+    found = journeys.compose(tables, "account", engine).to_pandas()
+    assert Counter(found["subject_id"] == "a1") == {True: 4, False: 1}
+    by_customer = journeys.compose(tables, "customer", engine).to_pandas()
+    assert Counter(by_customer["subject_id"]) == {"cp": 3, "cq": 3}
+
+
+def test_the_book_goes_first_in_choosing_the_subject():
+    accounts = ibis.memtable({"account_id": ["a"], "kind": ["company"]})
+    singles = ibis.memtable({"account_id": ["a"], "kind": ["single"]})
+    assert journeys.choose_subject("customer", accounts) == "customer"
+    assert journeys.choose_subject(None, accounts) == "account"
+    assert journeys.choose_subject(None, singles) == journeys.choose_subject(None, None) == "customer"
+
+
+def test_a_book_where_nobody_does_anything_has_nothing_to_show(engine):
+    with pytest.raises(NothingToShow, match="neither `events` nor `orders` nor `messages`"):
+        journeys.compose({"cases": table("cases", [])}, "customer", engine)
+
+
+# --- What an event says ------------------------------------------------------------------------------------------
+
+
+def test_the_book_goes_before_the_default_and_rows_add_up_to_one():
+    assert journeys.row_of("price_page", {}) == pytest.approx({"research": 0.2, "decide": 0.8})
+    assert journeys.row_of("price_page", {"price_page": {"use": 0.5}}) == {"use": 1.0}
+    assert journeys.row_of("A_SUBMITTED", {}) == journeys.row_of("unsubscribed", {}) == {}
+    for name in ("Add to Cart", "guide-download", "search", "home", "review_written", "reorder", "first_steps"):
+        assert sum(journeys.row_of(name, {}).values()) == pytest.approx(1)
+
+
+def test_names_made_from_other_tables_speak_only_where_the_book_says_so():
+    seen = pd.DataFrame({"event_name": ["survey", "case", "zzz"], "kind": ["survey", "case", "event"]})
+    found = journeys.stage_table(seen, {"case": {"use": 1.0}}).set_index("event_name")
+    assert found.loc["case", ["stage", "told_by"]].tolist() == ["use", "book"]
+    assert found.loc[["survey", "zzz"], "told_by"].tolist() == ["nobody", "nobody"]
+
+
+# --- Moments and answers -----------------------------------------------------------------------------------------
+
+
+def test_moments_count_what_followed(engine):
+    seen = events(
+        ("a", "2024-01-01", "read", "suits"), ("a", "2024-01-10", "price", "suits"),
+        ("b", "2024-01-01", "read", "suits"), ("b", "2024-03-20", "price", "suits"),
+        ("c", "2024-01-01", "read", "suits"),
+        ("d", "2024-01-01", "price", "suits"), ("d", "2024-01-05", "read", "suits"),
+    )  # fmt: skip
+    timeline, evidence, ways = follow(engine, {"events": seen})
+    found = journeys.moments(timeline, ways, evidence, AS_OF, **SPAN, window_days=30).to_pandas()
+    found = found.set_index(["event_name", "stage"])
+    # a moved on in time, b too late, c and d fell silent after it
+    assert found.loc[("read", "need"), ["n", "subjects"]].tolist() == [4, 4]
+    assert found.loc[("read", "need"), ["moved_on", "went_silent"]].tolist() == [0.25, 0.5]
+    assert found.loc[("price", "decide"), "fell_back"] == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_cases_meet_the_journeys_that_are_on(engine):
+    tables = {
+        "events": events(("a", "2024-01-01", "read", "suits"), ("a", "2024-01-01", "price", "shirts")),
+        "cases": table("cases", [
+            {"case_id": t, "person_id": "a", "opened_at": at(t)} for t in ("2024-01-05", "2024-06-05")
+        ]),
+    }  # fmt: skip
+    timeline, evidence, ways = follow(engine, tables)
+    found = journeys.moments(timeline, ways, evidence, AS_OF, **SPAN, window_days=30).to_pandas()
+    cases = found[found["kind"] == "case"]
+    assert sorted(zip(cases["stage"], cases["n"], strict=True)) == [("decide", 1), ("need", 1)]
+
+
+def test_responsiveness_is_drawn_towards_the_channel():
+    rows = [
+        {"message_id": str(i), "person_id": "p", "channel": "email", "sent_at": at("2024-06-03T08:30"),
+         "clicked_at": at("2024-06-04") if i == 0 else None}
+        for i in range(100)
+    ]  # fmt: skip
+    rows += [{**rows[0], "message_id": "x", "sent_at": at("2024-06-04T08:30")}]
+    rows += [{**rows[0], "message_id": "y", "is_operational": True}]
+    found = journeys.responsiveness(table("messages", rows), "Europe/Berlin").to_pandas()
+    assert found[["weekday", "hour", "messages", "clicks", "answers"]].to_numpy().tolist() == [
+        [1, 10, 100, 1, 1],
+        [2, 10, 1, 1, 1],
+    ]
+    overall = 2 / 101
+    assert found["rate"].iloc[0] < overall < found["rate"].iloc[1] < 0.1
+    assert journeys.responsiveness(None, "UTC").count().to_pyarrow().as_py() == 0
+
+
+# --- What a reader sees ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["read", "nothing"], ids=["stages known", "no stage known"])
+def test_a_page_reads_well_with_little(engine, name):
+    timeline, evidence, ways = follow(engine, {"events": events(("p", "2024-06-01", name, "suits"))})
+    stages = journeys.intervals(ways, "customer", AS_OF, **SPAN)
+    rows = journeys.stage_table_of(timeline, ROWS)
+    total = journeys.totals(timeline, stages, rows)
+    assert journeys.answer(total, "customer", GAP).startswith("**")
+    assert journeys.key_numbers(total)[0].value == (name == "read")
+    moved = journeys.moves(ways, AS_OF, gap_days=GAP)
+    for frame in (
+        journeys.open_now(stages), journeys.transition_shares(moved), journeys.time_in_stage(moved),
+        journeys.stage_share(stages, AS_OF), journeys.follow_up(ways, AS_OF, **SPAN, window_days=30),
+        journeys.top_transitions(journeys.event_transitions(timeline)), journeys.unmapped(rows),
+    ):  # fmt: skip
+        assert isinstance(frame, pd.DataFrame)
+    assert len(journeys.unmapped(rows)) == (name == "nothing")
+    moments = journeys.moments(timeline, ways, evidence, AS_OF, **SPAN, window_days=30)
+    assert journeys.telling_moments(moments).empty
+
+
+def test_monthly_shares_add_up(engine):
+    seen = events(
+        ("a", "2024-01-15", "read", "suits"),
+        ("b", "2024-02-15", "price", "suits"),
+        ("a", "2024-03-15", "price", "suits"),
+    )
+    _, _, ways = follow(engine, {"events": seen})
+    found = journeys.stage_share(journeys.intervals(ways, "customer", AS_OF, **SPAN), AS_OF)
+    assert found.sum(axis=1).round(9).eq(1).all()
+    assert found.loc["2024-03-01", "need"] == 0.5 and found.loc["2024-04-01", "decide"] == 1
+
+
+def test_scores_compare_rules_on_true_accounts(engine):
+    seen = events(
+        ("a", "2024-06-01", "price", "suits"),
+        ("a", "2024-06-02", "read", "suits"),
+        ("b", "2024-06-01", "read", "suits"),
+    )
+    tables = {"events": seen}
+    _, _, ways = follow(engine, tables)
+    people = ibis.memtable({"source": ["web", "web"], "person_id": ["a", "b"], "account_id": ["A", "B"]})
+    truth = ibis.memtable(
+        {
+            "subject_id": ["A", "B", "C"], "topic": ["suits"] * 3, "stage": ["need", "decide", "use"],
+            "valid_from": [at("2024-01-01")] * 3, "valid_to": [at("2025-01-01")] * 3,
+        }
+    )  # fmt: skip
+    who = journeys.who_is_who(tables, engine)
+    found = journeys.score(ways, who, "customer", AS_OF, people, truth, **SPAN).set_index("rule")
+    assert found.loc["stage of the last event", ["right", "n", "right_of_all", "all"]].tolist() == [0.5, 2, 1 / 3, 3]
+    assert found.loc["furthest stage reached", "right"] == 0
+    assert journeys.score(ways, who, "customer", AS_OF, None, None, **SPAN).empty
+
+
+def test_every_stage_word_is_one_of_the_six():
+    for _, row in (*journeys.evidence.BY_NAME.items(), *journeys.evidence.BY_PATTERN):
+        assert set(row) <= set(STAGES)
