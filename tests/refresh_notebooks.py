@@ -1,4 +1,4 @@
-"""Executes the notebooks in place on the small book, as they are committed. Run it by hand after a change to them."""
+"""Executes the notebooks in place on the small made company, as they are committed. Run it by hand after a change to them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Make a run of the small book, then execute each notebook as an analyst would who opens it."""
+    """Make a run of it, then execute each notebook as an analyst would who opens it."""
     with tempfile.TemporaryDirectory() as scratch:
-        book = Path(scratch) / "small"
-        shutil.copytree(HERE / "books" / "small", book, ignore=shutil.ignore_patterns("store"))
+        book = Path(scratch) / "tailor"
+        shutil.copytree(HERE / "books" / "tailor", book, ignore=shutil.ignore_patterns("store"))
         runner.run(open_book(book), out=Path(scratch) / "reports")
         os.environ["CLIENTBOOK_BOOK"] = str(book)
         for notebook in runner.notebooks():

@@ -50,7 +50,9 @@ def test_a_run_leaves_what_the_design_says(small_outcome):
     assert {path.stem for path in (run.folder / "notebooks").glob("*")} == {n.name for n in KNOWN}
     info = run.info
     assert info["state"] == "done"
-    assert {step["state"] for step in info["notebooks"].values()} == {"done"}
+    states = {name: step["state"] for name, step in info["notebooks"].items()}
+    assert set(states.values()) <= {"done", "skipped"}
+    assert {states[name] for name in ("00_overview", "01_cleaning", "04_value")} == {"done"}
     assert info["inputs"][0]["file"] == "orders.csv" and len(info["inputs"][0]["sha256"]) == 64
     row = info["rows"][0]
     assert row["rows_in"] == sum(row[k] for k in ("kept", "merged", "returns", "later", "suppressed", "rejected"))

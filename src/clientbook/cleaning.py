@@ -23,6 +23,49 @@ STAGE = Stage(
     writes=(*CANONICAL, "changes", "rejected", "quality"),
     shows="what was delivered, and what of it can be used",
     parameters=Parameters,
+    tables=(
+        Table(
+            "rejected",
+            "a delivered row that could not be used",
+            (
+                Column("source", "text", "the system it came from"),
+                Column("table", "text", "the canonical table it was meant for"),
+                Column("column", "text", "the column at fault, as delivered; empty where the row could not be read"),
+                Column("reason", "text", "what is wrong"),
+                Column("raw", "text", "the mapped columns as delivered, as JSON", personal="words"),
+                Column("file", "text", "its file"),
+                Column("row", "number", "its number in the file, as a spreadsheet shows it", unit="rows"),
+                Column("arrival", "number", "the order of arrival"),
+            ),
+        ),
+        Table(
+            "changes",
+            "a cell that was changed",
+            (
+                Column("source", "text", "the system it came from"),
+                Column("table", "text", "the canonical table"),
+                Column("column", "text", "the canonical column"),
+                Column("before", "text", "what was delivered", personal="words"),
+                Column("after", "text", "what stands there now; empty where it was emptied", personal="words"),
+                Column("rule", "text", "why"),
+                Column("file", "text", "its file"),
+                Column("row", "number", "its row's number in the file, as a spreadsheet shows it", unit="rows"),
+                Column("arrival", "number", "the order of arrival"),
+            ),
+        ),
+        Table(
+            "quality",
+            "a rule, and how many rows of a source's table fail it",
+            (
+                Column("source", "text", "the system"),
+                Column("table", "text", "the canonical table"),
+                Column("rule", "text", "what a row should be"),
+                Column("failed", "number", "rows that are not", unit="rows"),
+                Column("of", "number", "rows delivered", unit="rows"),
+                Column("severity", "text", "error (the row is lost), warning (a cell is), note"),
+            ),
+        ),
+    ),
 )
 
 ROW_COUNTS = ("rows_in", "kept", "merged", "returns", "later", "suppressed", "rejected")
@@ -31,10 +74,10 @@ ROW_COUNTS = ("rows_in", "kept", "merged", "returns", "later", "suppressed", "re
 _DELIVERY_STRIDE = 2**40
 
 # These tables are there even where nothing was rejected or changed.
-_PLACE = {"source": "string", "table": "string", "file": "string", "row": "int64", "column": "string"}
+_PLACE = {"file": "string", "row": "int64", "arrival": "int64"}
 _ALWAYS = {
-    "rejected": _PLACE | {"reason": "string", "raw": "string", "arrival": "int64"},
-    "changes": _PLACE | {"before": "string", "after": "string", "rule": "string", "arrival": "int64"},
+    "rejected": dict.fromkeys(("source", "table", "column", "reason", "raw"), "string") | _PLACE,
+    "changes": dict.fromkeys(("source", "table", "column", "before", "after", "rule"), "string") | _PLACE,
 }
 
 _IBIS_TYPES = {

@@ -14,8 +14,9 @@ from clientbook.tables import Kind
 # A price or a count beyond this is a slip of the keyboard, and would drown every sum.
 LARGEST = 1e12
 EARLIEST = dt.date(1900, 1, 1)
-# Days of birth go further back, but not to the year 1, which is how systems write that they know none.
-OLDEST = dt.date(1850, 1, 1)
+# Days of birth go further back, as far as people in books of history, but not to the year 1, which is how systems write
+# that they know none.
+OLDEST = dt.date(1000, 1, 1)
 LATEST = dt.date(2200, 1, 1)
 
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")

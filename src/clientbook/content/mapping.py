@@ -140,6 +140,8 @@ def say_grid(cells: pd.DataFrame) -> str:
     if not empty:
         return "There is a piece for every stage of every topic"
     poorest = (cells == 0).sum().idxmax()
+    if empty == 1:
+        return f"One of {cells.size} cells has no piece: that of the stage “{poorest}”"
     return f"{empty} of {cells.size} cells have no piece, most of them for the stage “{poorest}”"
 
 

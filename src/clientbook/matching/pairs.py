@@ -134,9 +134,7 @@ def compare(
     if not rules:
         return Scored(_no_edges(), told, note="No column is there by which two records could be compared.")
     if n < FEWEST_RECORDS or len(comparisons) < 2:
-        exact = [rule for rule in _TOO_FEW_TO_TRAIN if set(rule) <= there]
-        edges = exact_pairs(records, exact)
-        told = pd.DataFrame([(say_rule(rule), count_pairs(records, rule), True, "") for rule in exact], columns=told.columns)
+        edges, told = _by_exact_rules(records, there)
         why = (
             f"{n:,} records are too few to train a model" if n < FEWEST_RECORDS else "One column alone trains no model"
         )
@@ -145,6 +143,13 @@ def compare(
             note=f"{why}: records with the same e-mail, the same shared number, or the same phone and name are one.",
         )  # fmt: skip
     return _splink(records, engine, there, rules, comparisons, told, most=max_training_pairs, seed=seed)
+
+
+def _by_exact_rules(records: ir.Table, there: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The ties of records that agree exactly, and which rules say so, as the blocking rules are told."""
+    rules = [rule for rule in _TOO_FEW_TO_TRAIN if set(rule) <= there]
+    told = [(say_rule(rule), count_pairs(records, rule), True, "") for rule in rules]
+    return exact_pairs(records, rules), pd.DataFrame(told, columns=["rule", "pairs", "used", "why"])
 
 
 def choose_rules(records: ir.Table, there: set[str], most: int) -> pd.DataFrame:
@@ -342,9 +347,7 @@ def _splink(records, engine, there, rules, comparisons, told, *, most, seed) -> 
                 )
         except ValueError:
             # with few true pairs a level that none of them shows is given no probability at all, and Splink stops
-            exact = [rule for rule in _TOO_FEW_TO_TRAIN if set(rule) <= there]
-        edges = exact_pairs(records, exact)
-        told = pd.DataFrame([(say_rule(rule), count_pairs(records, rule), True, "") for rule in exact], columns=told.columns)
+            edges, told = _by_exact_rules(records, there)
             note = (
                 "So few records are the same human that no model can be trained on them: records with the same e-mail, "
                 "the same shared number, or the same phone and name are one."
