@@ -629,6 +629,9 @@ def test_page_reads_without_messages(engine):
     assert content.responses(found).empty and content.say_months(content.shares(found, "month"))
     assert "no messages" in content.answer(overall, reasons, pd.DataFrame(), str)
     assert content.key_numbers(overall, reasons, pd.DataFrame()) == []
+    assert content.draw_reach(content.reach(found, 30), ContactPolicy()) is None
+    assert content.draw_grid(mapping.grid(mapping.pieces(tables["content"].filter(False), sent, None))) is None
+    assert (content.reasons(found, ("over_cap",))["n"] == 0).all()
     assert pressure.worst(pressure.windows(sent, 30, "UTC"), found).empty
 
 

@@ -19,6 +19,8 @@ from clientbook.content.mapping import by_stage, grid, say_grid
 from clientbook.content.page import (
     answer,
     draw,
+    draw_grid,
+    draw_reach,
     key_numbers,
     reasons,
     responses,
@@ -47,6 +49,8 @@ __all__ = [
     "by_stage",
     "counts",
     "draw",
+    "draw_grid",
+    "draw_reach",
     "grid",
     "key_numbers",
     "left_alone",
@@ -190,6 +194,8 @@ class Work:
         The public table.
     actions
         The public table; None in a book without messages.
+    judged
+        The reasons that the book has tables for.
     """
 
     pieces: ir.Table
@@ -197,6 +203,7 @@ class Work:
     audited: ir.Table
     pressure: ir.Table
     actions: ir.Table | None
+    judged: tuple[str, ...]
 
 
 def analyse(step: Step) -> Work:
@@ -227,14 +234,26 @@ def analyse(step: Step) -> Work:
     audited = audit.keep(engine, audit.audit(sent, who, policy, engine))
     windows = pressure.windows(sent, policy.period_days, zone).order_by("account_id", "window_end")
     if messages is None:
-        return Work(pieces, told, audited, audit.keep(engine, windows), None)
+        return Work(pieces, told, audited, audit.keep(engine, windows), None, ())
     step.write("message_audit", public(audited))
     windows = step.write("pressure", windows)
     facts = actions.Facts(sent, pieces, *(step.read(name) for name in ("value", "orders", "deliveries", "events")))
     rules = actions.Rules(policy, settings.triggers, zone, _begin(step.as_of, zone), p.share_of_value, p.fresh_days)
     chosen = step.write("next_actions", actions.next_actions(facts, who, rules, engine))
     step.write_list("next_actions", actions.to_contact(chosen, messages, who))
-    return Work(pieces, told, audited, windows, chosen)
+    return Work(pieces, told, audited, windows, chosen, _judged(who, content))
+
+
+def _judged(known: audit.Known, content: ir.Table | None) -> tuple[str, ...]:
+    needs = {
+        "no_consent": known.consents,
+        "open_complaint": known.complaints,
+        "after_close": None if content is None else known.deals,
+        "over_preference": known.wishes,
+        "wrong_topic": known.deals,
+        "wrong_stage": None if content is None else known.stages,
+    }
+    return tuple(name for name in REASONS if needs.get(name, True) is not None)
 
 
 def public(audited: ir.Table) -> ir.Table:

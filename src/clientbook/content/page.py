@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import ibis
 import ibis.expr.types as ir
@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 
 from clientbook import charts, parsing
+from clientbook.book import ContactPolicy
 from clientbook.content.audit import REASONS, VERDICTS, as_count
+from clientbook.content.mapping import say_grid
+from clientbook.content.pressure import say_reach
 from clientbook.stage import KeyNumber
 
 MEANINGS = {
@@ -73,13 +76,15 @@ def shares(audited: ir.Table, by: str | None = None, zone: str = "UTC", most: in
     return wide.rename_axis(index=None, columns=None)
 
 
-def reasons(audited: ir.Table) -> pd.DataFrame:
+def reasons(audited: ir.Table, judged: Collection[str] = REASONS) -> pd.DataFrame:
     """How many messages were wrong for which reason?
 
     Parameters
     ----------
     audited
         Of :func:`clientbook.content.audit.audit`.
+    judged
+        The reasons that the book has tables for.
 
     Returns
     -------
@@ -100,7 +105,7 @@ def reasons(audited: ir.Table) -> pd.DataFrame:
             "meaning": [MEANINGS[name] for name in REASONS],
             "messages": [int(_or_zero(told[f"{name}.held"])) for name in REASONS],
             "verdicts": [int(_or_zero(told[f"{name}.first"])) for name in REASONS],
-            "n": [int(told[f"{name}.known"]) for name in REASONS],
+            "n": [int(told[f"{name}.known"]) if name in judged else 0 for name in REASONS],
         }
     )
     rows.insert(3, "share", rows["messages"] / rows["n"].where(rows["n"] > 0))
@@ -171,6 +176,53 @@ def draw(wide: pd.DataFrame, finding: str, detail: str = ""):
     return fig
 
 
+def draw_reach(told: pd.DataFrame, policy: ContactPolicy):
+    """How many messages does a cap per contact not see? Two curves, of accounts and of contacts.
+
+    Parameters
+    ----------
+    told
+        Of :func:`clientbook.content.pressure.reach`.
+    policy
+        The book's.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None where nothing was sent.
+    """
+    if len(told) < 2:
+        return None
+    return charts.lines(
+        told[["contacts", "accounts"]],
+        x=told["messages"],
+        format="percent",
+        finding=say_reach(told, policy),
+        detail="share that never got more than so many messages in such a time",
+        xlabel=f"messages in {policy.period_days} days",
+        ylabel="share",
+        marks={"cap": policy.max_messages},
+    )
+
+
+def draw_grid(cells: pd.DataFrame):
+    """Where is nothing to send? A heat map of pieces by topic and stage.
+
+    Parameters
+    ----------
+    cells
+        Of :func:`clientbook.content.mapping.grid`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None where no piece says what it is about and for whom.
+    """
+    if not cells.size:
+        return None
+    return charts.heatmap(cells, finding=say_grid(cells), detail="number of pieces", xlabel="stage", ylabel="topic")
+
+
 def show(fig, alt: str, missing: str):
     """A figure, or a line that says that there is none.
 
@@ -221,7 +273,9 @@ def say_months(wide: pd.DataFrame) -> str:
     if len(wide) < 6:
         return "The share of messages that were right, month by month"
     early, late = ((part["right"] * part["n"]).sum() / part["n"].sum() for part in (wide.head(3), wide.tail(3)))
-    way = "fell" if late < early - 0.01 else "rose" if late > early + 0.01 else "stayed"
+    if abs(late - early) < 0.01:
+        return f"The share that was right stayed at {late:.0%}"
+    way = "fell" if late < early else "rose"
     return f"The share that was right {way} from {early:.0%} in the first three months to {late:.0%} in the last three"
 
 

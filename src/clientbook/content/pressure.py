@@ -7,6 +7,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from clientbook import parsing
+from clientbook.book import ContactPolicy
 from clientbook.content.audit import as_count, in_period
 
 
@@ -118,18 +119,21 @@ def reach(sent: ir.Table, days: int) -> pd.DataFrame:
     return told.rename_axis("messages").reset_index()
 
 
-def say_reach(shares: pd.DataFrame, most: int, days: int) -> str:
+def say_reach(told: pd.DataFrame, policy: ContactPolicy) -> str:
     """In one sentence: what does a cap per contact hide?
 
     Parameters
     ----------
-    shares
+    told
         Of :func:`reach`.
-    most, days
-        The cap.
+    policy
+        The book's.
     """
-    row = shares.loc[shares["messages"] <= most].iloc[-1]
-    return (
-        f"{1 - row['accounts']:.0%} of the accounts, but {1 - row['contacts']:.0%} of the contacts, got more than "
-        f"{most} messages in {days} days"
-    )
+    below = told.loc[told["messages"] <= policy.max_messages]
+    if len(told) < 2:
+        return "Nothing was sent"
+    accounts, contacts = 1 - below["accounts"].iloc[-1], 1 - below["contacts"].iloc[-1]
+    much = f"more than {policy.max_messages} messages in {policy.period_days} days"
+    if accounts <= contacts + 0.005:
+        return f"{contacts:.0%} of the contacts got {much}, and as many of the accounts"
+    return f"{accounts:.0%} of the accounts, but {contacts:.0%} of the contacts, got {much}"
