@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 
 import pytest
 
 import clientbook
 from clientbook import book as books
+from clientbook import demo
 from clientbook.book import open_book, read_settings
 from clientbook.faults import ClientbookError, FaultError
 from clientbook.tables import CANONICAL
@@ -287,8 +289,9 @@ def test_a_folder_without_a_book_is_told(tmp_path):
 def test_the_default_book_is_made_where_it_is_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CLIENTBOOK_BOOK", raising=False)
+    monkeypatch.setattr("clientbook.demo.make", partial(demo.make, people=200))
     book = open_book()
-    assert book.folder == (tmp_path / "data" / "cdnow").resolve()
+    assert book.folder == (tmp_path / "data" / "demo").resolve()
     file = book.folder / "clientbook.yaml"
     file.write_text(LEAST)
     assert open_book().settings.name == "X"

@@ -252,7 +252,7 @@ def test_key_numbers_and_answer():
     )
     html = cards._repr_html_()
     assert "&lt;b&gt;" in html and f"28.4{NB}%" in html and f"27{NB}% to 30{NB}%" in html
-    assert "higher is better" in repr(cards)
+    assert f"n{NB}={NB}23,570" in repr(cards)
     data, metadata = charts.answer("**Half** of $5")._repr_mimebundle_()
     assert data["text/markdown"] == "**Half** of &#36;5"
     assert metadata == {"clientbook": {"role": "answer"}}

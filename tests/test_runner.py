@@ -46,7 +46,7 @@ def test_a_run_leaves_what_the_design_says(small_outcome):
     run = small_outcome.run
     assert run.name == "2024-01-01.001"
     assert {"orders", "returns", "rejected", "changes", "quality", "value", "value_backtest"} <= set(run.tables)
-    assert {path.stem for path in (run.folder / "models").glob("*.json")} == {"bg_nbd", "mbg_nbd", "gamma_gamma"}
+    assert {path.stem for path in (run.folder / "models").glob("*.json")} >= {"bg_nbd", "mbg_nbd", "gamma_gamma"}
     assert {path.stem for path in (run.folder / "notebooks").glob("*")} == {n.name for n in KNOWN}
     info = run.info
     assert info["state"] == "done"
@@ -138,7 +138,7 @@ def test_a_notebook_whose_tables_are_not_there_says_what_it_needs(make_book, tmp
 
 
 def test_only_brings_what_is_needed():
-    assert [n.name for n in runner.select(KNOWN, ["value"])] == ["01_cleaning", "04_value"]
+    assert [n.name for n in runner.select(KNOWN, ["value"])] == ["01_cleaning", "03_matching", "04_value"]
     assert [n.name for n in runner.select(KNOWN, ["01_cleaning"])] == ["01_cleaning"]
     assert [n.name for n in runner.select(KNOWN, [])] == [n.name for n in KNOWN]
     with pytest.raises(UsageError, match="04_value"):

@@ -55,6 +55,12 @@ def choose_subject(wanted: Subject | None, resolved_accounts: ir.Table | None) -
     return "account" if shared.limit(1).count().to_pyarrow().as_py() else "customer"
 
 
+def _need_something_seen(tables: Tables) -> None:
+    if all(tables.get(name) is None for name in SEEN):
+        missing = " nor ".join(f"`{name}`" for name in SEEN)
+        raise NothingToShow(f"This book has neither {missing}. With one of them, this page would show {STAGE.shows}.")
+
+
 def who_is_who(tables: Tables, engine: Engine) -> ir.Table:
     """Which customer and account is each person that did something?
 
@@ -70,7 +76,13 @@ def who_is_who(tables: Tables, engine: Engine) -> ir.Table:
     ibis.expr.types.Table
         `person_source`, `person_id`, `customer_id`, `account_id`; each person once. Who is unknown to matching is a
         customer and an account of their own.
+
+    Raises
+    ------
+    NothingToShow
+        If the book has neither events nor orders nor messages.
     """
+    _need_something_seen(tables)
     seen = [rows.select("person_source", "person_id") for name in _PERSONAL if (rows := tables.get(name)) is not None]
     people = ibis.union(*seen, distinct=True) if len(seen) > 1 else seen[0].distinct()
     people = with_customer(people.filter(people["person_id"].notnull()), tables.get("identities"))
@@ -114,9 +126,7 @@ def compose(tables: Tables, subject: Subject, engine: Engine, who: ir.Table | No
     NothingToShow
         If the book has neither events nor orders nor messages.
     """
-    if all(tables.get(name) is None for name in SEEN):
-        missing = " nor ".join(f"`{name}`" for name in SEEN)
-        raise NothingToShow(f"This book has neither {missing}. With one of them, this page would show {STAGE.shows}.")
+    _need_something_seen(tables)
     who = who_is_who(tables, engine) if who is None else who
     topics = _content_topics(tables.get("content"))
     parts = {
