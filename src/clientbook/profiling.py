@@ -141,6 +141,8 @@ def overlaps(tables: Mapping[str, ir.Table | None], engine: Engine, p: Profiling
     columns, parts = [], []
     for name, rows in _there(tables):
         sources = rows.select("source").distinct().order_by("source").to_pandas()["source"].tolist()
+        if not sources:
+            continue
         for column in (each for each in LINKING if each in CANONICAL[name].names):
             value = rows[column].strip().lower()
             if column == "phone":
