@@ -563,13 +563,6 @@ def test_nothing_is_there(read, tmp_path):
     assert faults(read, "x" * 5000 + ".csv")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(read, tmp_path):
-    write(tmp_path / "a.csv", b"id,x\n")
-    (tmp_path / "a.csv").chmod(0)
-    assert "may not be read" in faults(read, "a.csv")[0].message
-
-
 def test_an_error_of_the_system_is_a_fault(read, tmp_path, monkeypatch):
     write(tmp_path / "a.csv", b"id,x\n")
 

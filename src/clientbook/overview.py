@@ -67,12 +67,17 @@ def facts(read: Read, as_of: dt.date) -> dict[str, float]:
     Returns
     -------
     dict
-        Of what the tables allow: `customers`, `records`, `several_systems` (share), `buyers`, `clv`, `top_tenth`,
+        Of what the tables allow: `customers` (of whom more than an id is known), `records`, `several_systems` (share), `buyers`, `clv`, `top_tenth`,
         `open_journeys`, `deciding`, `messages`, `wrong` (share of the messages of the last 30 days), `reachable` (share).
     """
     told: dict[str, float] = {}
     identities, customers = read("identities"), read("customers")
     if identities is not None:
+        people = read("people")
+        if people is not None:
+            named = identities.semi_join(people, ["source", "person_id"])
+            # a visitor's browser that never logged in is an id, and nobody that we know
+            identities = identities.semi_join(named.select("customer_id").distinct(), "customer_id")
         each = identities.group_by("customer_id").agg(systems=identities["source"].nunique())
         told |= _row(
             each.aggregate(customers=each.count(), several=(each["systems"] > 1).sum()), records=identities.count()

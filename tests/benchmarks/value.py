@@ -6,6 +6,7 @@ By hand: `python tests/benchmarks/value.py [--transactions N] [--customers N]`. 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
@@ -126,8 +127,10 @@ def main() -> None:
         fill = dict(folder=folder, transactions=given.transactions, customers=given.customers, model=MODEL, spend=SPEND)
         measure_python(MAKE.format(**fill))
         ours, theirs = (measure_python(code.format(**fill)) for code in (OURS, THEIRS))
+        small = measure_python(OURS.format(**fill), env={**os.environ, "CLIENTBOOK_MEMORY": "1GB"})
         rows = compare(ours, theirs, summary_difference(Path(folder)), "4 times", "1e-9")
         rows.append(("memory, ratio", f"{ours.megabytes / theirs.megabytes:.2f}", "under 0.5"))
+        rows.append(("with CLIENTBOOK_MEMORY=1GB", f"{float(small.printed.split()[-1]):.1f} s, {small.megabytes:.0f} MB", ""))
         show(f"Summary from {given.transactions:,} transactions", rows)
         measure_python(CLV_DATA.format(**fill))
         ours, theirs = (measure_python(code.format(**fill)) for code in (CLV_OURS, CLV_THEIRS))
