@@ -20,6 +20,7 @@ from clientbook.tables import CANONICAL, OBSERVED_AT, Column, Table, owner_colum
 
 STAGE = Stage(
     name="cleaning",
+    reads_files=True,
     writes=(*CANONICAL, "changes", "rejected", "quality"),
     shows="what was delivered, and what of it can be used",
     parameters=Parameters,

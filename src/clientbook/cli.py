@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,7 @@ app = typer.Typer(
 BookArgument = Annotated[
     Path | None, typer.Argument(metavar="BOOK", help="The book's folder; with none, the default book, made if it is not there.")
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -63,6 +65,15 @@ def run(
     parameter: Annotated[
         list[str] | None, typer.Option("-p", metavar="NOTEBOOK.NAME=VALUE", help="Set a parameter; may be repeated.")
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Execute every notebook, also where nothing changed since an earlier run.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Execute so many notebooks side by side where they allow it.")] = 1,
+    timeout: Annotated[
+        int | None, typer.Option(min=1, metavar="SECONDS", help="Stop a cell that takes longer; default: it may take its time.")
+    ] = None,
+    quiet: QuietOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell how it ended as one JSON object, for schedulers.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """Execute the notebooks of a book and publish the report."""
@@ -76,10 +87,23 @@ def run(
     parameters = runner.parse_parameters(parameter or (), known)
     runner.select(known, only or ())
     opened = _open(book)
-    with _display(opened.settings.name) as watch:
-        outcome = runner.run(opened, as_of=day, only=only or (), parameters=parameters, out=out, watch=watch)
-    typer.echo(f"Run {outcome.run.name}: {outcome.run.folder}")
-    typer.echo(f"Report: {outcome.report / 'index.html'}")
+    with _display(opened.settings.name) if not (quiet or as_json) else contextlib.nullcontext(lambda steps: None) as watch:
+        try:
+            outcome = runner.run(
+                opened, as_of=day, only=only or (), parameters=parameters, out=out, watch=watch,
+                fresh=fresh, jobs=jobs, timeout=timeout,
+            )  # fmt: skip
+        except ClientbookError as error:
+            if as_json:
+                typer.echo(json.dumps({"state": "failed", "exit_code": error.exit_code, "message": str(error)}))
+            raise
+    report = outcome.report / "index.html"
+    if as_json:
+        told = {name: outcome.run.info[name] for name in ("run", "state", "as_of", "started", "ended", "seconds", "notebooks")}
+        typer.echo(json.dumps({**told, "exit_code": 0, "folder": str(outcome.run.folder), "report": str(report)}))
+    elif not quiet:
+        typer.echo(f"Run {outcome.run.name}: {outcome.run.folder}")
+        typer.echo(f"Report: {report}")
 
 
 @app.command(epilog="Example: [bold]clientbook demo data/demo --people 20000 --seed 1[/bold]")
@@ -143,6 +167,53 @@ def lab(
     raise typer.Exit(subprocess.call(command, env=environment))
 
 
+@app.command(epilog="Example: [bold]clientbook runs data/cdnow --last 10[/bold]")
+def runs(
+    book: BookArgument = None,
+    last: Annotated[int, typer.Option(min=1, help="How many, the newest.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON lines, all that is remembered of each.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """List past runs: when, data as of, how long, how they ended, and what changed."""
+    from clientbook import history
+    from clientbook.book import open_book
+
+    opened = open_book(book)
+    past = history.read(opened.store.folder)
+    if not past:
+        typer.echo(f"{opened.folder} has no run yet; `clientbook run {opened.folder}` makes one.")
+        return
+    if as_json:
+        for entry in past[-last:]:
+            typer.echo(json.dumps(entry, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name, justify in (("run", "left"), ("started", "left"), ("seconds", "right"), ("state", "left"), ("what changed", "left")):
+        table.add_column(name, justify=justify, no_wrap=name != "what changed")
+    for line in history.lines(past, opened.settings.timezone)[-last:]:
+        table.add_row(*line)
+    # a pipe gets whole lines
+    console = Console(markup=False, highlight=False)
+    Console(width=None if console.is_terminal else 200, markup=False, highlight=False).print(table)
+
+
+@app.command(epilog="Example: [bold]clientbook schedule data/cdnow --at 02:30[/bold]")
+def schedule(
+    book: BookArgument = None,
+    at: Annotated[str, typer.Option(metavar="HH:MM", help="When, every day.")] = "02:30",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where reports go.")] = Path("reports"),
+    debug: DebugOption = False,
+) -> None:
+    """Print a systemd timer, a crontab line and an Airflow task, any of which runs the book every night."""
+    from clientbook import schedule as schedules
+    from clientbook.book import open_book
+
+    typer.echo(schedules.told(open_book(book), at, out.resolve()))
+
+
 WhoArgument = Annotated[
     str,
     typer.Argument(metavar="WHO", help="A customer_id, account_id, e-mail address, phone number or source:person_id."),
@@ -186,6 +257,7 @@ def forget(
 ) -> None:
     """Erase a person from every kept run and list, suppress them in what is delivered next, and leave a receipt."""
     from clientbook import forget as forgetting
+    from clientbook import lock
     from clientbook.book import open_book
 
     opened = open_book(book)
@@ -193,7 +265,8 @@ def forget(
     typer.echo(f"{person.told}: {len(person.records)} {'record' if len(person.records) == 1 else 'records'}")
     if not yes:
         typer.confirm("Forget them in every run and list? It cannot be undone", abort=True)
-    receipt = forgetting.forget(opened, person, dt.date.today())
+    with lock.hold(opened.store.folder, "forget"):
+        receipt = forgetting.forget(opened, person, dt.date.today())
     rows = sum(sum(tables.values()) for tables in receipt["removed"].values())
     typer.echo(f"{rows:,} rows removed. The company's own files are not touched; what they deliver next is suppressed.")
     typer.echo(f"Receipt: {opened.store.folder / forgetting.RECEIPTS / receipt['receipt']}.json")
@@ -319,7 +392,8 @@ class _display:
         for step in steps:
             if step.state in ("done", "skipped", "failed") and step.name not in self._told:
                 self._told.add(step.name)
-                message = f"  {step.message}" if step.message else ""
+                message = f"  as in run {step.reused}" if step.reused else ""
+                message += f"  {step.message}" if step.message else ""
                 self._console.print(f"{step.name:<16} {step.state:<8} {step.seconds:6.1f} s{message}", highlight=False, markup=False, soft_wrap=True)
 
     def _table(self):
@@ -333,7 +407,8 @@ class _display:
         for step in self._steps:
             cell = f"{step.cell}/{step.cells}" if step.cells else ""
             seconds = f"{step.seconds:.1f}" if step.state != "waiting" else ""
-            table.add_row(step.name, Text(step.state, colours[step.state]), cell, seconds, Text(step.message))
+            message = f"as in run {step.reused}" if step.reused and not step.message else step.message
+            table.add_row(step.name, Text(step.state, colours[step.state]), cell, seconds, Text(message))
         return table
 
 

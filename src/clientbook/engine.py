@@ -102,7 +102,7 @@ class Engine:
     def __init__(self, *, scratch: Path, memory: str | None = None, threads: int | None = None):
         try:
             scratch.mkdir(parents=True, exist_ok=True)
-            self.scratch = Path(tempfile.mkdtemp(prefix="engine-", dir=scratch.resolve()))
+            self.scratch = Path(tempfile.mkdtemp(prefix=f"engine-{os.getpid()}-", dir=scratch.resolve()))
         except OSError as error:
             raise FaultError(
                 Fault(f"The scratch folder cannot be written ({error.strerror}).", "Choose another.", file=str(scratch))

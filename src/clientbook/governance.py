@@ -35,6 +35,7 @@ _PLACE = ("source", "file", "row", "arrival")
 STAGE = Stage(
     name="governance",
     uses=(*CANONICAL, *_DERIVED),
+    hears=("cleaning",),
     writes=("catalogue", "consent_coverage", "lineage"),
     shows="what is held, who owns and uses it, and how many customers may be written to",
     tables=(

@@ -17,6 +17,7 @@ from clientbook.tables import STAGES
 STAGE = Stage(
     name="overview",
     uses=("*",),
+    hears=("*",),
     writes=(),
     shows="the state of the data, what the customers are worth, and what to do this week",
 )

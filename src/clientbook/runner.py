@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import json
 import os
 import platform
+import queue
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from clientbook import cache, failure, history, kernels, lock
 from clientbook.book import BOOK_VARIABLE, Book
+from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
-from clientbook.privacy import redact
-from clientbook.stage import LEADING, Stage, check_parameters, load_stage
-from clientbook.store import Run, whole, write_json
+from clientbook.stage import LEADING, RUN_VARIABLE, Stage, check_parameters, load_stage
+from clientbook.store import Run, sweep_scratch, whole, write_json
 
 _NOTEBOOK = re.compile(r"^(\d{2})_(\w+)$")
 _VERSIONED = ("clientbook", "pandas", "ibis-framework", "duckdb", "lifetimes", "scikit-learn", "splink", "papermill")
@@ -31,9 +34,33 @@ _RECORDED = ("inputs", "rows", "key_numbers", "notes")
 
 
 class NotebookFailed(ClientbookError):
-    """A notebook ended with an exception, and the run with it."""
+    """A notebook ended with an exception, and the run with it.
+
+    Attributes
+    ----------
+    failure
+        How.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, how: Failure):
+        super().__init__(message)
+        self.failure = how
+
+
+class Stopped(ClientbookError):
+    """Somebody ended the run.
+
+    Parameters
+    ----------
+    number
+        Of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__("Stopped. What was done is kept: the next run goes on from there.")
+        self.exit_code = 128 + number
 
 
 @dataclass(frozen=True)
@@ -65,6 +92,8 @@ class Progress:
         Of the notebook.
     state
         `waiting`, `running`, `done`, `skipped` (the book lacks what it needs) or `failed`.
+    reused
+        The run whose result still holds and was taken over; None where the notebook was executed.
     cell, cells
         The code cell that runs, and how many there are.
     seconds
@@ -78,6 +107,7 @@ class Progress:
     cell: int = 0
     cells: int = 0
     message: str = ""
+    reused: str | None = None
     began: float | None = None
     took: float | None = field(default=None)
 
@@ -176,8 +206,14 @@ def run(
     out: Path = Path("reports"),
     watch: Callable[[list[Progress]], None] = lambda steps: None,
     folder: Path | None = None,
+    fresh: bool = False,
+    jobs: int = 1,
+    timeout: int | None = None,
 ) -> Outcome:
     """Execute a book's notebooks as of a day, and publish the report if all of them end well.
+
+    A notebook that an earlier run executed on the very same things is not executed again, and a run that was killed goes on
+    where it stood.
 
     Parameters
     ----------
@@ -195,52 +231,334 @@ def run(
         Called with the progress of every notebook whenever it changes.
     folder
         Where the notebooks are; default: Clientbook's own.
+    fresh
+        Execute every notebook, whatever is known.
+    jobs
+        How many notebooks that do not wait for each other run side by side.
+    timeout
+        Seconds that one cell may take; none means as long as it likes.
 
     Raises
     ------
     FaultError
         If the book or its data is at fault.
+    HeldError
+        If another run holds the book.
     NotebookFailed
-        If a notebook ends with an exception. Nothing is published then, and an earlier report stays.
+        If a notebook ends with an exception. An earlier report stays then, and says that it is not the newest.
+    Stopped
+        On SIGINT or SIGTERM, within seconds, with no kernel left.
     UsageError
         If a notebook or parameter is not known.
     """
-    from clientbook import publish
-
     known = notebooks(folder)
     chosen = select(known, only)
     values = {n.stage.name: check_parameters(n.stage, (parameters or {}).get(n.stage.name, {})) for n in chosen}
-    as_of = as_of or book.settings.as_of or _newest(book)
-    began = dt.datetime.now(dt.UTC)
-    shutil.rmtree(book.store.folder / "scratch", ignore_errors=True)
-    under_way = book.store.start(as_of)
-    steps = [Progress(notebook.name) for notebook in chosen]
-    info: dict[str, Any] = {
-        "run": under_way.name,
-        "book": book.name,
-        "name": book.settings.name,
-        "as_of": as_of.isoformat(),
-        "timezone": book.settings.timezone,
-        "currency": book.settings.currency,
-        "engine": "duckdb",
-        "started": began.isoformat(timespec="seconds"),
-        "parameters": {name: value.model_dump(mode="json") for name, value in values.items()},
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _VERSIONED},
-    }
-    try:
-        for notebook, progress in zip(chosen, steps, strict=True):
-            _execute(notebook, book, under_way, values[notebook.stage.name], progress, lambda: watch(steps))
-        report = publish.publish(*_site(book, under_way, known, chosen, steps), out)
-    except BaseException as error:
-        info["message"] = str(error) if isinstance(error, ClientbookError) else f"stopped by {type(error).__name__}"
-        _close(under_way, info, steps, began, "failed")
-        book.store.finish(under_way, whole=False)
-        raise
-    _close(under_way, info, steps, began, "done")
-    for file in sorted((under_way.folder / "lists").glob("*.csv")):
-        with whole(book.store.folder / "lists" / file.name) as draft:
-            shutil.copy(file, draft)
-    return Outcome(book.store.finish(under_way, whole=True), report)
+    if jobs < 1 or (timeout is not None and timeout < 1):
+        raise UsageError("jobs and timeout are whole numbers of 1 or more.")
+    with _signals(), lock.hold(book.store.folder, "run"):
+        kernels.sweep()
+        sweep_scratch(book.store.folder / "scratch")
+        return _Execution(book, known, chosen, values, out, watch, fresh, jobs, timeout).run(as_of)
+
+
+class _Execution:
+    """A run under way."""
+
+    def __init__(self, book, known, chosen, values, out, watch, fresh, jobs, timeout):
+        self.book, self.known, self.chosen, self.values = book, known, chosen, values
+        self.out, self.fresh, self.jobs, self.timeout = out, fresh, jobs, timeout
+        self.steps = {notebook.name: Progress(notebook.name) for notebook in chosen}
+        self.began = dt.datetime.now(dt.UTC)
+        self.fingerprints = cache.Fingerprints.of(book.store.folder)
+        self._watch, self._telling = watch, threading.Lock()
+
+    def run(self, as_of: dt.date | None) -> Outcome:
+        store = self.book.store
+        as_of = as_of or self.book.settings.as_of or self._newest()
+        self.under_way = store.start(as_of)
+        self._remember_killed()
+        # what a killed run left stands first: it is the newest
+        self.earlier = [] if self.fresh else [*store.abandoned(), *reversed(store.failed()), *reversed(store.runs())]
+        self.info = self._info(as_of)
+        write_json(self.under_way.folder / "run.json", {"state": "running", **self.info})
+        try:
+            self._execute_all()
+            report = self._publish()
+            self._close("done")
+            for file in sorted((self.under_way.folder / "lists").glob("*.csv")):
+                with whole(store.folder / "lists" / file.name) as draft:
+                    shutil.copy(file, draft)
+            ended = store.finish(self.under_way, whole=True)
+            history.add(store.folder, self.entry)
+        except BaseException as error:
+            kernels.kill_all()
+            self._fail(error)
+            if failure.is_disk_full(error) and not isinstance(error, ClientbookError):
+                raise ClientbookError(f"{failure.disk_full().what} {failure.disk_full().remedy}") from error
+            raise
+        for former in store.abandoned():
+            store.finish(former, whole=False)
+        with contextlib.suppress(OSError):
+            self.fingerprints.save()
+        return Outcome(ended, report)
+
+    def _remember_killed(self) -> None:
+        """A run that was killed could not say so itself."""
+        for former in self.book.store.abandoned():
+            told = former.info
+            if told.get("state") == "running":
+                told |= {"state": "killed", "message": "The run was killed, or the machine went down."}
+                history.add(self.book.store.folder, history.entry(told, code={}, settings={}))
+                write_json(former.folder / "run.json", told)
+
+    def _newest(self) -> dt.date:
+        """The day after the newest thing seen; looked up once for the same files."""
+        today = dt.datetime.now(ZoneInfo(self.book.settings.timezone)).date()
+        told = cache.delivered(self.book, self.fingerprints)
+        settings = self.book.settings.model_dump(mode="json")
+        wanted = told and cache.digest([told, settings, today.isoformat(), cache.code_of("cleaning")])
+        file = self.book.store.folder / "as_of.json"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            known = json.loads(file.read_text(encoding="utf-8"))
+            if wanted and known["key"] == wanted:
+                return dt.date.fromisoformat(known["as_of"])
+        found = _newest(self.book, today)
+        if wanted:
+            write_json(file, {"key": wanted, "as_of": found.isoformat()})
+        return found
+
+    def _info(self, as_of: dt.date) -> dict[str, Any]:
+        return {
+            "run": self.under_way.name,
+            "book": self.book.name,
+            "name": self.book.settings.name,
+            "as_of": as_of.isoformat(),
+            "timezone": self.book.settings.timezone,
+            "currency": self.book.settings.currency,
+            "engine": "duckdb",
+            "started": self.began.isoformat(timespec="seconds"),
+            "parameters": {name: value.model_dump(mode="json") for name, value in self.values.items()},
+            "versions": {"python": platform.python_version()} | {name: _version(name) for name in _VERSIONED},
+        }
+
+    def _execute_all(self) -> None:
+        """Every notebook as soon as those before it are done, in threads: signals reach the main one alone."""
+        from graphlib import TopologicalSorter
+
+        order = {n.name: [b.name for b in _before(n, self.chosen)] for n in self.chosen}
+        waiting = TopologicalSorter(order)
+        waiting.prepare()
+        by_name = {notebook.name: notebook for notebook in self.chosen}
+        ended: queue.SimpleQueue = queue.SimpleQueue()
+        ready: list[str] = []
+        running = 0
+        while waiting.is_active():
+            ready = sorted([*ready, *waiting.get_ready()], key=list(order).index)
+            while ready and running < self.jobs:
+                # a daemon: if a kernel cannot be ended, its thread must not keep the process
+                threading.Thread(target=self._step, args=(by_name[ready.pop(0)], ended), daemon=True).start()
+                running += 1
+            name, error = _next(ended)
+            running -= 1
+            if error is not None:
+                raise error
+            waiting.done(name)
+
+    def _step(self, notebook: Notebook, ended: queue.SimpleQueue) -> None:
+        try:
+            self._execute(notebook)
+        except BaseException as error:
+            ended.put((notebook.name, error))
+        else:
+            ended.put((notebook.name, None))
+
+    def _changed(self) -> None:
+        with self._telling:
+            self._watch(list(self.steps.values()))
+
+    def _execute(self, notebook: Notebook) -> None:
+        progress, run = self.steps[notebook.name], self.under_way
+        progress.state, progress.began = "running", time.monotonic()
+        self._changed()
+        values = self.values[notebook.stage.name].model_dump(mode="json")
+        digests = {file: seen[2] for name in self.steps for file, seen in self._done(name)}
+        wanted = cache.key(
+            notebook.stage, notebook.path, run,
+            book=self.book, parameters=values, fingerprints=self.fingerprints, digests=digests,
+        )  # fmt: skip
+        found = cache.find_done(notebook.name, wanted, [earlier.folder for earlier in self.earlier])
+        if found is not None:
+            done, source = found
+            cache.take_over(done, source, run.folder, notebook.name)
+            progress.cells, progress.message, progress.reused = done.cells, done.message, done.run
+            progress.took = round(time.monotonic() - progress.began, 3)
+            progress.state = done.state
+            self._changed()
+            return
+        try:
+            progress.state = self._papermill(notebook, progress, values)
+        finally:
+            progress.took = round(time.monotonic() - progress.began, 3)
+            self._changed()
+        files = [f"notebooks/{notebook.name}.ipynb", *run.record(notebook.stage.name).get("written", ())]
+        record = f"records/{notebook.stage.name}.json"
+        cache.keep(
+            run.folder, notebook.name, wanted, files + [record] * (run.folder / record).is_file(),
+            state=progress.state, message=progress.message, cells=progress.cells, seconds=progress.took, run=run.name,
+        )  # fmt: skip
+
+    def _done(self, name: str):
+        done = cache.read_done(self.under_way.folder, name)
+        return done.files.items() if done is not None else ()
+
+    def _papermill(self, notebook: Notebook, progress: Progress, values: Mapping[str, Any]) -> str:
+        """Execute a notebook; its state comes from the exception, since the file looks whole after a killed kernel too."""
+        import papermill
+        from nbclient.exceptions import CellTimeoutError, DeadKernelError
+        from papermill.exceptions import PapermillExecutionError
+
+        target = self.under_way.folder / "notebooks" / f"{notebook.name}.ipynb"
+        draft = target.with_name(f".{target.name}")
+        kernel: list[Any] = []
+        try:
+            papermill.execute_notebook(
+                str(notebook.path),
+                str(draft),
+                parameters=values,
+                # the book's path and the run's name are nobody's business on a page, so they go by the environment
+                environment=os.environ | {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name},
+                engine_name=kernels.register(),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                cwd=str(self.book.folder),
+                autosave_cell_every=0,
+                execution_timeout=self.timeout,
+                progress=progress,
+                changed=self._changed,
+                started=kernel.append,
+            )
+            _settle(draft, target)
+            return "done"
+        except PapermillExecutionError as error:
+            if error.ename in _nothing_to_show():
+                progress.message = error.evalue
+                _shorten(draft, error.evalue)
+                _settle(draft, target)
+                return "skipped"
+            how = failure.of_exception(error.ename, error.evalue, error.traceback)
+        except DeadKernelError:
+            how = failure.of_kernel(kernels.exit_status(kernel[-1]) if kernel else None)
+        except CellTimeoutError:
+            how = failure.of_time(self.timeout)
+        except Exception as error:
+            how = failure.of_exception(type(error).__name__, str(error))
+        progress.state, progress.message = "failed", how.what
+        with contextlib.suppress(OSError):
+            draft.replace(target)
+        raise NotebookFailed(
+            f"{notebook.name} failed in cell {progress.cell} of {progress.cells}. {how.what}\n{how.remedy}\n"
+            f"Nothing was published. The notebook is kept: "
+            f"{self.book.store.folder / 'failed' / self.under_way.name / 'notebooks' / target.name}",
+            how,
+        )
+
+    def _publish(self) -> Path:
+        from clientbook import publish
+
+        self._tell("done")
+        return publish.publish(*_site(self), self.out)
+
+    def _tell(self, state: str, message: str = "") -> None:
+        """Gather what `run.json` says and what is remembered of the run."""
+        recorded: dict[str, Any] = {}
+        for name in self.steps:
+            stage = _NOTEBOOK.match(name)[2]
+            record = self.under_way.record(stage)
+            for part in _RECORDED:
+                rows = record.get(part, ())
+                recorded.setdefault(part, []).extend({"stage": stage, **row} if part == "key_numbers" else row for row in rows)
+        ended = dt.datetime.now(dt.UTC)
+        self.told = {
+            **self.info,
+            "state": state,
+            **({"message": message} if message else {}),
+            "ended": ended.isoformat(timespec="seconds"),
+            "seconds": round((ended - self.began).total_seconds(), 3),
+            "notebooks": {
+                step.name: {
+                    "state": step.state, "seconds": round(step.seconds, 3), "cells": step.cells, "message": step.message,
+                    "reused": step.reused,
+                }
+                for step in self.steps.values()
+            },
+            "tables": _sizes(self.under_way),
+            **recorded,
+        }  # fmt: skip
+        code = {n.name: cache.digest([cache.cells_of(n.path), cache.code_of(n.stage.name)]) for n in self.chosen}
+        settings = self.book.settings.model_dump(mode="json")
+        self.entry = history.entry(self.told, code=code, settings={k: cache.digest(v) for k, v in settings.items()})
+
+    def _close(self, state: str, message: str = "") -> None:
+        self._tell(state, message)
+        write_json(self.under_way.folder / "run.json", self.told)
+
+    def _fail(self, error: BaseException) -> None:
+        """Leave everything as a morning's reader needs it; with a full disk, as much of it as there is room for."""
+        store = self.book.store
+        if isinstance(error, NotebookFailed):
+            how = error.failure
+        elif isinstance(error, Stopped):
+            how = failure.stopped("by hand" if error.exit_code == 130 else "by a signal")
+        elif failure.is_disk_full(error):
+            how = failure.disk_full()
+        else:
+            how = failure.of_exception(type(error).__name__, str(error))
+        for step in self.steps.values():
+            if step.state == "running":
+                step.state, step.message = ("failed", how.what) if how.kind != "stopped" else ("waiting", "stopped")
+                step.took = round(step.seconds, 3)
+        if how.kind == "disk":
+            # what was computed could be computed again; the room that it takes is needed to say so
+            for part in ("tables", "models", "lists"):
+                shutil.rmtree(self.under_way.folder / part, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._close("failed", how.what)
+        with contextlib.suppress(OSError):
+            store.finish(self.under_way, whole=False)
+        with contextlib.suppress(OSError):
+            history.add(store.folder, self.entry)
+            if how.kind != "stopped":
+                self._publish_failure(how)
+
+    def _publish_failure(self, how: Failure) -> None:
+        from clientbook import publish
+        from clientbook.site import numbers
+
+        past = history.read(self.book.store.folder)
+        bad = []
+        for each in reversed(past):
+            if each["state"] == "done":
+                break
+            bad.append(each)
+        good = history.whole_runs(past)
+        zone = ZoneInfo(self.book.settings.timezone)
+        since = dt.datetime.fromisoformat(bad[-1]["started"]).astimezone(zone) if bad else self.began.astimezone(zone)
+        step = next((name for name, one in self.steps.items() if one.state == "failed"), "")
+        notebook = self.book.store.folder / "failed" / self.under_way.name / "notebooks" / f"{step}.ipynb"
+        told = publish.Failed(
+            failure=how,
+            step=step.partition("_")[2].replace("_", " "),
+            since=f"{numbers.date(since.date())}, {since:%H:%M}",
+            times=max(len(bad), 1),
+            last_good=numbers.date(dt.date.fromisoformat(good[-1]["as_of"])) if good else None,
+            kept=notebook.relative_to(self.book.folder).as_posix() if step and notebook.is_file() else None,
+        )
+        site = publish.Site(
+            title=self.book.settings.name, book=self.book.name, as_of=self.under_way.as_of, run=self.under_way.name
+        )
+        publish.publish_failure(site, told, self.out)
 
 
 def describe_parameters(known: Sequence[Notebook]) -> list[tuple[str, str, str, str]]:
@@ -252,71 +570,30 @@ def describe_parameters(known: Sequence[Notebook]) -> list[tuple[str, str, str, 
     ]
 
 
-def _execute(notebook, book, under_way, values, progress: Progress, changed: Callable[[], None]) -> None:
-    import nbformat
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end a run in order; outside the main thread they are not ours to take."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    taken = [signal.SIGINT, signal.SIGTERM]
 
-    _register_engine()
-    progress.state, progress.began = "running", time.monotonic()
-    changed()
-    target = under_way.folder / "notebooks" / f"{notebook.name}.ipynb"
-    draft = under_way.folder / "notebooks" / f".{notebook.name}.ipynb"
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped(number)
+
+    former = [(number, signal.signal(number, stop)) for number in taken]
     try:
-        papermill.execute_notebook(
-            str(notebook.path),
-            str(draft),
-            # the book's path is nobody's business on a page, so it goes by the environment
-            parameters={"run": under_way.name, **values.model_dump(mode="json")},
-            environment=os.environ | {BOOK_VARIABLE: str(book.folder)},
-            engine_name="clientbook",
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            cwd=str(book.folder),
-            autosave_cell_every=0,
-            progress=progress,
-            changed=changed,
-        )
-        progress.state = "done"
-    except PapermillExecutionError as error:
-        if error.ename in _nothing_to_show():
-            progress.state, progress.message = "skipped", error.evalue
-            _shorten(draft, error.evalue)
-        else:
-            progress.state = "failed"
-            progress.message = f"{error.ename}: {_first_line(error.evalue)}"
-            raise NotebookFailed(
-                f"{notebook.name} failed in cell {progress.cell} of {progress.cells}. {progress.message}\n"
-                f"Nothing was published. The notebook is kept: "
-                f"{book.store.folder / 'failed' / under_way.name / 'notebooks' / target.name}"
-            ) from None
-    except KeyboardInterrupt:
-        progress.state, progress.message = "failed", "stopped by hand"
-        raise
-    except Exception as error:
-        # whatever else nbclient raises (a dead kernel, a time-out) leaves a notebook that looks whole
-        progress.state = "failed"
-        progress.message = _plainly(error)
-        raise NotebookFailed(
-            f"{notebook.name} failed in cell {progress.cell} of {progress.cells}. {progress.message}\n"
-            f"Nothing was published."
-        ) from error
+        yield
     finally:
-        progress.took = round(time.monotonic() - progress.began, 3)
-        if draft.is_file():
-            draft.replace(target)
-        changed()
-    _forget_times(nbformat, target)
+        for number, handler in former:
+            signal.signal(number, handler)
 
 
-def _plainly(error: Exception) -> str:
-    name = type(error).__name__
-    if name == "DeadKernelError":
-        return "Its kernel died: it was killed, most often because memory ran out."
-    if name == "CellTimeoutError":
-        return "A cell took longer than is allowed."
-    return f"{name}: {_first_line(str(error))}"
+def _next(ended: queue.SimpleQueue) -> tuple[str, BaseException | None]:
+    while True:
+        # waiting without an end would keep signals waiting too on some systems
+        with contextlib.suppress(queue.Empty):
+            return ended.get(timeout=0.5)
 
 
 def _nothing_to_show() -> set[str]:
@@ -351,15 +628,18 @@ def _shorten(path: Path, message: str) -> None:
     nbformat.write(notebook, path)
 
 
-def _forget_times(nbformat, path: Path) -> None:
-    """Two runs of the same book leave the same notebooks: when a cell ran is in run.json, not in it."""
-    notebook = nbformat.read(path, as_version=4)
+def _settle(draft: Path, target: Path) -> None:
+    """Show an executed notebook; two runs of the same book leave the same: when a cell ran is in run.json, not in it."""
+    import nbformat
+
+    notebook = nbformat.read(draft, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-    with whole(path) as draft:
-        nbformat.write(notebook, draft)
+    with whole(target) as place:
+        nbformat.write(notebook, place)
+    draft.unlink()
 
 
 def _made(book: Book) -> Path | None:
@@ -367,21 +647,22 @@ def _made(book: Book) -> Path | None:
     return book.folder if (book.folder / "truth" / "DATA_DICTIONARY.md").is_file() else None
 
 
-def _site(
-    book: Book, under_way: Run, known: Sequence[Notebook], chosen: Sequence[Notebook], steps: Sequence[Progress]
-):
-    from clientbook import dictionary
+def _site(run: _Execution):
     from clientbook.publish import Page, Site
 
-    states = {step.name: step.state for step in steps}
-    read_first = sorted(chosen, key=lambda notebook: notebook.name)
+    book, under_way = run.book, run.under_way
+    read_first = sorted(run.chosen, key=lambda notebook: notebook.name)
+    past = [*history.read(book.store.folder), run.entry]
     numbers = [
-        number | ({"unit": book.settings.currency} if number.get("unit") == "money" else {})
+        number
+        | ({"unit": book.settings.currency} if number.get("unit") == "money" else {})
+        | {"past": history.series(past, notebook.stage.name, number["name"])}
         for notebook in read_first
         for number in under_way.record(notebook.stage.name).get("key_numbers", ())[:LEADING]
-        if states[notebook.name] == "done"
+        if run.steps[notebook.name].state == "done"
     ]
     notes = [note for n in read_first for note in under_way.record(n.stage.name).get("notes", ())]
+    pages = book.store.folder / "pages"
     site = Site(
         title=book.settings.name,
         book=book.name,
@@ -389,30 +670,44 @@ def _site(
         run=under_way.name,
         key_numbers=numbers,
         notes=notes,
-        dictionary=dictionary.groups([n.stage for n in known], _made(book)),
+        dictionary=_dictionary(run, pages),
+        changes=_changes(run, past[:-1]),
+        pages=pages,
     )
-    pages = [Page(n.name, under_way.folder / "notebooks" / f"{n.name}.ipynb") for n in read_first]
-    return site, pages
+    return site, [Page(n.name, under_way.folder / "notebooks" / f"{n.name}.ipynb") for n in read_first]
 
 
-def _close(under_way: Run, info: dict[str, Any], steps: Sequence[Progress], began: dt.datetime, state: str) -> None:
-    recorded: dict[str, Any] = {}
-    for step in steps:
-        record = under_way.record(_NOTEBOOK.match(step.name)[2])
-        for name in _RECORDED:
-            recorded.setdefault(name, []).extend(record.get(name, ()))
-    ended = dt.datetime.now(dt.UTC)
-    told = {
-        "state": state,
-        "ended": ended.isoformat(timespec="seconds"),
-        "seconds": round((ended - began).total_seconds(), 3),
-        "notebooks": {
-            step.name: {"state": step.state, "seconds": step.seconds, "cells": step.cells, "message": step.message}
-            for step in steps
-        },
-        "tables": _sizes(under_way),
-    }
-    write_json(under_way.folder / "run.json", info | told | recorded)
+def _changes(run: _Execution, past: Sequence[Mapping[str, Any]]):
+    from clientbook.publish import since
+    from clientbook.site import numbers
+
+    told = []
+    last, year = history.before(past, run.entry), history.a_year_before(past, run.entry)
+    for words, then in (("the last run", last), ("the same day last year", year)):
+        if then is None or (words != "the last run" and then is last):
+            continue
+        day = numbers.date(dt.date.fromisoformat(then["as_of"]))
+        title = f"What changed since {words}, as of {day}"
+        found = history.changes([*past, run.entry], run.entry, then)
+        told.append(since(title, found, history.reasons(run.entry, then), run.book.settings.currency))
+    return told
+
+
+def _dictionary(run: _Execution, kept: Path) -> list[dict[str, Any]]:
+    """The data dictionary; drawing the made company beside real ones takes a second, so it is kept."""
+    from clientbook import dictionary, publish
+
+    made = _made(run.book)
+    truth = [run.fingerprints[path] for path in sorted((made / "truth").glob("*"))] if made else []
+    stages = [cache.code_of(n.stage.name) for n in run.known]
+    file = kept / f"dictionary-{cache.digest([truth, stages, cache.code_of('dictionary'), cache.packages()])}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(file.read_text(encoding="utf-8"))["groups"]
+    told = publish.described(dictionary.groups([n.stage for n in run.known], made))
+    for old in kept.glob("dictionary-*.json"):
+        old.unlink()
+    write_json(file, {"groups": told})
+    return told
 
 
 def _sizes(under_way: Run) -> dict[str, dict[str, int]]:
@@ -425,11 +720,10 @@ def _sizes(under_way: Run) -> dict[str, dict[str, int]]:
     return told
 
 
-def _newest(book: Book) -> dt.date:
+def _newest(book: Book, today: dt.date) -> dt.date:
     from clientbook import cleaning
     from clientbook.engine import open as open_engine
 
-    today = dt.datetime.now(ZoneInfo(book.settings.timezone)).date()
     with open_engine("duckdb", scratch=book.store.folder / "scratch") as engine:
         return cleaning.default_as_of(cleaning.load(book, engine), today, book.settings.timezone)
 
@@ -467,73 +761,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _first_line(text: str) -> str:
-    return redact(next((line.strip() for line in str(text).splitlines() if line.strip()), ""))[:400]
-
-
 def _type_name(annotation: Any) -> str:
     names = {"int": "whole number", "float": "number", "str": "text", "bool": "yes or no", "NoneType": "none"}
     kinds = getattr(annotation, "__args__", None) or (annotation,)
     return " or ".join(names.get(getattr(kind, "__name__", ""), str(kind)) for kind in kinds)
-
-
-def _register_engine() -> None:
-    from papermill.engines import papermill_engines
-
-    if "clientbook" in papermill_engines._engines:
-        return
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-    from papermill.engines import NBClientEngine
-
-    class OwnKernel(AsyncKernelManager):
-        """The Python that runs Clientbook, whatever kernels a user has installed, over sockets that nobody else sees."""
-
-        environment: Mapping[str, str] = {}
-
-        def __init__(self, **options: Any):
-            if sys.platform != "win32":
-                self._sockets = tempfile.mkdtemp(prefix="clientbook-")
-                options |= {"transport": "ipc", "ip": f"{self._sockets}/kernel"}
-            super().__init__(**options)
-
-        async def _async_start_kernel(self, **options: Any) -> None:
-            # what a kernel mutters belongs neither on the terminal nor in a log: it may quote data
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            await super()._async_start_kernel(**options | quiet | {"env": self.environment})
-
-        start_kernel = _async_start_kernel
-
-        async def _async_cleanup_resources(self, restart: bool = False) -> None:
-            await super()._async_cleanup_resources(restart)
-            if not restart and sys.platform != "win32":
-                shutil.rmtree(self._sockets, ignore_errors=True)
-
-        cleanup_resources = _async_cleanup_resources
-
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-            return KernelSpec(argv=argv, display_name="Clientbook", language="python")
-
-    class WatchedEngine(NBClientEngine):
-        """Papermill's own engine, telling which cell runs."""
-
-        @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, *, progress, changed, environment, **options):
-            code = [cell for cell in nb_man.nb.cells if cell.cell_type == "code"]
-            progress.cells = len(code)
-            begin = nb_man.cell_start
-
-            def cell_start(cell, cell_index=None, **more):
-                if cell.cell_type == "code":
-                    progress.cell += 1
-                    changed()
-                return begin(cell, cell_index, **more)
-
-            nb_man.cell_start = cell_start
-            options["kernel_manager_class"] = type("Kernel", (OwnKernel,), {"environment": environment})
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
-
-    papermill_engines.register("clientbook", WatchedEngine)
-

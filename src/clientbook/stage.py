@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,8 @@ from clientbook.faults import ClientbookError, UsageError
 from clientbook.store import Run, whole, write_json
 from clientbook.tables import Table
 
+
+RUN_VARIABLE = "CLIENTBOOK_RUN"
 
 # So many key numbers of each stage, its first, stand on the index and on the overview.
 LEADING = 2
@@ -42,6 +45,10 @@ class Stage:
         Tables without which it has nothing to show.
     uses
         Tables that it uses where they are there; `*` means whatever the others write.
+    hears
+        Stages whose records (key numbers, inputs, row counts) it reads; `*` means all.
+    reads_files
+        Whether it reads what was delivered, and not only tables.
     writes
         Tables that it writes.
     shows
@@ -57,6 +64,8 @@ class Stage:
     shows: str
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    hears: tuple[str, ...] = ()
+    reads_files: bool = False
     parameters: type[Parameters] = Parameters
     tables: tuple[Table, ...] = ()
 
@@ -110,6 +119,7 @@ class Step:
     def __init__(self, stage: Stage, book: Book, source: Run | None, target: Path, parameters: Parameters):
         self.stage, self.book, self.parameters = stage, book, parameters
         self._source, self._target = source, target
+        self._written: list[str] = []
         missing = " and ".join(f"`{name}`" for name in stage.needs if not self.has(name))
         if missing:
             raise NothingToShow(f"This book has no {missing}. With it, this page would show {stage.shows}.")
@@ -143,6 +153,12 @@ class Step:
             raise ClientbookError(f"{self.stage.name} does not say that it reads {table!r}; add it to its STAGE.")
         return self._source.read(table, self.engine.connection) if self.has(table) else None
 
+    def heard(self, stage: str) -> dict[str, Any]:
+        """What another stage said of itself: key numbers, inputs, row counts; empty if it did not run."""
+        if stage not in self.stage.hears and "*" not in self.stage.hears:
+            raise ClientbookError(f"{self.stage.name} does not say that it hears {stage!r}; add it to its STAGE.")
+        return self._source.record(stage) if self._source is not None else {}
+
     def truth(self, table: str):
         """A table of the truth that a made book brings, to score against and for nothing else; None without one."""
         file = self.book.folder / "truth" / f"{table}.parquet"
@@ -171,6 +187,7 @@ class Step:
         path = self._target / "tables" / f"{table}.parquet"
         with whole(path) as draft:
             self.engine.write_parquet(rows, draft)
+        self._wrote(path)
         return self.engine.read_parquet(path)
 
     def write_all(self, tables: Mapping[str, Any]) -> None:
@@ -180,12 +197,16 @@ class Step:
 
     def write_model(self, name: str, model: Mapping[str, Any]) -> None:
         """Write a fitted model as plain JSON."""
-        write_json(self._target / "models" / f"{name}.json", model)
+        path = self._target / "models" / f"{name}.json"
+        write_json(path, model)
+        self._wrote(path)
 
     def write_list(self, name: str, rows) -> None:
         """Write a list to act on, a pandas frame, to the book's `store/lists`; in JupyterLab to `store/lab/lists`."""
-        with whole(self._target / "lists" / f"{name}.csv") as draft:
+        path = self._target / "lists" / f"{name}.csv"
+        with whole(path) as draft:
             rows.to_csv(draft, index=False, encoding="utf-8")
+        self._wrote(path)
 
     def record(self, **facts: Any) -> None:
         """Keep facts of this step for `run.json` and the report: `key_numbers`, `rows`, `inputs`, …"""
@@ -197,6 +218,11 @@ class Step:
             for name, value in facts.items()
         }
         write_json(self._target / "records" / f"{self.stage.name}.json", {**known, **told})
+
+    def _wrote(self, path: Path) -> None:
+        """The runner takes over, next time, what is on this list."""
+        self._written.append(path.relative_to(self._target).as_posix())
+        self.record(written=sorted(set(self._written)))
 
 
 def load_stage(name: str) -> Stage:
@@ -226,8 +252,9 @@ def step(name: str, book: str | None = None, run: str | None = None, **parameter
     book
         The book's folder; None means the environment variable `CLIENTBOOK_BOOK`, else the default book.
     run
-        The run whose tables are read and written, given by the runner. None means by hand: the newest whole run is
-        read, and what is written goes to `store/lab`.
+        The run whose tables are read and written. None means that of the environment variable `CLIENTBOOK_RUN`, which the
+        runner sets; without it the notebook is executed by hand: the newest whole run is read, and what is written goes
+        to `store/lab`.
     **parameters
         The stage's own; they are validated.
 
@@ -243,6 +270,7 @@ def step(name: str, book: str | None = None, run: str | None = None, **parameter
     stage = load_stage(name)
     opened = open_book(book)
     values = check_parameters(stage, parameters)
+    run = run or os.environ.get(RUN_VARIABLE)
     if run is not None:
         source = opened.store.run(run)
         return Step(stage, opened, source, source.folder, values)

@@ -19,6 +19,7 @@ from clientbook.faults import ClientbookError
 
 KEEP = 12
 
+_DEAD = ".killed-"
 _NAME = re.compile(r"^\d{4}-\d{2}-\d{2}\.\d{3,}$")
 
 
@@ -144,8 +145,14 @@ class Store:
         raise ClientbookError(f"{self.folder.parent} has no run {name!r}; its runs: {known}.")
 
     def start(self, as_of: dt.date) -> Run:
-        """Make room for a new run, out of sight of those who read runs."""
+        """Make room for a new run, out of sight of those who read runs.
+
+        Only whoever holds the book may start one: what else is being built was left by runs that were killed, and a
+        killed run's number is free again.
+        """
         (self.folder / "building").mkdir(parents=True, exist_ok=True)
+        for path in _runs_in(self.folder / "building"):
+            path.rename(path.with_name(f"{_DEAD}{secrets.token_hex(4)}-{path.name}"))
         while True:
             # in this order: a run that ends meanwhile is seen in one place or the other
             taken = [path for place in ("building", "runs", "failed") for path in _runs_in(self.folder / place)]
@@ -160,11 +167,22 @@ class Store:
                 (run.folder / part).mkdir()
             return run
 
+    def failed(self) -> list[Run]:
+        """The runs that failed and are kept, oldest first."""
+        return [Run(path) for path in _runs_in(self.folder / "failed")]
+
+    def abandoned(self) -> list[Run]:
+        """What runs left that were killed, as far as they came; only whoever holds the book may ask."""
+        return [Run(path) for path in sorted((self.folder / "building").glob(f"{_DEAD}*"))]
+
     def finish(self, run: Run, *, whole: bool) -> Run:
         """Show a run that ended: among the runs if it is whole, else among the failed ones.
 
-        It stays, and of the others the newest.
+        It stays, and of the others the newest. Of what a killed run left nothing stays.
         """
+        if run.folder.name.startswith(_DEAD):
+            shutil.rmtree(run.folder, ignore_errors=True)
+            return run
         place = self.folder / ("runs" if whole else "failed")
         place.mkdir(parents=True, exist_ok=True)
         os.replace(run.folder, place / run.name)
@@ -172,6 +190,22 @@ class Store:
         for old in others[: -(KEEP - 1)]:
             shutil.rmtree(old)
         return Run(place / run.name)
+
+
+def sweep_scratch(folder: Path) -> None:
+    """Delete the staged files of processes that are no more; those of a JupyterLab that is open stay.
+
+    Parameters
+    ----------
+    folder
+        The store's `scratch`, in which each engine has a folder that bears its process's number.
+    """
+    import psutil
+
+    for path in folder.glob("*"):
+        number = path.name.split("-")[1] if path.name.startswith("engine-") else ""
+        if not (number.isdigit() and psutil.pid_exists(int(number))):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _runs_in(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,7 @@ class KeyNumbers:
                     f'<div class="card"><dt>{html.escape(card["name"])}</dt>'
                     f'<dd class="value">{html.escape(card["value"])}{_unit(card["unit"])}</dd>'
                     + "".join(f'<dd class="note">{html.escape(note)}</dd>' for note in card["notes"])
+                    + card["line"]
                     + "</div>"
                     for card in self.cards
                 ),
@@ -97,7 +98,8 @@ def key_numbers(items: Iterable[Mapping[str, Any]]) -> KeyNumbers:
     ----------
     items
         Mappings with ``name`` and ``value`` and, where known, ``unit`` (see ``charts.quantity``), ``note``,
-        ``low`` and ``high`` (the interval) and ``n`` (what it rests on).
+        ``low`` and ``high`` (the interval), ``n`` (what it rests on) and ``past`` (pairs of day and value, oldest first,
+        drawn as a small line).
 
     Returns
     -------
@@ -126,4 +128,27 @@ def _card(item: Mapping[str, Any]) -> dict[str, Any]:
     # A unit in words stands smaller behind its number; a sign or a symbol is part of it.
     words = unit if shown.endswith(f"{numbers.NO_BREAK}{unit}") and len(unit) > 1 else ""
     shown = shown.removesuffix(f"{numbers.NO_BREAK}{unit}") if words else shown
-    return {"name": str(item["name"]), "value": shown, "unit": words, "notes": notes}
+    line = _line(item.get("past") or (), unit)
+    return {"name": str(item["name"]), "value": shown, "unit": words, "notes": notes, "line": line}
+
+
+def _line(past: Sequence[tuple[str, float]], unit: str) -> str:
+    """A number's history as a line without axes: its ends are told in words."""
+    if len(past) < 3:
+        return ""
+    values = [value for _, value in past]
+    low, high = min(values), max(values)
+    width, height, edge = 120.0, 28.0, 3.0
+    across = (width - 2 * edge) / (len(values) - 1)
+    up = (height - 2 * edge) / ((high - low) or 1)
+    points = [(edge + i * across, height - edge - (value - low) * up) for i, value in enumerate(values)]
+    words = (
+        f"{len(past)} days with a run: {numbers.quantity(values[0], unit)} on {past[0][0]}, "
+        f"{numbers.quantity(values[-1], unit)} on {past[-1][0]}, between {numbers.quantity(low, unit)} "
+        f"and {numbers.quantity(high, unit)}"
+    )
+    drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return (
+        f'<dd class="line"><svg role="img" aria-label="{html.escape(words)}" viewBox="0 0 {width:.0f} {height:.0f}">'
+        f'<polyline points="{drawn}"/><circle cx="{points[-1][0]:.1f}" cy="{points[-1][1]:.1f}" r="2.5"/></svg></dd>'
+    )
