@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -87,10 +88,10 @@ def test_two_runs_give_the_same_bytes(book, tmp_path):
 
 def test_a_failing_notebook_publishes_nothing_and_says_where(book, altered, tmp_path):
     folder = altered("1 / 0")
-    with pytest.raises(runner.NotebookFailed, match=r"01_cleaning failed in cell 4 of \d+. ZeroDivisionError") as error:
+    with pytest.raises(runner.NotebookFailed, match=r"01_cleaning failed in cell 3 of \d+. ZeroDivisionError") as error:
         runner.run(book, out=tmp_path / "reports", folder=folder)
     assert error.value.exit_code == 3
-    assert not (tmp_path / "reports").exists() or not list((tmp_path / "reports").rglob("*.html"))
+    assert [page.name for page in (tmp_path / "reports").rglob("*.html")] == ["failure.html"]
     assert book.store.runs() == []
     failed = book.store.folder / "failed" / "2024-01-01.001"
     assert json.loads((failed / "run.json").read_text())["notebooks"]["01_cleaning"]["state"] == "failed"
@@ -111,7 +112,15 @@ def test_an_earlier_report_stays_when_a_later_run_fails(book, altered, tmp_path)
     before = {page.name: page.read_bytes() for page in report.iterdir()}
     with pytest.raises(runner.NotebookFailed):
         runner.run(book, out=tmp_path / "reports", folder=altered("raise ValueError('ada@example.org')"))
-    assert {page.name: page.read_bytes() for page in report.iterdir()} == before
+    told = re.compile(rb"(?<=<!-- state -->).*?(?=<!-- /state -->)", re.DOTALL)
+    after = {page.name: page.read_bytes() for page in report.iterdir()}
+    assert {name: told.sub(b"", page) for name, page in after.items()} == before
+    assert all(b"../failure.html" in told.search(page)[0] for page in after.values())
+    page = (report.parent / "failure.html").read_text(encoding="utf-8")
+    assert "ValueError" in page and "ada@" not in page and "the notebook&#39;s cell, line 1" in page
+    runner.run(book, out=tmp_path / "reports", only=["cleaning"])
+    assert not (report.parent / "failure.html").exists()
+    assert not any(b"failure.html" in page.read_bytes() for page in report.iterdir())
 
 
 def test_an_error_is_told_without_what_could_be_personal(book, altered, tmp_path):

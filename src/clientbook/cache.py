@@ -24,7 +24,7 @@ from typing import Any
 from clientbook.book import Book
 from clientbook.faults import ClientbookError
 from clientbook.sources.delivered import fingerprint
-from clientbook.sources.finding import find
+from clientbook.sources.finding import find, shown_as
 from clientbook.stage import Stage
 from clientbook.store import Run, write_json
 from clientbook.suppression import LIST as SUPPRESSED
@@ -253,7 +253,10 @@ def delivered(book: Book, fingerprints: Fingerprints) -> list[list[str]] | None:
         for source, table, _, delivery in book.deliveries():
             if delivery.path is None:
                 return None
-            told += [[source, table, str(path), fingerprints[path]] for path in find(book.folder, delivery.path)]
+            told += [
+                [source, table, shown_as(book.folder, delivery.path, path), fingerprints[path]]
+                for path in find(book.folder, delivery.path)
+            ]
         for path in (book.store.folder / SUPPRESSED,):
             if path.is_file():
                 told.append(["", "", path.name, fingerprints[path]])

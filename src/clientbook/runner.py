@@ -29,6 +29,8 @@ from clientbook.store import Run, sweep_scratch, whole, write_json
 
 _NOTEBOOK = re.compile(r"^(\d{2})_(\w+)$")
 _VERSIONED = ("clientbook", "pandas", "ibis-framework", "duckdb", "lifetimes", "scikit-learn", "splink", "papermill")
+# who stops a run waits five seconds at most for it to end
+_PATIENCE_SECONDS = 3.0
 # what a step tells of itself and run.json repeats
 _RECORDED = ("inputs", "rows", "key_numbers", "notes")
 
@@ -272,6 +274,7 @@ class _Execution:
         self.began = dt.datetime.now(dt.UTC)
         self.fingerprints = cache.Fingerprints.of(book.store.folder)
         self._watch, self._telling = watch, threading.Lock()
+        self._threads: list[threading.Thread] = []
 
     def run(self, as_of: dt.date | None) -> Outcome:
         store = self.book.store
@@ -292,7 +295,7 @@ class _Execution:
             ended = store.finish(self.under_way, whole=True)
             history.add(store.folder, self.entry)
         except BaseException as error:
-            kernels.kill_all()
+            self._end_steps()
             self._fail(error)
             if failure.is_disk_full(error) and not isinstance(error, ClientbookError):
                 raise ClientbookError(f"{failure.disk_full().what} {failure.disk_full().remedy}") from error
@@ -357,7 +360,9 @@ class _Execution:
             ready = sorted([*ready, *waiting.get_ready()], key=list(order).index)
             while ready and running < self.jobs:
                 # a daemon: if a kernel cannot be ended, its thread must not keep the process
-                threading.Thread(target=self._step, args=(by_name[ready.pop(0)], ended), daemon=True).start()
+                thread = threading.Thread(target=self._step, args=(by_name[ready.pop(0)], ended), daemon=True)
+                self._threads.append(thread)
+                thread.start()
                 running += 1
             name, error = _next(ended)
             running -= 1
@@ -464,6 +469,14 @@ class _Execution:
             how,
         )
 
+    def _end_steps(self) -> None:
+        """No kernel is left, and no thread that would write where others read by then."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while any(thread.is_alive() for thread in self._threads) and time.monotonic() < deadline:
+            # one that was about to start has its kernel only now
+            kernels.kill_all()
+            time.sleep(0.05)
+
     def _publish(self) -> Path:
         from clientbook import publish
 
@@ -525,6 +538,8 @@ class _Execution:
                 shutil.rmtree(self.under_way.folder / part, ignore_errors=True)
         with contextlib.suppress(OSError):
             self._close("failed", how.what)
+        for draft in (self.under_way.folder / "notebooks").glob(".*"):
+            draft.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             store.finish(self.under_way, whole=False)
         with contextlib.suppress(OSError):

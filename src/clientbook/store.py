@@ -153,19 +153,12 @@ class Store:
         (self.folder / "building").mkdir(parents=True, exist_ok=True)
         for path in _runs_in(self.folder / "building"):
             path.rename(path.with_name(f"{_DEAD}{secrets.token_hex(4)}-{path.name}"))
-        while True:
-            # in this order: a run that ends meanwhile is seen in one place or the other
-            taken = [path for place in ("building", "runs", "failed") for path in _runs_in(self.folder / place)]
-            numbers = [_order(path)[1] for path in taken if path.name.startswith(f"{as_of.isoformat()}.")]
-            run = Run(self.folder / "building" / f"{as_of.isoformat()}.{max(numbers, default=0) + 1:03d}")
-            try:
-                run.folder.mkdir()
-            except FileExistsError:
-                # another run took the number at this very moment
-                continue
-            for part in ("tables", "models", "notebooks", "records"):
-                (run.folder / part).mkdir()
-            return run
+        taken = [path for place in ("runs", "failed") for path in _runs_in(self.folder / place)]
+        numbers = [_order(path)[1] for path in taken if path.name.startswith(f"{as_of.isoformat()}.")]
+        run = Run(self.folder / "building" / f"{as_of.isoformat()}.{max(numbers, default=0) + 1:03d}")
+        for part in ("tables", "models", "notebooks", "records"):
+            (run.folder / part).mkdir(parents=True)
+        return run
 
     def failed(self) -> list[Run]:
         """The runs that failed and are kept, oldest first."""

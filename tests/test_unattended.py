@@ -1,0 +1,356 @@
+"""Runs that nobody watches: what did not change is not done again, whatever dies leaves nothing half, one at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import browser
+import nbformat
+import psutil
+import pytest
+
+from clientbook import cache, history, runner
+from clientbook.book import open_book
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("CLIENTBOOK")}
+
+
+def command(book: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "clientbook.cli", "run", str(book), "--out", str(out), *more]
+
+
+def start(book: Path, out: Path, *more: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(book, out, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen, seconds: float = 300) -> tuple[int, str]:
+    out, error = process.communicate(timeout=seconds)
+    return process.returncode, out + error
+
+
+def executed(outcome) -> set[str]:
+    """The notebooks that were not taken over from an earlier run."""
+    return {name for name, step in outcome.run.info["notebooks"].items() if not step["reused"]}
+
+
+def kernels_of(book: Path) -> list[psutil.Process]:
+    """Kernels at work for a book, by their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("CLIENTBOOK_BOOK") == str(book) and "ipykernel_launcher" in process.cmdline():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def half_files(store: Path) -> list[str]:
+    """Whatever a writer had not finished: drafts, runs being built."""
+    drafts = [path.name for path in store.rglob(".*") if path.is_file()]
+    return drafts + [path.name for path in (store / "building").glob("*")]
+
+
+def copy_of(book: Path, target: Path) -> Path:
+    return shutil.copytree(book, target, ignore=shutil.ignore_patterns("store"))
+
+
+@pytest.fixture(scope="module")
+def lasting(small_book, tmp_path_factory):
+    """A folder with a book after one whole run, its reports, and the notebooks to alter."""
+    folder = tmp_path_factory.mktemp("lasting")
+    copy_of(small_book, folder / "book")
+    shutil.copytree(runner.notebooks_folder(), folder / "notebooks")
+    runner.run(open_book(folder / "book"), out=folder / "reports", folder=folder / "notebooks")
+    return folder
+
+
+@pytest.fixture
+def again(lasting, tmp_path):
+    """A copy of it, to be run again; files keep their times, as a backup would."""
+    shutil.copytree(lasting, tmp_path / "again", symlinks=True)
+
+    def run(**more):
+        folder = tmp_path / "again"
+        return runner.run(open_book(folder / "book"), out=folder / "reports", folder=folder / "notebooks", **more)
+
+    run.folder = tmp_path / "again"
+    return run
+
+
+# --- What did not change -----------------------------------------------------------------------------------------
+
+
+def test_nothing_changed_nothing_is_executed_and_all_is_there(again):
+    first = open_book(again.folder / "book").run("latest")
+    outcome = again()
+    assert executed(outcome) == set()
+    assert outcome.run.tables == first.tables
+    for table in first.tables:
+        assert outcome.run.path(table).read_bytes() == first.path(table).read_bytes(), table
+    assert outcome.run.info["key_numbers"] == first.info["key_numbers"]
+    assert outcome.run.info["rows"] == first.info["rows"]
+    assert [each["run"] for each in history.read(again.folder / "book" / "store")] == ["2024-01-01.001", "2024-01-01.002"]
+    index = (outcome.report / "index.html").read_text(encoding="utf-8")
+    assert "No key number changed." in index
+
+
+def test_a_changed_text_executes_that_notebook_alone(again):
+    path = again.folder / "notebooks" / "04_value.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    next(cell for cell in notebook.cells if cell.cell_type == "markdown").source += "\n\nA word more."
+    nbformat.write(notebook, path)
+    outcome = again()
+    assert executed(outcome) == {"04_value"}
+    assert "A word more." in (outcome.report / "04_value.html").read_text(encoding="utf-8")
+
+
+def test_a_changed_parameter_executes_what_reads_its_tables(again):
+    told = executed(again(parameters={"value": {"horizon_days": 90}}))
+    assert {"04_value", "00_overview"} <= told
+    assert not told & {"01_cleaning", "02_profiling", "03_matching", "05_journeys"}
+
+
+def test_a_changed_file_or_setting_executes_cleaning(again):
+    orders = again.folder / "book" / "orders.csv"
+    orders.touch()
+    assert executed(again(only=["cleaning"])) == set()
+    orders.write_text(orders.read_text().rstrip("\n") + "\n" + orders.read_text().splitlines()[1].replace(";", ";", 1) + "\n")
+    assert executed(again(only=["cleaning"])) == {"01_cleaning"}
+    settings = again.folder / "book" / "clientbook.yaml"
+    settings.write_text(settings.read_text() + "\ngoals:\n  - {goal: retain, owner: service}\n")
+    assert executed(again(only=["cleaning"])) == {"01_cleaning"}
+
+
+def test_fresh_executes_everything(again):
+    assert executed(again(only=["cleaning"], fresh=True)) == {"01_cleaning"}
+
+
+def test_a_table_that_was_changed_since_is_not_taken_over(again):
+    path = open_book(again.folder / "book").run("latest").path("orders")
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    assert executed(again(only=["cleaning"])) == {"01_cleaning"}
+
+
+def test_side_by_side_gives_the_same(again):
+    first = contents(open_book(again.folder / "book").run("latest").folder / "tables")
+    assert contents(again(fresh=True, jobs=2).run.folder / "tables") == first
+
+
+@pytest.mark.parametrize("name", ["cleaning", "matching", "value", "journeys", "governance"])
+def test_the_code_of_a_stage_holds_all_that_it_imports(name):
+    seen: set[str] = set()
+    waiting = [f"clientbook.{name}"]
+    while waiting:
+        module = waiting.pop()
+        for file in cache._files(module):
+            if file.suffix == ".py" and str(file) not in seen:
+                seen.add(str(file))
+                waiting += cache._imported(file, module)
+    code = f"import sys, clientbook.{name}\nprint(*[m.__file__ for n, m in sys.modules.items() if n.startswith('clientbook')])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(loaded) <= seen
+
+
+# --- One at a time -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_of_two_runs_started_together_one_runs_and_one_says_who_holds_the_book(small_book, tmp_path):
+    book = copy_of(small_book, tmp_path / "book")
+    for turn in range(20):
+        pair = [start(book, tmp_path / "reports", "--only", "cleaning", "--fresh") for _ in range(2)]
+        ended = sorted(finish(process) for process in pair)
+        assert [code for code, _ in ended] == [0, 4], (turn, ended)
+        assert re.search(r"held by process \d+ on \S+ \(run\), since \d{4}-", ended[1][1])
+    store = book / "store"
+    assert [each["state"] for each in history.read(store)] == ["done"] * 20
+    assert half_files(store) == []
+    runs = open_book(book).store.runs()
+    assert len({tuple(contents(run.folder / "tables").items()) for run in runs}) == 1
+
+
+# --- What dies ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_the_next_run_ends_as_if_nothing_had_been(small_book, tmp_path):
+    undisturbed = copy_of(small_book, tmp_path / "undisturbed" / "book")
+    whole = runner.run(open_book(undisturbed), out=tmp_path / "undisturbed" / "reports")
+    book, draw = copy_of(small_book, tmp_path / "killed" / "book"), random.Random(20)
+    reports = tmp_path / "killed" / "reports"
+    for _ in range(20):
+        process = start(book, reports)
+        time.sleep(draw.uniform(0.3, 9.0))
+        process.kill()
+        process.communicate()
+        for page in reports.rglob("*.html"):
+            assert page.read_bytes().endswith(b"</html>\n")
+    code, told = finish(start(book, reports))
+    assert code == 0, told
+    gone = time.monotonic() + 10
+    while kernels_of(book) and time.monotonic() < gone:
+        time.sleep(0.2)
+    assert kernels_of(book) == []
+    assert half_files(book / "store") == []
+    run = open_book(book).run("latest")
+    for part in ("tables", "models", "lists"):
+        assert contents(run.folder / part) == contents(whole.run.folder / part), part
+    ours, theirs = contents(reports / "book" / "latest"), contents(whole.report)
+    # several may have ended well between two kills: numbers apart, the index also tells what changed since them
+    name = re.compile(rb"\d{4}-\d\d-\d\d\.\d{3}")
+    index = [name.sub(b"", pages.pop("index.html")) for pages in (ours, theirs)]
+    assert {page: name.sub(b"", text) for page, text in ours.items()} == {page: name.sub(b"", text) for page, text in theirs.items()}
+    cards = re.compile(rb'<dl class="cards">.*?</dl>', re.DOTALL)
+    assert cards.search(index[0])[0] == cards.search(index[1])[0]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_within_seconds_and_leaves_no_kernel(small_book, tmp_path, number, code):
+    book = copy_of(small_book, tmp_path / "book")
+    process = start(book, tmp_path / "reports")
+    deadline = time.monotonic() + 60
+    while not kernels_of(book) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert kernels_of(book)
+    time.sleep(1)
+    began = time.monotonic()
+    process.send_signal(number)
+    ended, told = finish(process, 30)
+    assert (ended, time.monotonic() - began < 5) == (code, True)
+    assert "Stopped" in told and "Traceback" not in told
+    assert kernels_of(book) == []
+    assert half_files(book / "store") == []
+    assert [each["state"] for each in history.read(book / "store")] == ["failed"]
+    assert not list(tmp_path.rglob("failure.html")), "who stops a run knows why it failed"
+
+
+def altered(tmp_path: Path, source: str) -> Path:
+    """A folder with one notebook, whose second cell is replaced."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    notebook = nbformat.read(runner.notebooks_folder() / "01_cleaning.ipynb", as_version=4)
+    [cell for cell in notebook.cells if cell.cell_type == "code"][2].source = source
+    nbformat.write(notebook, folder / "01_cleaning.ipynb")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "word"),
+    [
+        ("import time\ntime.sleep(60)", "time", "longer than the 3 seconds"),
+        ("raise MemoryError", "memory", "Memory ran out"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "killed", "crashed"),
+    ],
+)
+def test_how_a_step_ended_is_told_apart(small_book, tmp_path, source, kind, word):
+    book = copy_of(small_book, tmp_path / "book")
+    with pytest.raises(runner.NotebookFailed, match=word) as error:
+        runner.run(open_book(book), out=tmp_path / "reports", folder=altered(tmp_path, source), timeout=3)
+    assert error.value.failure.kind == kind
+    assert kernels_of(book) == []
+
+
+def test_a_full_disk_is_told_and_leaves_the_last_good_report(small_book, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("only root may make a small disk")
+    try:
+        book = copy_of(small_book, disk / "book")
+        assert finish(start(book, tmp_path / "reports", "--only", "cleaning"))[0] == 0
+        before = contents(tmp_path / "reports" / "book" / "latest")
+        free = psutil.disk_usage(str(disk)).free
+        (disk / "ballast").write_bytes(b"\0" * max(free - 40_000, 0))
+        code, told = finish(start(book, tmp_path / "reports", "--only", "value", "--fresh"))
+        assert code in (1, 3) and "The disk is full" in told and "Free some space" in told, told
+        assert "Traceback" not in told
+        after = contents(tmp_path / "reports" / "book" / "latest")
+        state = re.compile(rb"(?<=<!-- state -->).*?(?=<!-- /state -->)", re.DOTALL)
+        assert {name: state.sub(b"", page) for name, page in after.items()} == before
+        assert len(open_book(book).store.runs()) == 1
+        (disk / "ballast").unlink()
+        assert finish(start(book, tmp_path / "reports", "--only", "cleaning", "--fresh"))[0] == 0
+        assert half_files(book / "store") == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+# --- What the morning's reader finds -----------------------------------------------------------------------------
+
+
+def test_the_failure_page_and_the_banner_in_a_browser(small_book, tmp_path):
+    book = copy_of(small_book, tmp_path / "book")
+    runner.run(open_book(book), out=tmp_path / "reports", only=["cleaning"])
+    with pytest.raises(runner.NotebookFailed):
+        runner.run(open_book(book), out=tmp_path / "reports", folder=altered(tmp_path, "1 / 0"))
+    parent = tmp_path / "reports" / "book"
+    for page in browser.open_pages(parent) + browser.open_pages(parent / "latest"):
+        assert (page.requests, page.violations, page.overflow, page.ran) == ([], [], 0, []), page.name
+    told = (parent / "failure.html").read_text(encoding="utf-8")
+    assert "ZeroDivisionError" in told and 'href="latest/index.html"' in told and "store/failed/2024-01-01.002" in told
+    assert all('href="../failure.html"' in file.read_text(encoding="utf-8") for file in (parent / "latest").iterdir())
+
+
+@pytest.mark.slow
+def test_twenty_four_nights_of_a_growing_book(tmp_path):
+    book = tmp_path / "book"
+    book.mkdir()
+    (book / "clientbook.yaml").write_text("name: Nights\nsources:\n  shop:\n    orders: {path: orders.csv}\n", encoding="utf-8")
+    draw, lines = random.Random(24), ["person_id,ordered_at,order_id,quantity,unit_price"]
+    delivered = []
+    for night in range(24):
+        if night != 11:  # that day nothing came
+            lines += [
+                f"p{draw.randrange(300)},2026-03-{night + 1:02d} {draw.randrange(8, 20):02d}:00,o{night}-{i},1,{draw.randrange(5, 90)}.00"
+                for i in range(40)
+            ]
+        (book / "orders.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        delivered.append(len(lines) - 1)
+        day = f"2026-03-{night + 2:02d}"
+        code, told = finish(start(book, tmp_path / "reports", "--only", "cleaning", "--as-of", day, "--quiet"))
+        assert (code, told) == (0, ""), told
+    past = history.read(book / "store")
+    assert [each["as_of"] for each in past] == [f"2026-03-{night + 2:02d}" for night in range(24)]
+    assert {each["state"] for each in past} == {"done"}
+    for night in range(1, 24):
+        told = " ".join(history.reasons(past[night], past[night - 1]))
+        if night == 11:
+            assert "what it had delivered before: nothing new, or late" in told
+        else:
+            assert f"shop delivered {delivered[night]:,} rows of orders after {delivered[night - 1]:,}." in told
+        found = {c.name: c for c in history.changes(past[: night + 1], past[night], past[night - 1])}
+        if night != 11:
+            assert found["Rows delivered"].difference == 40
+            assert found["Rows delivered"].is_beyond_noise is (None if night < 6 else False)
+    listed = subprocess.run(
+        [sys.executable, "-m", "clientbook.cli", "runs", str(book), "--last", "24"], capture_output=True, text=True, check=True
+    )
+    assert len(re.findall(r"^2026-03-\d\d\.001", listed.stdout, re.MULTILINE)) == 24
+    index = (tmp_path / "reports" / "book" / "latest" / "index.html").read_text(encoding="utf-8")
+    assert "What changed since the last run" in index and "24 days with a run" in index
+    assert len(open_book(book).store.runs()) == 12
+
+
+def test_machine_readable_for_a_scheduler(small_book, tmp_path):
+    book = copy_of(small_book, tmp_path / "book")
+    run = subprocess.run(command(book, tmp_path / "r", "--only", "cleaning", "--json"), capture_output=True, text=True, env=ENVIRONMENT)
+    told = json.loads(run.stdout)
+    assert (run.returncode, run.stderr, told["state"], told["exit_code"]) == (0, "", "done", 0)
+    assert Path(told["report"]).is_file()
