@@ -239,7 +239,7 @@ def since(title: str, changes: Sequence[Change], reasons: Sequence[str], currenc
                 "verdict": change.verdict,
             }
         )
-    shown = table(pd.DataFrame(rows), caption=f"{title}: key numbers that changed", limit=None)
+    shown = table(pd.DataFrame(rows), caption="Key numbers that changed", limit=None)
     html = _without_style(shown) if rows else "<p>No key number changed.</p>"
     return Since(title, html, tuple(reasons), bool(rows))
 
