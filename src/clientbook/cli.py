@@ -272,6 +272,29 @@ def forget(
     typer.echo(f"Receipt: {opened.store.folder / forgetting.RECEIPTS / receipt['receipt']}.json")
 
 
+@app.command(epilog="Example: [bold]clientbook export data/demo shop:734070013 --out them.json[/bold]")
+def export(
+    book: Annotated[Path, typer.Argument(metavar="BOOK", help="The book's folder.")],
+    who: WhoArgument,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it here; default: to the terminal.")] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Everything held on one person, as JSON with nothing masked, for the person who asks."""
+    from clientbook import export as exporting
+    from clientbook.book import open_book
+    from clientbook.forget import look_up
+    from clientbook.store import whole
+
+    opened = open_book(book)
+    text = json.dumps(exporting.export(opened, look_up(opened, who)), indent=2, ensure_ascii=False)
+    if out is None:
+        typer.echo(text)
+        return
+    with whole(out) as draft:
+        draft.write_text(text + "\n", encoding="utf-8")
+    typer.echo(f"Export: {out}. It holds personal data.")
+
+
 def main() -> None:
     """Run a command, and say in one message what is wrong if anything is."""
     debug = "--debug" in sys.argv

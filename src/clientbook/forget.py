@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,11 +153,13 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
     notebooks = 0
     with open_engine("duckdb", scratch=store / "scratch") as engine:
         for name, folder in _folders(store):
-            traces = _traces(folder, person)
+            traces = traces_in(folder, person)
             counts = _clean_tables(engine, folder / "tables", traces) | _clean_lists(folder / "lists", person, traces)
             notebooks += _clean_notebooks(folder / "notebooks", traces)
             if counts:
                 removed[name] = counts
+    # pages name customers by the book's own id; they are made anew from the notebooks
+    shutil.rmtree(store / "pages", ignore_errors=True)
     counts = _clean_lists(store / "lists", person, _Traces({}, {person.customer_id}, set(), set()))
     if counts:
         removed["lists"] = counts
@@ -191,7 +194,16 @@ def _folders(store: Path) -> Iterator[tuple[str, Path]]:
         yield "lab", store / "lab"
 
 
-def _traces(folder: Path, person: Person) -> _Traces:
+def traces_in(folder: Path, person: Person) -> _Traces:
+    """What leads to a person's rows in one run's tables?
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    person
+        As from :func:`look_up`.
+    """
     reader = RunReader(Run(folder))
     # a run matches anew, so the same human may have had another customer_id in it
     customers = {person.customer_id} | customer_of(reader, person.records)
@@ -226,7 +238,7 @@ def _clean_tables(engine, folder: Path, traces: _Traces) -> dict[str, int]:
     late = ("changes", "rejected")
     for path in sorted(folder.glob("*.parquet"), key=lambda path: (path.stem in late, path.name)):
         rows = engine.read_parquet(path)
-        theirs = _theirs(rows, traces, path.stem)
+        theirs = rows_of(rows, traces, path.stem)
         if theirs is None:
             continue
         found = rows.filter(theirs)
@@ -242,8 +254,23 @@ def _clean_tables(engine, folder: Path, traces: _Traces) -> dict[str, int]:
     return counts
 
 
-def _theirs(rows, traces: _Traces, table: str):
-    """Which rows are the person's? None where a table can hold none."""
+def rows_of(rows, traces: _Traces, table: str):
+    """Which rows of a table are the person's?
+
+    Parameters
+    ----------
+    rows
+        The table, as an Ibis expression.
+    traces
+        As from :func:`traces_in`.
+    table
+        Its name.
+
+    Returns
+    -------
+    ibis.expr.types.BooleanColumn or None
+        None where the table can hold none.
+    """
     columns = set(rows.columns)
     tests = []
     for owner, name in _person_columns(columns):
@@ -292,24 +319,36 @@ def _person_columns(columns: Iterable[str]) -> Iterator[tuple[str, str]]:
                 yield owner, name
 
 
-def _clean_lists(folder: Path, person: Person, traces: _Traces) -> dict[str, int]:
+def rows_in_list(path: Path, person: Person, customers: set[str]):
+    """A list, and which of its rows are the person's.
+
+    Returns
+    -------
+    tuple of pandas.DataFrame and pandas.Series
+        All rows as text, and a flag for each.
+    """
     import pandas as pd
 
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except pd.errors.EmptyDataError:
+        rows = pd.DataFrame()
+    theirs = pd.Series(False, index=rows.index)
+    for name in rows.columns:
+        if _CUSTOMER.search(name):
+            theirs |= rows[name].isin(customers)
+    for owner, name in _person_columns(rows.columns):
+        keys = pd.Series(list(zip(rows[owner], rows[name], strict=True)), index=rows.index, dtype=object)
+        theirs |= keys.isin(list(person.records))
+    if "email" in rows.columns:
+        theirs |= rows["email"].map(suppression.normal_email).isin(person.emails)
+    return rows, theirs
+
+
+def _clean_lists(folder: Path, person: Person, traces: _Traces) -> dict[str, int]:
     counts = {}
     for path in sorted(folder.glob("*.csv")):
-        try:
-            rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-        except pd.errors.EmptyDataError:
-            continue
-        theirs = pd.Series(False, index=rows.index)
-        for name in rows.columns:
-            if _CUSTOMER.search(name):
-                theirs |= rows[name].isin(traces.customers)
-        for owner, name in _person_columns(rows.columns):
-            keys = pd.Series(list(zip(rows[owner], rows[name], strict=True)), index=rows.index, dtype=object)
-            theirs |= keys.isin(list(person.records))
-        if "email" in rows.columns:
-            theirs |= rows["email"].map(suppression.normal_email).isin(person.emails)
+        rows, theirs = rows_in_list(path, person, traces.customers)
         if theirs.any():
             with whole(path) as draft:
                 rows[~theirs].to_csv(draft, index=False, encoding="utf-8")

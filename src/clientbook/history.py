@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,8 @@ _BEYOND = 1.959964
 _LEAST_STEPS = 5
 # The median absolute deviation of normal noise, times this, is its standard deviation.
 _MAD = 1.4826
+# And so is the mean absolute deviation, times this.
+_MEAN = 1.2533
 # A year ago is a day that may have been a Sunday: the nearest run within a fortnight stands for it.
 _YEAR_DAYS, _NEAR_DAYS = 365, 15
 # A delivery that brings this much less than the one before it is rather half of one.
@@ -177,6 +179,8 @@ def changes(
     list of Change
         Those that differ, in the order of the pages; one that only one of the runs tells has no difference.
     """
+    # what a number did before says how much it varies; what it does now is to be judged by that
+    entries = [each for each in entries if each["run"] != now["run"]]
     old = {(n["stage"], n["name"]): n for n in then["key_numbers"]}
     new = {(n["stage"], n["name"]): n for n in now["key_numbers"]}
     told = []
@@ -285,7 +289,10 @@ def _noise(entries, which, old, new) -> float | None:
         return None
     # growth from run to run is no news: what counts is how far a step lies from the usual one
     usual = median(steps)
-    return abs(usual) + _BEYOND * _MAD * median(abs(step - usual) for step in steps)
+    apart = [abs(step - usual) for step in steps]
+    # where most steps are alike the median of their distances is 0, and says nothing of the others
+    spread = _MAD * median(apart) or _MEAN * mean(apart)
+    return abs(usual) + _BEYOND * spread
 
 
 def _half_width(number: Mapping[str, Any]) -> float | None:
