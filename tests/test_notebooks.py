@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_notebooks_give_the_committed_outputs(tailor_book, tailor_outcome):
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q"]
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q", "-n", "0"]
     command += ["--nbval-cell-timeout=300", str(ROOT / "notebooks")]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"CLIENTBOOK_BOOK": str(tailor_book)}, capture_output=True, text=True
