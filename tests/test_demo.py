@@ -47,6 +47,13 @@ def small(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "default"
+    demo.make(folder)
+    return folder
+
+
 def truth(book, table):
     return pd.read_parquet(book / "truth" / f"{table}.parquet")
 
@@ -379,7 +386,7 @@ def test_the_experiment_has_its_effect(book):
     )
 
 
-@pytest.mark.parametrize("which", ["book", "small"])
+@pytest.mark.parametrize("which", ["book", "small", "default"])
 def test_the_planted_company(request, which):
     folder = request.getfixturevalue(which)
     planted = truth(folder, "planted")

@@ -144,11 +144,13 @@ def answer_all(seed: int, part: int, message, rows, human, account, stages, shop
         message.channel == 3,
     )
     opens = rng.random(n) < np.where(message.operational, 0.62, chance.opens)
-    deaf = np.zeros(n, bool) if planted is None else (own == planted.account) & (message.at >= planted.begin)
+    # who left before that month would not have got thirty e-mails in it
+    theirs = np.zeros(n, bool) if planted is None else own == planted.account
+    deaf = theirs if planted is None else theirs & (message.at >= planted.begin)
     opens &= ~deaf
     clicks = opens & (rng.random(n) < chance.clicks) & (message.piece >= 0)
     replies = opens & (rng.random(n) < chance.replies) & ~message.operational
-    leaves = (rng.random(n) < chance.unsubscribes) & ~message.operational & ~deaf
+    leaves = (rng.random(n) < chance.unsubscribes) & ~message.operational & ~theirs
     orders = clicks & (message.stage >= 3) & (rng.random(n) < chance.orders)
     # mail programs fetch pictures before anybody looks: an open that is none
     fetched = ~opens & ~deaf & (message.channel == 0) & (rng.random(n) < 0.07)
