@@ -174,3 +174,12 @@ def test_readme_has_the_two_lines():
     tests = [line for line in lines if "bin/pytest" in line and "venv" in line]
     assert len(runs) == 1 and "-r requirements.lock" in runs[0]
     assert len(tests) == 1 and "-r tests/requirements.lock" in tests[0]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_who_looks_at_earlier_runs_or_at_other_stages_says_so(path):
+    """The cache takes over what was computed from the same things, and knows them from the declaration alone."""
+    code, stage = "\n".join(code_cells(path)), import_module(f"clientbook.{path.stem[3:]}").STAGE
+    assert ("store.runs(" in code) <= stage.remembers
+    assert ".run.record(" not in code and ".run.read(" not in code
+    assert ("step.heard(" in code) <= bool(stage.hears)

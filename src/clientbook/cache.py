@@ -54,6 +54,8 @@ class Done:
         What it took when it was executed.
     run
         The run that executed it.
+    past
+        The newest whole run there was by then; empty where there was none.
     files
         By the path in the run's folder: size, time of change (nanoseconds), SHA-256.
     """
@@ -64,6 +66,7 @@ class Done:
     cells: int
     seconds: float
     run: str
+    past: str
     files: Mapping[str, tuple[int, int, str]]
 
     def is_whole(self, folder: Path) -> bool:
@@ -171,7 +174,9 @@ def key(
     return digest(told)
 
 
-def find_done(name: str, wanted: str, folders: Iterable[Path]) -> tuple[Done, Path] | None:
+def find_done(
+    name: str, wanted: str, folders: Iterable[Path], newest: Run | None, *, remembers: bool
+) -> tuple[Done, Path] | None:
     """Where was this very step executed before, and what did it leave?
 
     Parameters
@@ -182,10 +187,18 @@ def find_done(name: str, wanted: str, folders: Iterable[Path]) -> tuple[Done, Pa
         The step's key.
     folders
         Of runs, those to be preferred first.
+    newest
+        The newest whole run, if there is one.
+    remembers
+        Whether the step looks at earlier runs. Its result then holds if those are the same, or if it is the newest run's own:
+        a run on the very same things is no new observation.
     """
+    past = newest.name if newest else ""
     for folder in folders if wanted else ():
         done = read_done(folder, name)
-        if done is not None and done.key == wanted and done.is_whole(folder):
+        if done is None or done.key != wanted or not done.is_whole(folder):
+            continue
+        if not remembers or done.past == past or (newest and folder == newest.folder):
             return done, folder
     return None
 

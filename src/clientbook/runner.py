@@ -279,6 +279,7 @@ class _Execution:
     def run(self, as_of: dt.date | None) -> Outcome:
         store = self.book.store
         as_of = as_of or self.book.settings.as_of or self._newest()
+        self.newest = next(iter(reversed(store.runs())), None)
         self.under_way = store.start(as_of)
         self._remember_killed()
         # what a killed run left stands first: it is the newest
@@ -392,7 +393,9 @@ class _Execution:
             notebook.stage, notebook.path, run,
             book=self.book, parameters=values, fingerprints=self.fingerprints, digests=digests,
         )  # fmt: skip
-        found = cache.find_done(notebook.name, wanted, [earlier.folder for earlier in self.earlier])
+        folders = [earlier.folder for earlier in self.earlier]
+        remembers = notebook.stage.remembers
+        found = cache.find_done(notebook.name, wanted, folders, self.newest, remembers=remembers)
         if found is not None:
             done, source = found
             cache.take_over(done, source, run.folder, notebook.name)
@@ -411,6 +414,7 @@ class _Execution:
         cache.keep(
             run.folder, notebook.name, wanted, files + [record] * (run.folder / record).is_file(),
             state=progress.state, message=progress.message, cells=progress.cells, seconds=progress.took, run=run.name,
+            past=self.newest.name if self.newest else "",
         )  # fmt: skip
 
     def _done(self, name: str):

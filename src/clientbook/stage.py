@@ -49,6 +49,8 @@ class Stage:
         Stages whose records (key numbers, inputs, row counts) it reads; `*` means all.
     reads_files
         Whether it reads what was delivered, and not only tables.
+    remembers
+        Whether it reads what earlier runs left.
     writes
         Tables that it writes.
     shows
@@ -66,6 +68,7 @@ class Stage:
     uses: tuple[str, ...] = ()
     hears: tuple[str, ...] = ()
     reads_files: bool = False
+    remembers: bool = False
     parameters: type[Parameters] = Parameters
     tables: tuple[Table, ...] = ()
 
