@@ -142,9 +142,9 @@ def test_encodings_that_must_be_told(read, tmp_path, encoding):
 
 
 def test_latin_1_where_windows_has_no_letter(read, tmp_path):
-    write(tmp_path / "a.csv", b"id,name\n1,\xe9\x81\n")
+    write(tmp_path / "a.csv", b"id,name\n1,Ren\xe9\x81\n")
     raw = read("a.csv")
-    assert (raw.files[0].encoding, rows(raw.table)) == ("latin-1", [("1", "é\x81")])
+    assert (raw.files[0].encoding, rows(raw.table)) == ("latin-1", [("1", "René\x81")])
 
 
 @pytest.mark.parametrize("tail", ["é", "日本"])
