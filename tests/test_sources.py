@@ -569,7 +569,7 @@ def test_an_error_of_the_system_is_a_fault(read, tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("clientbook.sources.text.fingerprint", refuse)
+    monkeypatch.setattr("clientbook.sources.fingerprint", refuse)
     assert "may not be read" in faults(read, "a.csv")[0].message
 
 
@@ -580,7 +580,7 @@ def test_a_file_that_grows_while_it_is_read(read, tmp_path, monkeypatch):
         path.write_bytes(path.read_bytes() + b"3,4\n")
         return "0" * 64
 
-    monkeypatch.setattr("clientbook.sources.text.fingerprint", grow)
+    monkeypatch.setattr("clientbook.sources.fingerprint", grow)
     assert "changed while" in faults(read, "a.csv")[0].message
 
 

@@ -1,11 +1,9 @@
-"""Delivered bytes made plain: unzipped, and in UTF-8, without ever holding a file in memory."""
+"""Delivered bytes made plain: in UTF-8, without ever holding a file in memory."""
 
 from __future__ import annotations
 
 import codecs
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,47 +69,19 @@ def plain_text(engine: Engine, request: Request) -> Plain:
     FaultError
         The file is empty, cut, not text, or not in the encoding given.
     """
-    path = unzipped(engine, request)
+    path = request.path
     encoding, notes = _given(request), ()
     if encoding is None:
         encoding, notes = find_encoding(request, path)
     if encoding not in ("utf-8", "ascii"):
         copy = engine.scratch_file(".txt")
         _transcode(request, path, copy, encoding)
-        if path != request.path:
-            path.unlink()
         path = copy
     elif request.encoding:
         _check_utf8(request, path)
     gaps, open_end = _look_through(request, path)
     copied = path != request.path
     return Plain(path=path, encoding=encoding, gaps=gaps, copied=copied, open_end=open_end, notes=notes)
-
-
-def unzipped(engine: Engine, request: Request) -> Path:
-    """Where does the file lie without its gzip? Where it was, if it had none.
-
-    Raises
-    ------
-    FaultError
-        The file is empty, or the archive is cut or damaged.
-    """
-    if request.path.stat().st_size == 0:
-        raise request.fault("The file is empty.", "Deliver it again; at least the header is needed.")
-    if request.path.suffix.lower() != ".gz":
-        return request.path
-    copy = engine.scratch_file(Path(request.path.stem).suffix)
-    try:
-        with gzip.open(request.path, "rb") as stream, copy.open("wb") as out:
-            while chunk := stream.read(CHUNK):
-                out.write(chunk)
-    except EOFError:
-        raise request.fault("The archive ends too early.", "Deliver it again; the transfer was cut.") from None
-    except (gzip.BadGzipFile, zlib.error):
-        raise request.fault("The archive is damaged or no gzip.", "Deliver it again.") from None
-    if copy.stat().st_size == 0:
-        raise request.fault("The archive holds an empty file.", "Deliver it again; at least the header is needed.")
-    return copy
 
 
 def find_encoding(request: Request, path: Path) -> tuple[str, tuple[Fault, ...]]:

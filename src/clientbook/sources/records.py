@@ -7,13 +7,13 @@ from pathlib import Path
 
 from clientbook.engine import Engine, Part, UnreadableError
 from clientbook.sources.careful import LONGEST_LINE, Chunks, Rejects
-from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged, fingerprint
-from clientbook.sources.encodings import Plain, plain_text, unzipped
+from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged
+from clientbook.sources.encodings import Plain, plain_text
 
 _LONGEST_SPACE = 1 << 16
 
 
-def stage_records(engine: Engine, request: Request) -> Staged:
+def stage_records(engine: Engine, request: Request) -> list[Staged]:
     """Where do the records of a JSON file lie now?
 
     An array of objects, an object a line, or objects one after another: told from the text, as file endings often
@@ -31,12 +31,11 @@ def stage_records(engine: Engine, request: Request) -> Staged:
     FaultError
         The file is no JSON.
     """
-    sha256 = fingerprint(request.path)
     plain = plain_text(engine, request)
     rejected, bad_rows, careful = None, 0, False
     if _starts_with_bracket(plain.path):
         if _is_empty_array(plain.path):
-            return _nothing(engine, request, plain, sha256)
+            return _nothing(engine, request, plain)
         try:
             staged = engine.stage_json(plain.path, layout="array")
         except UnreadableError:
@@ -56,16 +55,19 @@ def stage_records(engine: Engine, request: Request) -> Staged:
         raise request.fault(f"The records have {len(columns):,} names.", f"At most {MOST_COLUMNS:,} can be read.")
     keep = tuple(name for name in columns if request.needed is None or name in request.needed)
     rows = engine.parquet_rows(staged)
-    return Staged(
-        facts=request.facts(rows=rows + bad_rows, columns=columns, sha256=sha256, encoding=plain.encoding),
-        part=Part(path=staged, shown=request.shown, rows=rows, first_row=1),
-        columns=keep,
-        has_row=careful,
-        rejected=rejected,
-    )
+    return [
+        Staged(
+            facts=request.facts(rows=rows + bad_rows, columns=columns, encoding=plain.encoding),
+            part=Part(path=staged, shown=request.shown, rows=rows, first_row=1),
+            columns=keep,
+            has_row=careful,
+            rejected=rejected,
+            notes=plain.notes,
+        )
+    ]
 
 
-def stage_parquet(engine: Engine, request: Request) -> Staged:
+def stage_parquet(engine: Engine, request: Request) -> list[Staged]:
     """Where do a Parquet file's rows lie? Where they were delivered: nothing is copied unless it is gzipped.
 
     Parameters
@@ -80,8 +82,7 @@ def stage_parquet(engine: Engine, request: Request) -> Staged:
     FaultError
         The file is not whole.
     """
-    sha256 = fingerprint(request.path)
-    path = unzipped(engine, request)
+    path = request.path
     try:
         columns = engine.parquet_columns(path)
         keep = tuple(name for name in columns if request.needed is None or name in request.needed)
@@ -89,12 +90,14 @@ def stage_parquet(engine: Engine, request: Request) -> Staged:
         rows = engine.parquet_rows(path)
     except UnreadableError:
         raise request.fault("The file is no Parquet, or it is damaged or cut.", "Deliver it again.") from None
-    return Staged(
-        facts=request.facts(rows=rows, columns=columns, sha256=sha256),
-        part=Part(path=path, shown=request.shown, rows=rows, first_row=1),
-        columns=keep,
-        notes=() if rows else (request.note("The file has no rows."),),
-    )
+    return [
+        Staged(
+            facts=request.facts(rows=rows, columns=columns),
+            part=Part(path=path, shown=request.shown, rows=rows, first_row=1),
+            columns=keep,
+            notes=() if rows else (request.note("The file has no rows."),),
+        )
+    ]
 
 
 def _objects(engine: Engine, request: Request, plain: Plain) -> tuple[Path, Path | None, int]:
@@ -163,13 +166,15 @@ def _is_empty_array(path: Path) -> bool:
     return path.stat().st_size <= _LONGEST_SPACE and path.read_bytes().split() in ([b"[]"], [b"[", b"]"])
 
 
-def _nothing(engine: Engine, request: Request, plain: Plain, sha256: str) -> Staged:
+def _nothing(engine: Engine, request: Request, plain: Plain) -> list[Staged]:
     staged = engine.scratch_file(".parquet")
     Chunks(staged, ()).close()
-    return Staged(
-        facts=request.facts(rows=0, columns=(), sha256=sha256, encoding=plain.encoding),
-        part=Part(path=staged, shown=request.shown, rows=0, first_row=1),
-        columns=(),
-        has_row=True,
-        notes=(request.note("The file has no records."),),
-    )
+    return [
+        Staged(
+            facts=request.facts(rows=0, columns=(), encoding=plain.encoding),
+            part=Part(path=staged, shown=request.shown, rows=0, first_row=1),
+            columns=(),
+            has_row=True,
+            notes=(request.note("The file has no records."),),
+        )
+    ]
