@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from clientbook import engine as engines
 from clientbook import sources
 from clientbook.faults import FaultError
+from clientbook.sources import headers
 
 ROWS = [("007", "Ann", "1.50"), ("008", "", "x"), ("9", "Bób", "")]
 EXPECTED = [("007", "Ann", "1.50"), ("008", None, "x"), ("9", "Bób", None)]
@@ -275,7 +276,7 @@ def test_any_text_comes_back_as_it_was_written(read, tmp_path, table, delimiter,
 @given(st.lists(st.lists(st.sampled_from(["a", "", "12", 'q"q', "x y"]), min_size=1, max_size=5), max_size=8))
 def test_no_row_is_ever_lost(read, tmp_path, records):
     lines = [",".join(record) for record in records]
-    write(tmp_path / "a.csv", "\n".join(["x,y,z", *lines]).encode())
+    write(tmp_path / "a.csv", "\n".join(["x,y,z", *lines, ""]).encode())
     raw = read("a.csv", delimiter=",")
     whole = [r for r in records if len(r) == 3 or (len(r) > 3 and not any(r[3:]))]
     assert rows(raw.table) == [tuple(cell or None for cell in record[:3]) for record in whole]
@@ -342,10 +343,12 @@ def test_excel_cells_are_what_a_person_reads(read, tmp_path):
 
 
 def test_excel_sheets(read, tmp_path):
-    write(tmp_path / "a.xlsx", as_workbook({"First": [["a"], [1]], "Orders": [["b"], [2]]}))
-    assert rows(read("a.xlsx").table) == [("1",)]
-    assert "'Orders'" in str(read("a.xlsx").notes[0])
+    write(tmp_path / "a.xlsx", as_workbook({"First": [["a"], [1]], "Orders": [["b"], [2]], "Empty": []}))
+    (fault,) = faults(read, "a.xlsx")
+    assert "different columns: 'First' has 'a'; 'Orders' has 'b'" in fault.message
+    assert "sheet" in fault.remedy
     assert rows(read("a.xlsx", sheet="Orders").table) == rows(read("a.xlsx", sheet=2).table) == [("2",)]
+    assert rows(read("a.xlsx", sheet="2").table) == rows(read("a.xlsx!Orders").table) == [("2",)]
     (fault,) = faults(read, "a.xlsx", sheet="orders")
     assert "Did you mean 'Orders'?" in fault.remedy
 
@@ -358,6 +361,82 @@ def test_excel_rows_wider_than_the_header(read, tmp_path):
     assert accounted(raw)
 
 
+def test_excel_sheets_of_the_same_columns_are_one_table(read, tmp_path):
+    sheets = {"2010": [["id", "x"], [1, 2], [3, 4]], "Notes": [], "2011": [["x", "id"], [6, 5]]}
+    write(tmp_path / "a.xlsx", as_workbook(sheets))
+    raw = read("a.xlsx")
+    assert rows(raw.table, "id", "x", "_file", "_row", "_arrival") == [
+        ("1", "2", "a.xlsx!2010", 2, 0), ("3", "4", "a.xlsx!2010", 3, 1), ("5", "6", "a.xlsx!2011", 2, 2)
+    ]  # fmt: skip
+    assert [(facts.path, facts.rows) for facts in raw.files] == [("a.xlsx!2010", 2), ("a.xlsx!2011", 1)]
+    assert "are all read: '2010', '2011'" in str(raw.notes[0])
+    assert accounted(raw)
+
+
+def test_excel_hidden_sheets_are_told(read, tmp_path):
+    book = openpyxl.load_workbook(io.BytesIO(as_workbook({"Seen": [["id"], [1]], "Lists": [["code"], [7]]})))
+    book["Lists"].sheet_state = "hidden"
+    book.save(tmp_path / "a.xlsx")
+    raw = read("a.xlsx")
+    assert rows(raw.table) == [("1",)]
+    assert "Hidden sheets are not read: 'Lists'" in str(raw.notes[0])
+    assert rows(read("a.xlsx", sheet="Lists").table) == [("7",)]
+
+
+def merged_workbook(path, records, merged):
+    book = openpyxl.Workbook()
+    for record in records:
+        book.active.append(record)
+    for cells in merged:
+        book.active.merge_cells(cells)
+    book.save(path)
+
+
+def test_excel_headers_over_two_rows(read, tmp_path):
+    top, below = ["id", "Address", None, "Total"], [None, "Street", "City", None]
+    records = [["Customers of 2024"], [], top, below, [7, "Rue 1", "Genf", 2.5], [8, "Weg 2", "Bern", 3]]
+    merged_workbook(tmp_path / "a.xlsx", records, ["A1:D1", "A3:A4", "B3:C3", "D3:D4"])
+    raw = read("a.xlsx")
+    assert raw.table.columns[:4] == ("id", "Address.Street", "Address.City", "Total")
+    assert rows(raw.table, "id", "Address.City", "_row") == [("7", "Genf", 5), ("8", "Bern", 6)]
+    assert "A title stands above the table" in str(raw.notes[0])
+    assert raw.files[0].rows == 2
+
+
+def test_excel_merged_cells_among_the_rows_are_told(read, tmp_path):
+    merged_workbook(tmp_path / "a.xlsx", [["id", "x"], [1, 2], [None, 3]], ["A2:A3"])
+    raw = read("a.xlsx")
+    assert rows(raw.table) == [("1", "2"), (None, "3")]
+    assert "1 merged cells stand among the rows" in str(raw.notes[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_headers_over_two_rows_are_what_a_person_reads(data):
+    groups = data.draw(st.lists(st.tuples(st.text("abc", min_size=1, max_size=3), st.integers(1, 4)), min_size=1, max_size=5))
+    down = data.draw(st.integers(0, 3))
+    top, below, merged, expected = [], [], [], []
+    for name, span in groups:
+        first = len(top) + 1
+        top += [name] + [""] * (span - 1)
+        if span == 1:
+            below.append("")
+            merged.append(headers.Merge(down + 1, first, down + 2, first))
+            expected.append(name)
+        else:
+            inner = [f"{name}{i}" for i in range(span)]
+            below += inner
+            merged.append(headers.Merge(down + 1, first, down + 1, first + span - 1))
+            expected += [f"{name}.{each}" for each in inner]
+    filled = [(down + 1, top), (down + 2, below), (down + 3, ["1"] * len(top))]
+    found = headers.find_header(filled, merged)
+    if len(groups) == 1:
+        # One name over everything is a title, and one column alone has no rows below that are wider.
+        return
+    assert (found.names, found.row) == (tuple(expected), down + 1)
+    assert found.last_row == down + 2
+
+
 # --- JSON and Parquet ------------------------------------------------------------------------------------------
 
 
@@ -366,9 +445,78 @@ def test_json_lines_that_are_none(read, tmp_path):
     lines.append('{"id": 6}')
     write(tmp_path / "a.jsonl", "\n".join(lines).encode())
     raw = read("a.jsonl")
-    assert rows(raw.table, "id", "o", "_row") == [(1, '{"p":[1]}', 1), (None, None, 5), (6, None, 7)]
+    assert rows(raw.table, "id", "o.p", "_row") == [(1, "[1]", 1), (None, None, 5), (6, None, 7)]
     assert [row for row, _, _ in rejects(raw)] == [2, 3, 4, 6]
     assert accounted(raw)
+
+
+def test_json_objects_in_objects_are_columns(read, tmp_path):
+    records = [
+        {"id": 1, "a": {"b": {"c": 12345678901234567890123}, "list": [1, {"x": 2}], "é/~\"": "007", "n": 3}},
+        {"id": 2, "a": "told", "e": {}},
+        {"id": 3, "a": {"b": None, "n": None}},
+        {"id": 4},
+    ]
+    write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, records)).encode() + b"\n")
+    write(tmp_path / "b.json", json.dumps(records).encode())
+    for name in ("a.jsonl", "b.json"):
+        table = read(name).table
+        assert rows(table, "id", "a", "a.b.c", "a.list", 'a.é/~"', "a.n", "e") == [
+            (1, None, "12345678901234567890123", '[1,{"x":2}]', "007", 3, None),
+            (2, "told", None, None, None, None, "{}"),
+            (3, None, None, None, None, None, None),
+            (4, None, None, None, None, None, None),
+        ]
+        assert "a.b" not in table.columns
+
+
+def test_json_names_that_would_be_one_column(read, tmp_path):
+    write(tmp_path / "a.jsonl", b'{"a.b": 1, "a": {"b": 2}}\n')
+    (fault,) = faults(read, "a.jsonl")
+    assert (fault.file, fault.column) == ("a.jsonl", "a.b")
+    assert "Two values" in fault.message
+    assert fault.remedy
+
+
+def test_json_objects_whose_names_are_data_stay_text(read, tmp_path):
+    write(tmp_path / "a.jsonl", json.dumps({"id": 1, "prices": {f"sku{n}": n for n in range(5_000)}}).encode() + b"\n")
+    assert read("a.jsonl").table.columns == ("id", "prices", *OURS)
+
+
+NAME = st.text(st.sampled_from("abcé/~$*[0 \"'"), max_size=3)
+SCALAR = st.one_of(st.none(), st.booleans(), st.integers(-(10**12), 10**12), st.text("ab0é\"\\", max_size=4))
+OBJECT = st.recursive(
+    st.dictionaries(NAME, SCALAR, max_size=3), lambda inner: st.dictionaries(NAME, SCALAR | inner, max_size=3), max_leaves=6
+)
+
+
+def flat(record, before=""):
+    """The plain way: what stands at the end of each path."""
+    found = {}
+    for name, value in record.items():
+        path = before + name
+        if isinstance(value, dict) and value:
+            found |= flat(value, path + ".")
+        elif value is not None:
+            found[path] = value
+    return found
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(OBJECT, min_size=1, max_size=4))
+def test_json_comes_back_as_it_was_written(read, tmp_path, objects):
+    records = [{"id": n, "o": record} for n, record in enumerate(objects)]
+    write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, records)).encode() + b"\n")
+    raw = read("a.jsonl")
+    found = raw.table.drop(*OURS).to_pyarrow().to_pylist()
+    for record, row in zip(records, found, strict=True):
+        expected = {name: value for name, value in flat(record).items() if value != {}}
+        told = {name: value for name, value in row.items() if value is not None and value != "{}"}
+        assert {k: _text(v) for k, v in told.items()} == {k: _text(v) for k, v in expected.items()}
+
+
+def _text(value):
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def test_json_by_its_text_not_its_ending(read, tmp_path):

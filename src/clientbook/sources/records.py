@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from clientbook.engine import Engine, Part, UnreadableError
+from clientbook.engine import Engine, Part, TwiceError, UnreadableError
 from clientbook.sources.careful import LONGEST_LINE, Chunks, Rejects
 from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged
 from clientbook.sources.encodings import Plain, plain_text
@@ -32,12 +32,26 @@ def stage_records(engine: Engine, request: Request) -> list[Staged]:
         The file is no JSON.
     """
     plain = plain_text(engine, request)
+    try:
+        return _stage(engine, request, plain)
+    except TwiceError as error:
+        raise request.fault(
+            "Two values of a record would have this column: one in an object, and one whose name has a point.",
+            "Rename one in the file.",
+            column=str(error),
+        ) from None
+
+
+def _stage(engine: Engine, request: Request, plain: Plain) -> list[Staged]:
+    _check_names(request, plain)
     rejected, bad_rows, careful = None, 0, False
     if _starts_with_bracket(plain.path):
         if _is_empty_array(plain.path):
             return _nothing(engine, request, plain)
         try:
             staged = engine.stage_json(plain.path, layout="array")
+        except TwiceError:
+            raise
         except UnreadableError:
             raise request.fault(
                 "The file is no array of JSON objects, or it is damaged or cut.", "Deliver it again."
@@ -45,6 +59,8 @@ def stage_records(engine: Engine, request: Request) -> list[Staged]:
     else:
         try:
             staged = engine.stage_json(plain.path)
+        except TwiceError:
+            raise
         except UnreadableError:
             staged, rejected, bad_rows = _objects(engine, request, plain)
             careful = rejected is not None
@@ -107,6 +123,8 @@ def _objects(engine: Engine, request: Request, plain: Plain) -> tuple[Path, Path
             return staged, rejected, bad_rows
         # One object over many lines, or several: no line stands for itself.
         return engine.stage_json(plain.path, layout="unstructured"), None, 0
+    except TwiceError:
+        raise
     except UnreadableError:
         raise request.fault("The file holds no JSON objects, or it is damaged.", "Deliver it again.") from None
 
@@ -122,6 +140,10 @@ def _line_by_line(engine: Engine, request: Request, plain: Plain) -> tuple[Path 
                 continue
             number += 1
             reason = _what_is_wrong(line)
+            if reason and not line.endswith("\n") and line.lstrip().startswith("{") and number > 1:
+                raise request.fault(
+                    "The file is cut: its last line is half an object.", "Deliver it again.", row=number
+                )
             if reason:
                 rejects.add(number, reason, line.rstrip("\n"))
                 continue
@@ -155,6 +177,18 @@ def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) < len(pairs):
         raise _TwiceError
     return found
+
+
+def _check_names(request: Request, plain: Plain) -> None:
+    """Does the first record say that there are too many names? The engine takes minutes over them."""
+    with plain.path.open("rb") as stream:
+        start = stream.read(1 << 25)
+    end = start.find(b"\n")
+    colons = (start[:end] if end > 0 else start).count(b'":')
+    if colons > 10 * MOST_COLUMNS and not _starts_with_bracket(plain.path):
+        raise request.fault(
+            f"The first record has about {colons:,} names.", f"At most {MOST_COLUMNS:,} can be read.", row=1
+        )
 
 
 def _starts_with_bracket(path: Path) -> bool:

@@ -81,7 +81,7 @@ def stage_text(engine: Engine, request: Request) -> list[Staged]:
     if staged is None:
         staged, rejected, bad_rows = stage_carefully(
             engine, request, plain.path, delimiter=separator, quote=quote, names=names, keep=keep,
-            announced=shape.announced,
+            announced=shape.announced, open_end=plain.open_end,
         )  # fmt: skip
     if plain.copied:
         plain.path.unlink()
@@ -90,6 +90,8 @@ def stage_text(engine: Engine, request: Request) -> list[Staged]:
         notes.append(request.note("The file has a header and no rows."))
     facts = request.facts(rows=rows + bad_rows, columns=names, encoding=plain.encoding, delimiter=shape.delimiter)
     part = Part(path=staged, shown=request.shown, rows=rows, first_row=2)
+    if plain.open_end and rows > 1:
+        notes.append(request.note("The last line has no end: if the file was cut, its last value is not whole."))
     told = (*plain.notes, *notes)
     return [Staged(facts=facts, part=part, columns=keep, has_row=careful, rejected=rejected, notes=told)]
 
