@@ -124,6 +124,8 @@ class Engine:
             "autoload_known_extensions": False,
             "temp_directory": str(self.scratch),
             "preserve_insertion_order": True,
+            # It would be drawn into whatever is printed, a schedule's log too.
+            "enable_progress_bar": False,
             "TimeZone": "UTC",
         }
         if threads is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from clientbook.engine import Engine, Part, TwiceError, UnreadableError
 from clientbook.sources.careful import LONGEST_LINE, Chunks, Rejects
 from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged
@@ -100,11 +103,18 @@ def stage_parquet(engine: Engine, request: Request) -> list[Staged]:
     """
     path = request.path
     try:
+        # The foot alone tells it; the engine would bind each column first.
+        width = pq.read_metadata(path).num_columns
+        if width > MOST_COLUMNS:
+            raise request.fault(f"The file has {width:,} columns.", f"At most {MOST_COLUMNS:,} can be read.")
         columns = engine.parquet_columns(path)
         keep = tuple(name for name in columns if request.needed is None or name in request.needed)
         engine.check_parquet(path, keep)
         rows = engine.parquet_rows(path)
-    except UnreadableError:
+    except (UnreadableError, pa.ArrowException, OSError) as error:
+        # What the disk says has a number, what Arrow says of a damaged foot has none.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise request.fault("The file is no Parquet, or it is damaged or cut.", "Deliver it again.") from None
     return [
         Staged(
@@ -180,14 +190,21 @@ def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _check_names(request: Request, plain: Plain) -> None:
-    """Does the first record say that there are too many names? The engine takes minutes over them."""
+    """Does the first record say that there are too many names? The engine would take minutes over them."""
     with plain.path.open("rb") as stream:
-        start = stream.read(1 << 25)
-    end = start.find(b"\n")
-    colons = (start[:end] if end > 0 else start).count(b'":')
-    if colons > 10 * MOST_COLUMNS and not _starts_with_bracket(plain.path):
+        start = stream.read(LONGEST_LINE).lstrip()
+    line = start.partition(b"\n")[0]
+    # Few enough that a look at them is not worth its while; names inside of lists count here, which decides nothing.
+    if line.count(b'":') <= MOST_COLUMNS and start.count(b'":', 0, 1 << 20) <= MOST_COLUMNS:
+        return
+    text = start.decode(errors="replace").lstrip("[ \r\n\t")
+    try:
+        first, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(first, dict) and len(first) > MOST_COLUMNS:
         raise request.fault(
-            f"The first record has about {colons:,} names.", f"At most {MOST_COLUMNS:,} can be read.", row=1
+            f"The first record has {len(first):,} names.", f"At most {MOST_COLUMNS:,} can be read.", row=1
         )
 
 
