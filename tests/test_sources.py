@@ -706,7 +706,8 @@ def test_excel_merged_cells_among_the_rows_are_told(read, tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_headers_over_two_rows_are_what_a_person_reads(data):
-    groups = data.draw(st.lists(st.tuples(st.text("abc", min_size=1, max_size=3), st.integers(1, 4)), min_size=1, max_size=5))
+    group = st.tuples(st.text("abc", min_size=1, max_size=3), st.integers(1, 4))
+    groups = data.draw(st.lists(group, min_size=1, max_size=5))
     down = data.draw(st.integers(0, 3))
     top, below, merged, expected = [], [], [], []
     for name, span in groups:
@@ -779,7 +780,9 @@ def test_json_objects_whose_names_are_data_stay_text(read, tmp_path):
 NAME = st.text(st.sampled_from("abcé/~$*[0 \"'"), max_size=3)
 SCALAR = st.one_of(st.none(), st.booleans(), st.integers(-(10**12), 10**12), st.text("ab0é\"\\", max_size=4))
 OBJECT = st.recursive(
-    st.dictionaries(NAME, SCALAR, max_size=3), lambda inner: st.dictionaries(NAME, SCALAR | inner, max_size=3), max_leaves=6
+    st.dictionaries(NAME, SCALAR, max_size=3),
+    lambda inner: st.dictionaries(NAME, SCALAR | inner, max_size=3),
+    max_leaves=6,
 )
 
 
@@ -991,8 +994,8 @@ def test_two_hundred_files(tmp_path):
 
 @pytest.mark.slow
 def test_a_gigabyte_of_csv_takes_bounded_memory(tmp_path):
-    block = "".join(f"{n},2024-01-{n % 28 + 1:02d},product {n % 977},{n % 9 + 1},{n / 7:.2f},Zoë\n" for n in range(200_000))
-    block, count = block.encode(), 0
+    lines = (f"{n},2024-01-{n % 28 + 1:02d},product {n % 977},{n % 9 + 1},{n / 7:.2f},Zoë\n" for n in range(200_000))
+    block, count = "".join(lines).encode(), 0
     file = tmp_path / "a.csv"
     with file.open("wb") as out:
         out.write(b"person_id,ordered_at,product,quantity,price,name\n")

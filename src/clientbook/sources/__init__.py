@@ -169,8 +169,9 @@ class _Delivery:
         found = []
         for request, same_as in self._files:
             # Where a workbook has several sheets, each has its own facts.
-            mine = [facts for path, facts in read.items() if path == (same_as or request.shown)]
-            mine = mine or [facts for path, facts in read.items() if path.startswith(f"{same_as or request.shown}!")]
+            name = same_as or request.shown
+            one = read.get(name)
+            mine = [one] if one else [facts for path, facts in read.items() if path.startswith(f"{name}!")]
             for facts in mine:
                 if same_as:
                     path = request.shown + facts.path.removeprefix(same_as)

@@ -1,4 +1,4 @@
-"""What lies in a gzip or an archive, taken out safely: never more than was bargained for, and nowhere but in scratch."""
+"""What lies in a gzip or an archive, taken out safely: never more than can be meant, nowhere but in scratch."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class _Allowance:
         self._left -= size
         if self._left < 0:
             raise self._request.fault(
-                f"The archive unpacks to more than {MOST_TIMES} times its size: it is a bomb, or nothing that a table needs.",
+                f"The archive unpacks to more than {MOST_TIMES} times its size, as a bomb does; no table needs that.",
                 "Unpack it yourself if you trust it, and deliver the files.",
             )
 

@@ -201,7 +201,7 @@ def stage_carefully(
                     elif len(fields) > width and not any(fields[width:]):
                         chunks.add(row, fields[:width])
                     elif fields:
-                        if open_end and row > 2 and len(fields) < width and lines.at_end():
+                        if open_end and len(fields) < width and lines.at_end():
                             raise request.fault(
                                 f"The file is cut: its last line has {len(fields)} of {width} fields and no end.",
                                 "Deliver it again; if it is whole, end its last line.",

@@ -58,7 +58,8 @@ def guess(request: Request, chunks: Iterable[bytes]) -> tuple[str, Fault]:
         found = _by_statistics(request, sample, words, possible)
     others = ", ".join(name for name in ("cp1252", "cp1250", "cp1254", "gb18030", "big5") if name != found)
     return found, request.note(
-        f"The file is not UTF-8; it is read as {found}.", f"If letters look wrong, name its encoding (such as {others})."
+        f"The file is not UTF-8; it is read as {found}.",
+        f"If letters look wrong, name its encoding (such as {others}).",
     )
 
 

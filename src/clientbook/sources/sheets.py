@@ -68,7 +68,8 @@ def _stage_all(engine: Engine, request: Request, book: Any) -> list[Staged]:
         raise request.fault(f"The workbook is empty. Its sheets: {listed}.", "Deliver it again.")
     if len({frozenset(name.strip().lower() for name in header.names if name.strip()) for _, header in tables}) > 1:
         told = "; ".join(f"{sheet.title!r} has {_some(header.names)}" for sheet, header in tables)
-        raise request.fault(f"The workbook's {len(tables)} sheets have different columns: {told}.", "Name one by sheet.")
+        told = f"The workbook's {len(tables)} sheets have different columns: {told}."
+        raise request.fault(told, "Name one by sheet.")
     if len(tables) == 1:
         return [_stage(engine, request, *tables[0], notes)]
     titles = ", ".join(repr(sheet.title) for sheet, _ in tables)
