@@ -86,6 +86,8 @@ def main() -> None:
             make(delivered)
             took = measure([sys.executable, "-c", CODE, folder])
             answer = took.printed.strip().splitlines()[-1]
+            # Said at once too: the whole takes minutes.
+            print(f"{name}: {took.seconds:.1f} s, {took.megabytes:.0f} MB, {answer}", flush=True)
             told.append((name, f"{took.seconds:5.1f} s {took.megabytes:5.0f} MB", f"a clear answer, bounded: {answer}"))
             for file in delivered.iterdir():
                 file.unlink()
