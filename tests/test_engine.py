@@ -49,10 +49,11 @@ def test_json_keeps_whole_columns_types_and_long_numbers(engine, tmp_path):
     table = engine.read_json(path)
     kinds = {name: str(kind) for name, kind in table.schema().items()}
     assert kinds == {
-        "id": "string", "n": "int64", "x": "float64", "long": "string", "day": "string", "b": "boolean", "o": "string"
+        "id": "string", "n": "int64", "x": "float64", "long": "string", "day": "string", "b": "boolean", "o": "string",
+        "o.p": "int64",
     }  # fmt: skip
-    assert rows(table)[0] == ("007", 1, 1.5, "12345678901234567890123", "2024-01-01", True, '{"p":1}')
-    assert rows(table)[1] == (None, 2, 2.0, "1", "x", False, "[1,2]")
+    assert rows(table)[0] == ("007", 1, 1.5, "12345678901234567890123", "2024-01-01", True, None, 1)
+    assert rows(table)[1] == (None, 2, 2.0, "1", "x", False, "[1,2]", None)
 
 
 def test_parquet_written_twice_is_the_same_bytes(tmp_path):

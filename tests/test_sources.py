@@ -8,6 +8,10 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
+import tarfile
+import warnings
 import zipfile
 from datetime import date, datetime, time
 
@@ -22,6 +26,7 @@ from hypothesis import strategies as st
 from clientbook import engine as engines
 from clientbook import sources
 from clientbook.faults import FaultError
+from clientbook.sources import archives, headers
 
 ROWS = [("007", "Ann", "1.50"), ("008", "", "x"), ("9", "Bób", "")]
 EXPECTED = [("007", "Ann", "1.50"), ("008", None, "x"), ("9", "Bób", None)]
@@ -142,9 +147,9 @@ def test_encodings_that_must_be_told(read, tmp_path, encoding):
 
 
 def test_latin_1_where_windows_has_no_letter(read, tmp_path):
-    write(tmp_path / "a.csv", b"id,name\n1,\xe9\x81\n")
+    write(tmp_path / "a.csv", b"id,name\n1,Ren\xe9\x81\n")
     raw = read("a.csv")
-    assert (raw.files[0].encoding, rows(raw.table)) == ("latin-1", [("1", "é\x81")])
+    assert (raw.files[0].encoding, rows(raw.table)) == ("latin-1", [("1", "René\x81")])
 
 
 @pytest.mark.parametrize("tail", ["é", "日本"])
@@ -275,7 +280,7 @@ def test_any_text_comes_back_as_it_was_written(read, tmp_path, table, delimiter,
 @given(st.lists(st.lists(st.sampled_from(["a", "", "12", 'q"q', "x y"]), min_size=1, max_size=5), max_size=8))
 def test_no_row_is_ever_lost(read, tmp_path, records):
     lines = [",".join(record) for record in records]
-    write(tmp_path / "a.csv", "\n".join(["x,y,z", *lines]).encode())
+    write(tmp_path / "a.csv", "\n".join(["x,y,z", *lines, ""]).encode())
     raw = read("a.csv", delimiter=",")
     whole = [r for r in records if len(r) == 3 or (len(r) > 3 and not any(r[3:]))]
     assert rows(raw.table) == [tuple(cell or None for cell in record[:3]) for record in whole]
@@ -328,6 +333,295 @@ def test_ten_megabytes_in_one_field(read, tmp_path):
     assert ("16 MB" in fault.message, fault.row) == (True, 2)
 
 
+# --- Archives --------------------------------------------------------------------------------------------------
+
+
+def as_zip(members, compression=zipfile.ZIP_DEFLATED):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, content in members:
+            archive.writestr(zipfile.ZipInfo(name, (2024, 1, 1, 0, 0, 0)), content, compression)
+    return out.getvalue()
+
+
+def as_tar(members, mode="w", kinds=None):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            entry.type = (kinds or {}).get(name, tarfile.REGTYPE)
+            archive.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
+
+
+PACKERS = {".zip": as_zip, ".tar": as_tar, ".tar.gz": lambda m: as_tar(m, "w:gz"), ".tgz": lambda m: as_tar(m, "w:gz")}
+TWO = [("in/b.csv", b"id,x\n3,4\n"), ("in/a.csv", b"id,x\n1,2\n"), ("__MACOSX/in/._a.csv", b"?"), ("read.me", b"")]
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_archives(read, engine, tmp_path, ending):
+    (tmp_path / f"d{ending}").write_bytes(PACKERS[ending](TWO))
+    before = set(engine.scratch.iterdir())
+    raw = read(f"d{ending}")
+    assert rows(raw.table, "id", "x", "_file", "_row") == [
+        ("1", "2", f"d{ending}!in/a.csv", 2), ("3", "4", f"d{ending}!in/b.csv", 2)
+    ]  # fmt: skip
+    assert [(f.path, f.rows, f.bytes, f.sha256) for f in raw.files] == [
+        (f"d{ending}!{name}", 1, len(content), hashlib.sha256(content).hexdigest()) for name, content in sorted(TWO[:2])
+    ]
+    assert rows(read(f"d{ending}!in/b.csv").table) == rows(read(f"d{ending}!*b.csv").table) == [("3", "4")]
+    (fault,) = faults(read, f"d{ending}!in/c.csv", key="k")
+    assert "no member 'in/c.csv'" in fault.message
+    assert "in/a.csv, in/b.csv" in fault.remedy
+    assert sources.find(tmp_path, f"d{ending}!in/b.csv") == [tmp_path / f"d{ending}"]
+    left = {path.suffix for path in set(engine.scratch.iterdir()) - before}
+    assert left == {".parquet"}
+
+
+@pytest.mark.parametrize("name", DELIVERIES)
+def test_every_format_in_an_archive(read, tmp_path, name):
+    write(tmp_path / "d.zip", as_zip([(name, DELIVERIES[name][0])]))
+    write(tmp_path / "e.zip", as_zip([(name + ".gz", gzip.compress(DELIVERIES[name][0]))]))
+    assert rows(read("d.zip").table) == rows(read("e.zip").table) == EXPECTED
+
+
+def test_an_archive_of_several_formats(read, tmp_path):
+    write(tmp_path / "d.zip", as_zip([("a.csv", b"id\n1\n"), ("readme.txt", b"Hello\n")]))
+    (fault,) = faults(read, "d.zip")
+    assert "several formats: csv, txt" in fault.message
+    assert "d.zip!*.csv" in fault.remedy
+    assert rows(read("d.zip!*.csv").table) == [("1",)]
+    write(tmp_path / "b.json", b'[{"id": 1}]')
+    assert "several formats" in faults(read, "*", sheet=None)[0].message
+
+
+def test_archives_and_files_of_one_format_are_one_delivery(read, tmp_path):
+    write(tmp_path / "in" / "a.csv", b"id\n1\n")
+    write(tmp_path / "in" / "b.zip", as_zip([("x.csv", b"id\n2\n")]))
+    assert rows(read("in").table, "id", "_file") == [("1", "in/a.csv"), ("2", "in/b.zip!x.csv")]
+    write(tmp_path / "in" / "c.zip", as_zip([("x.json", b'[{"id": 3}]')]))
+    assert "several formats are there: csv, json" in faults(read, "in")[0].message
+
+
+def encrypted():
+    content = bytearray(as_zip([("a.csv", b"id\n1\n")]))
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+def linked():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        entry = zipfile.ZipInfo("a.csv")
+        entry.external_attr = 0o120777 << 16
+        archive.writestr(entry, "/etc/passwd")
+    return out.getvalue()
+
+
+def damaged():
+    content = bytearray(as_zip([("a.csv", b"id\n" + b"1\n" * 50)], zipfile.ZIP_STORED))
+    content[60] ^= 0xFF
+    return bytes(content)
+
+
+WHOLE_TAR = as_tar([("a.csv", b"id\n1\n"), ("b.csv", b"id\n2\n")])
+BAD_ARCHIVES = {
+    "zip that climbs": ("d.zip", as_zip([("../a.csv", b"id\n1\n")]), "outside of its folder"),
+    "zip that climbs in Windows": ("d.zip", as_zip([("..\\a.csv", b"id\n1\n")]), "outside of its folder"),
+    "zip from the root": ("d.zip", as_zip([("/etc/a.csv", b"id\n1\n")]), "outside of its folder"),
+    "zip with a drive": ("d.zip", as_zip([("C:a.csv", b"id\n1\n")]), "outside of its folder"),
+    "zip with a link": ("d.zip", linked(), "a link or a device"),
+    "zip with a name twice": ("d.zip", as_zip([("a.csv", b"id\n1\n"), ("a.csv", b"id\n2\n")]), "there twice"),
+    "zip encrypted": ("d.zip", encrypted(), "encrypted"),
+    "zip cut": ("d.zip", as_zip([("a.csv", os.urandom(9_000))])[:5_000], "cut or damaged"),
+    "zip damaged": ("d.zip", damaged(), "cut or damaged"),
+    "no zip": ("d.zip", b"id,x\n1,2\n", "cut or damaged"),
+    "empty zip": ("d.zip", as_zip([]), "no data file"),
+    "zip of nothing": ("d.zip", b"", "empty"),
+    "zip with an empty file": ("d.zip", as_zip([("a.csv", b"")]), "empty"),
+    "tar that climbs": ("d.tar", as_tar([("a/../../b.csv", b"id\n1\n")]), "outside of its folder"),
+    "tar with a link": ("d.tar", as_tar([("a.csv", b"")], kinds={"a.csv": tarfile.SYMTYPE}), "a link or a device"),
+    "tar with a device": ("d.tar", as_tar([("a.csv", b"")], kinds={"a.csv": tarfile.CHRTYPE}), "a link or a device"),
+    "tar cut between members": ("d.tar", WHOLE_TAR[:1024], "ends too early"),
+    "tar cut in a member": ("d.tar", WHOLE_TAR[:1300], "ends too early"),
+    "tgz cut": ("d.tgz", gzip.compress(os.urandom(50_000))[:20_000], "ends too early"),
+    "no tar": ("d.tar", b"id,x\n1,2\n" * 500, "ends too early"),
+    "no tgz": ("d.tgz", b"id,x\n1,2\n", "no gzip"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARCHIVES)
+def test_bad_archives_are_faults(read, tmp_path, case):
+    name, content, words = BAD_ARCHIVES[case]
+    (tmp_path / name).write_bytes(content)
+    (fault,) = faults(read, name, key="k")
+    assert words in fault.message
+    assert (fault.file.partition("!")[0], fault.key) == (name, "k")
+    assert fault.remedy
+
+
+@pytest.mark.parametrize("name", ["d.zip", "d.tgz", "d.csv.gz"])
+def test_bombs_are_not_unpacked(read, engine, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(archives, "ALWAYS_BYTES", 1 << 20)
+    bomb = b"id\n" + b"0" * (16 << 20)
+    content = {
+        "d.zip": as_zip([("a.csv", bomb)]), "d.tgz": as_tar([("a.csv", bomb)], "w:gz"), "d.csv.gz": gzip.compress(bomb)
+    }  # fmt: skip
+    (tmp_path / name).write_bytes(content[name])
+    (fault,) = faults(read, name)
+    assert "more than 200 times its size" in fault.message
+    assert "Unpack it yourself" in fault.remedy
+    assert max(path.stat().st_size for path in engine.scratch.iterdir()) < 8 << 20
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10_000), st.sampled_from(list(PACKERS)))
+def test_an_archive_cut_anywhere_is_a_fault(read, tmp_path, cut, ending):
+    whole = PACKERS[ending]([("a.csv", b"id,x\n" + b"1,2\n" * 40), ("b.csv", b"id,x\n3,4\n")])
+    (tmp_path / f"d{ending}").write_bytes(whole[: cut % len(whole)])
+    # Behind the last member come zeros alone: 512 + 512 for each of the two, and the two blocks that end a tar.
+    if ending == ".tar" and cut % len(whole) >= 3 * 512 + 9 + 1024:
+        assert len(rows(read(f"d{ending}").table)) == 41
+        return
+    (fault,) = faults(read, f"d{ending}")
+    assert fault.remedy
+
+
+# --- Deliveries ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_with_the_content_of_another_is_read_once(read, tmp_path):
+    content = b"id,x\n1,2\n3\n4,5\n"
+    for name in ("in/a.csv", "in/b.csv", "in/c.csv.gz"):
+        write(tmp_path / name, content)
+    write(tmp_path / "in/d.zip", as_zip([("e.csv", content), ("f.csv", b"id,x\n6,7\n")]))
+    raw = read("in")
+    assert rows(raw.table) == [("1", "2"), ("4", "5"), ("6", "7")]
+    assert [(row, json.loads(text)) for row, _, text in rejects(raw)] == [(3, "3")]
+    assert [(facts.path, facts.rows, facts.same_as) for facts in raw.files] == [
+        ("in/a.csv", 3, ""), ("in/b.csv", 3, "in/a.csv"), ("in/c.csv.gz", 3, "in/a.csv"),
+        ("in/d.zip!e.csv", 3, "in/a.csv"), ("in/d.zip!f.csv", 1, ""),
+    ]  # fmt: skip
+    told = [str(note) for note in raw.notes if "holds the same as in/a.csv and is read once" in str(note)]
+    assert len(told) == 3
+    assert "name each as a delivery of its own" in told[0]
+
+
+def test_the_rows_of_a_twin_are_accounted_for(tmp_path):
+    from datetime import date as day
+
+    from clientbook import cleaning
+    from clientbook.book import open_book
+
+    (tmp_path / "clientbook.yaml").write_text("name: N\nsources:\n  shop:\n    orders: {path: in}\n")
+    for name in ("a.csv", "b.csv"):
+        write(tmp_path / "in" / name, b"person_id,ordered_at,amount\n1,2024-01-01,5\n1,2024-01-01,5\n,2024-01-02,5\n")
+    with engines.open(scratch=tmp_path / "scratch") as engine:
+        cleaned = cleaning.clean(open_book(tmp_path), engine, day(2024, 2, 1))
+        told = [(row["file"], row["rows_in"], row["kept"], row["merged"], row["rejected"]) for row in cleaned.rows]
+        assert cleaned.tables["orders"].count().to_pyarrow().as_py() == 2
+    assert told == [("in/a.csv", 3, 2, 0, 1), ("in/b.csv", 3, 0, 3, 0)]
+    assert [(one["file"], one["same_as"]) for one in cleaned.inputs] == [("in/a.csv", ""), ("in/b.csv", "in/a.csv")]
+
+
+def test_a_workbook_of_several_sheets_twice(read, tmp_path):
+    for name in ("a.xlsx", "b.xlsx"):
+        write(tmp_path / "in" / name, as_workbook({"One": [["id"], [1]], "Two": [["id"], [2]]}))
+    write(tmp_path / "in" / "b.xlsx", (tmp_path / "in" / "a.xlsx").read_bytes())
+    raw = read("in")
+    assert rows(raw.table) == [("1",), ("2",)]
+    assert [(facts.path, facts.same_as) for facts in raw.files] == [
+        ("in/a.xlsx!One", ""), ("in/a.xlsx!Two", ""),
+        ("in/b.xlsx!One", "in/a.xlsx!One"), ("in/b.xlsx!Two", "in/a.xlsx!Two"),
+    ]  # fmt: skip
+
+
+def test_the_fingerprint_is_that_of_the_file(tmp_path):
+    write(tmp_path / "a.csv.gz", b"id\n1\n")
+    delivered = (tmp_path / "a.csv.gz").read_bytes()
+    assert sources.fingerprint(tmp_path / "a.csv.gz") == hashlib.sha256(delivered).hexdigest()
+
+
+CUT = {
+    "csv": ("a.csv", b"id,x,y\n1,2,3\n4,5,6\n7,8", "last line has 2 of 3 fields", 4),
+    "csv in a quote": ("a.csv", b'id,x\n1,2\n3,"se', "never closed", 3),
+    "csv in a letter": ("a.csv", "id,x\n1,Zoë\n2,Bé".encode()[:-1], "in the middle of a letter", 3),
+    "blanks": ("a.txt", b"id  day  n\n" + b"1  2  3\n" * 20 + b"7", "last line has 1 of 3 fields", 22),
+    "utf-16": ("a.csv", "id,x\n1,2\n3,4".encode("utf-16")[:-1], "not utf-16 all through", 3),
+    "json lines": ("a.jsonl", b'{"id": 1}\n{"id": 2}\n{"id": ', "last line is half an object", 3),
+    "json": ("a.json", b'[{"id": 1}, {"id": 2}, {"i', "damaged or cut", None),
+}
+
+
+@pytest.mark.parametrize("case", CUT)
+def test_a_file_cut_in_the_middle_is_a_fault(read, tmp_path, case):
+    name, content, words, row = CUT[case]
+    write(tmp_path / name, content)
+    (fault,) = faults(read, name, key="k")
+    assert words in fault.message
+    assert (fault.file, fault.row, fault.key) == (name, row, "k")
+    assert fault.remedy
+
+
+def test_a_last_line_without_end_is_told(read, tmp_path):
+    write(tmp_path / "a.csv", b"id,x\n1,2\n3,4")
+    raw = read("a.csv")
+    assert rows(raw.table) == [("1", "2"), ("3", "4")]
+    assert "The last line has no end" in str(raw.notes[0])
+
+
+# --- Other alphabets -------------------------------------------------------------------------------------------
+
+CITIES = {
+    "gb18030": "上海 北京 广州 深圳 成都 杭州 武汉 西安 南京 重庆 天津 苏州 长沙 郑州 青岛 沈阳 宁波 昆明 合肥 福州 大连 厦门 哈尔滨",
+    "big5": "臺北 高雄 臺中 臺南 新北 桃園 基隆 新竹 嘉義 苗栗 彰化 南投 雲林 屏東 宜蘭 花蓮 臺東 澎湖 金門 馬祖 香港 澳門 九龍",
+    "shift_jis": "東京 大阪 名古屋 札幌 福岡 神戸 川崎 京都 さいたま 広島 仙台 千葉 北九州 堺市 新潟 浜松 熊本 相模原 岡山 静岡 船橋 鹿児島",
+    "euc_kr": "서울 부산 인천 대구 대전 광주 울산 수원 고양 용인 성남 청주 부천 화성 남양주 전주 천안 안산 안양 김해 평택 포항 제주",
+    "cp1251": "Москва Казань Омск Самара Уфа Пермь Воронеж Волгоград Краснодар Саратов Тюмень Тольятти Ижевск Барнаул Иркутск "
+              "Ульяновск Хабаровск Ярославль Владивосток Махачкала Томск Оренбург Кемерово",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", CITIES)
+def test_other_alphabets_are_found_out_and_told(read, tmp_path, encoding):
+    cities = CITIES[encoding].split()
+    write(tmp_path / "a.csv", as_csv([("id", "city"), *enumerate(cities)]).decode().encode(encoding))
+    raw = read("a.csv")
+    assert rows(raw.table, "city") == [(city,) for city in cities]
+    assert f"read as {raw.files[0].encoding}" in str(raw.notes[0])
+    assert "name its encoding" in str(raw.notes[0])
+
+
+@pytest.mark.parametrize("encoding", CITIES)
+def test_too_little_of_another_alphabet_is_a_fault(read, tmp_path, encoding):
+    cities = CITIES[encoding].split()[:2]
+    write(tmp_path / "a.csv", as_csv([("id", "city"), *enumerate(cities)]).decode().encode(encoding))
+    (fault,) = faults(read, "a.csv", key="k")
+    assert "its encoding cannot be told; it may be" in fault.message
+    assert encoding in fault.message
+    assert "encoding: gb18030" in fault.remedy
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from("Zoë Kraków Łódź Müller Žižka Ağrı 王 北京 臺北 Москва Αθήνα สวัสดี".split()), min_size=1, max_size=9),
+    st.sampled_from(["cp1252", "cp1250", "cp1254", "cp1251", "cp1253", "cp874", "gb18030", "big5", "shift_jis", "koi8_r"]),
+)
+def test_no_encoding_is_guessed_wrong_without_a_word(read, tmp_path, words, encoding):
+    content = as_csv([("id", "w"), *enumerate(words)]).decode().encode(encoding, errors="replace")
+    expected = [tuple(row) for row in csv.reader(io.StringIO(content.decode(encoding)))][1:]
+    write(tmp_path / "a.csv", content)
+    try:
+        raw = read("a.csv")
+    except FaultError as error:
+        assert "encoding" in str(error)
+        return
+    assert rows(raw.table) == expected or "name its encoding" in str(raw.notes[0])
+
+
 # --- Excel -----------------------------------------------------------------------------------------------------
 
 
@@ -342,10 +636,12 @@ def test_excel_cells_are_what_a_person_reads(read, tmp_path):
 
 
 def test_excel_sheets(read, tmp_path):
-    write(tmp_path / "a.xlsx", as_workbook({"First": [["a"], [1]], "Orders": [["b"], [2]]}))
-    assert rows(read("a.xlsx").table) == [("1",)]
-    assert "'Orders'" in str(read("a.xlsx").notes[0])
+    write(tmp_path / "a.xlsx", as_workbook({"First": [["a"], [1]], "Orders": [["b"], [2]], "Empty": []}))
+    (fault,) = faults(read, "a.xlsx")
+    assert "different columns: 'First' has 'a'; 'Orders' has 'b'" in fault.message
+    assert "sheet" in fault.remedy
     assert rows(read("a.xlsx", sheet="Orders").table) == rows(read("a.xlsx", sheet=2).table) == [("2",)]
+    assert rows(read("a.xlsx", sheet="2").table) == rows(read("a.xlsx!Orders").table) == [("2",)]
     (fault,) = faults(read, "a.xlsx", sheet="orders")
     assert "Did you mean 'Orders'?" in fault.remedy
 
@@ -358,6 +654,83 @@ def test_excel_rows_wider_than_the_header(read, tmp_path):
     assert accounted(raw)
 
 
+def test_excel_sheets_of_the_same_columns_are_one_table(read, tmp_path):
+    sheets = {"2010": [["id", "x"], [1, 2], [3, 4]], "Notes": [], "2011": [["x", "id"], [6, 5]]}
+    write(tmp_path / "a.xlsx", as_workbook(sheets))
+    raw = read("a.xlsx")
+    assert rows(raw.table, "id", "x", "_file", "_row", "_arrival") == [
+        ("1", "2", "a.xlsx!2010", 2, 0), ("3", "4", "a.xlsx!2010", 3, 1), ("5", "6", "a.xlsx!2011", 2, 2)
+    ]  # fmt: skip
+    assert [(facts.path, facts.rows) for facts in raw.files] == [("a.xlsx!2010", 2), ("a.xlsx!2011", 1)]
+    assert "are all read: '2010', '2011'" in str(raw.notes[0])
+    assert accounted(raw)
+
+
+def test_excel_hidden_sheets_are_told(read, tmp_path):
+    book = openpyxl.load_workbook(io.BytesIO(as_workbook({"Seen": [["id"], [1]], "Lists": [["code"], [7]]})))
+    book["Lists"].sheet_state = "hidden"
+    book.save(tmp_path / "a.xlsx")
+    raw = read("a.xlsx")
+    assert rows(raw.table) == [("1",)]
+    assert "Hidden sheets are not read: 'Lists'" in str(raw.notes[0])
+    assert rows(read("a.xlsx", sheet="Lists").table) == [("7",)]
+
+
+def merged_workbook(path, records, merged):
+    book = openpyxl.Workbook()
+    for record in records:
+        book.active.append(record)
+    for cells in merged:
+        book.active.merge_cells(cells)
+    book.save(path)
+
+
+def test_excel_headers_over_two_rows(read, tmp_path):
+    top, below = ["id", "Address", None, "Total"], [None, "Street", "City", None]
+    records = [["Customers of 2024"], [], top, below, [7, "Rue 1", "Genf", 2.5], [8, "Weg 2", "Bern", 3]]
+    merged_workbook(tmp_path / "a.xlsx", records, ["A1:D1", "A3:A4", "B3:C3", "D3:D4"])
+    raw = read("a.xlsx")
+    assert raw.table.columns[:4] == ("id", "Address.Street", "Address.City", "Total")
+    assert rows(raw.table, "id", "Address.City", "_row") == [("7", "Genf", 5), ("8", "Bern", 6)]
+    assert "A title stands above the table" in str(raw.notes[0])
+    assert raw.files[0].rows == 2
+
+
+def test_excel_merged_cells_among_the_rows_are_told(read, tmp_path):
+    merged_workbook(tmp_path / "a.xlsx", [["id", "x"], [1, 2], [None, 3]], ["A2:A3"])
+    raw = read("a.xlsx")
+    assert rows(raw.table) == [("1", "2"), (None, "3")]
+    assert "1 merged cells stand among the rows" in str(raw.notes[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_headers_over_two_rows_are_what_a_person_reads(data):
+    group = st.tuples(st.text("abc", min_size=1, max_size=3), st.integers(1, 4))
+    groups = data.draw(st.lists(group, min_size=1, max_size=5))
+    down = data.draw(st.integers(0, 3))
+    top, below, merged, expected = [], [], [], []
+    for name, span in groups:
+        first = len(top) + 1
+        top += [name] + [""] * (span - 1)
+        if span == 1:
+            below.append("")
+            merged.append(headers.Merge(down + 1, first, down + 2, first))
+            expected.append(name)
+        else:
+            inner = [f"{name}{i}" for i in range(span)]
+            below += inner
+            merged.append(headers.Merge(down + 1, first, down + 1, first + span - 1))
+            expected += [f"{name}.{each}" for each in inner]
+    filled = [(down + 1, top), (down + 2, below), (down + 3, ["1"] * len(top))]
+    found = headers.find_header(filled, merged)
+    if len(groups) == 1:
+        # One name over everything is a title, and one column alone has no rows below that are wider.
+        return
+    assert (found.names, found.row) == (tuple(expected), down + 1)
+    assert found.last_row == down + 2
+
+
 # --- JSON and Parquet ------------------------------------------------------------------------------------------
 
 
@@ -366,9 +739,80 @@ def test_json_lines_that_are_none(read, tmp_path):
     lines.append('{"id": 6}')
     write(tmp_path / "a.jsonl", "\n".join(lines).encode())
     raw = read("a.jsonl")
-    assert rows(raw.table, "id", "o", "_row") == [(1, '{"p":[1]}', 1), (None, None, 5), (6, None, 7)]
+    assert rows(raw.table, "id", "o.p", "_row") == [(1, "[1]", 1), (None, None, 5), (6, None, 7)]
     assert [row for row, _, _ in rejects(raw)] == [2, 3, 4, 6]
     assert accounted(raw)
+
+
+def test_json_objects_in_objects_are_columns(read, tmp_path):
+    records = [
+        {"id": 1, "a": {"b": {"c": 12345678901234567890123}, "list": [1, {"x": 2}], "é/~\"": "007", "n": 3}},
+        {"id": 2, "a": "told", "e": {}},
+        {"id": 3, "a": {"b": None, "n": None}},
+        {"id": 4},
+    ]
+    write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, records)).encode() + b"\n")
+    write(tmp_path / "b.json", json.dumps(records).encode())
+    for name in ("a.jsonl", "b.json"):
+        table = read(name).table
+        assert rows(table, "id", "a", "a.b.c", "a.list", 'a.é/~"', "a.n", "e") == [
+            (1, None, "12345678901234567890123", '[1,{"x":2}]', "007", 3, None),
+            (2, "told", None, None, None, None, "{}"),
+            (3, None, None, None, None, None, None),
+            (4, None, None, None, None, None, None),
+        ]
+        assert "a.b" not in table.columns
+
+
+def test_json_names_that_would_be_one_column(read, tmp_path):
+    write(tmp_path / "a.jsonl", b'{"a.b": 1, "a": {"b": 2}}\n')
+    (fault,) = faults(read, "a.jsonl")
+    assert (fault.file, fault.column) == ("a.jsonl", "a.b")
+    assert "Two values" in fault.message
+    assert fault.remedy
+
+
+def test_json_objects_whose_names_are_data_stay_text(read, tmp_path):
+    write(tmp_path / "a.jsonl", json.dumps({"id": 1, "prices": {f"sku{n}": n for n in range(5_000)}}).encode() + b"\n")
+    assert read("a.jsonl").table.columns == ("id", "prices", *OURS)
+
+
+NAME = st.text(st.sampled_from("abcé/~$*[0 \"'"), max_size=3)
+SCALAR = st.one_of(st.none(), st.booleans(), st.integers(-(10**12), 10**12), st.text("ab0é\"\\", max_size=4))
+OBJECT = st.recursive(
+    st.dictionaries(NAME, SCALAR, max_size=3),
+    lambda inner: st.dictionaries(NAME, SCALAR | inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def flat(record, before=""):
+    """The plain way: what stands at the end of each path."""
+    found = {}
+    for name, value in record.items():
+        path = before + name
+        if isinstance(value, dict) and value:
+            found |= flat(value, path + ".")
+        elif value is not None:
+            found[path] = value
+    return found
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(OBJECT, min_size=1, max_size=4))
+def test_json_comes_back_as_it_was_written(read, tmp_path, objects):
+    records = [{"id": n, "o": record} for n, record in enumerate(objects)]
+    write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, records)).encode() + b"\n")
+    raw = read("a.jsonl")
+    found = raw.table.drop(*OURS).to_pyarrow().to_pylist()
+    for record, row in zip(records, found, strict=True):
+        expected = {name: value for name, value in flat(record).items() if value != {}}
+        told = {name: value for name, value in row.items() if value is not None and value != "{}"}
+        assert {k: _text(v) for k, v in told.items()} == {k: _text(v) for k, v in expected.items()}
+
+
+def _text(value):
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def test_json_by_its_text_not_its_ending(read, tmp_path):
@@ -478,6 +922,94 @@ def test_too_many_columns(read, tmp_path):
     assert "200,000" in fault.message
 
 
+# --- Very much at once ------------------------------------------------------------------------------------------
+
+# What a process may hold, whatever the file: Python with the libraries takes about 250 MB, the engine is bound to 1 GB.
+BOUND = 2_000
+CHILD = """
+import resource, sys
+from pathlib import Path
+from clientbook import engine, sources
+from clientbook.faults import FaultError
+folder = Path(sys.argv[1])
+with engine.open(scratch=folder / "scratch", memory="1GB") as opened:
+    try:
+        raw = sources.read(opened, folder, path=sys.argv[2])
+        print(raw.table.count().to_pyarrow().as_py(), "rows", len(raw.files), "files")
+    except FaultError as error:
+        print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000)
+"""
+
+
+def read_in_a_child(folder, path):
+    """What was told, and how many MB the process held at most."""
+    done = subprocess.run([sys.executable, "-c", CHILD, str(folder), path], capture_output=True, text=True, check=True)
+    *told, most = done.stdout.splitlines()
+    return "\n".join(told), int(most)
+
+
+def test_ten_megabytes_in_one_field_take_bounded_memory(tmp_path):
+    big = "x" * 10_000_000
+    write(tmp_path / "a.csv", f"id,x\n1,{big}\n2,y\n".encode())
+    write(tmp_path / "a.jsonl", json.dumps({"id": 1, "o": {"x": big}}).encode() + b"\n")
+    write(tmp_path / "a.zip", as_zip([("a.csv", f"id,x\n1,{big}\n2,y\n".encode())]))
+    for name, told in (("a.csv", "2 rows"), ("a.jsonl", "1 rows"), ("a.zip", "2 rows")):
+        answer, most = read_in_a_child(tmp_path, name)
+        assert answer.startswith(told)
+        assert most < BOUND
+
+
+MANY = 1_000_000
+WIDE = {
+    "a.csv": lambda: b",".join(b"c%d" % n for n in range(MANY)) + b"\n" + b"," * (MANY - 1) + b"\n",
+    "a.jsonl": lambda: json.dumps(dict.fromkeys(map(str, range(MANY)), 1)).encode() + b"\n",
+    "a.json": lambda: b"[" + json.dumps(dict.fromkeys(map(str, range(MANY)), 1)).encode() + b"]",
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_a_million_columns_are_a_fault_in_bounded_memory(tmp_path, name):
+    write(tmp_path / name, WIDE[name]())
+    answer, most = read_in_a_child(tmp_path, name)
+    assert "1,000,000" in answer
+    assert "10,000" in answer
+    assert most < BOUND
+
+
+def test_very_many_columns_of_parquet_are_a_fault(tmp_path):
+    pq.write_table(pa.table({f"c{n}": [1] for n in range(20_000)}), tmp_path / "a.parquet")
+    answer, most = read_in_a_child(tmp_path, "a.parquet")
+    assert "20,000 columns" in answer
+    assert most < BOUND
+
+
+def test_two_hundred_files(tmp_path):
+    for n in range(200):
+        write(tmp_path / "in" / f"{n:03d}.csv", b"id,x\n" + b"".join(b"%d,%d\n" % (n, i) for i in range(100)))
+    answer, most = read_in_a_child(tmp_path, "in")
+    assert answer == "20000 rows 200 files"
+    assert most < BOUND
+
+
+@pytest.mark.slow
+def test_a_gigabyte_of_csv_takes_bounded_memory(tmp_path):
+    lines = (f"{n},2024-01-{n % 28 + 1:02d},product {n % 977},{n % 9 + 1},{n / 7:.2f},Zoë\n" for n in range(200_000))
+    block, count = "".join(lines).encode(), 0
+    file = tmp_path / "a.csv"
+    with file.open("wb") as out:
+        out.write(b"person_id,ordered_at,product,quantity,price,name\n")
+        while out.tell() < 1_000_000_000:
+            out.write(block)
+            count += 200_000
+    try:
+        answer, most = read_in_a_child(tmp_path, "a.csv")
+    finally:
+        file.unlink()
+    assert answer == f"{count} rows 1 files"
+    assert most < BOUND
+
+
 # --- Bad input -------------------------------------------------------------------------------------------------
 
 
@@ -569,7 +1101,7 @@ def test_an_error_of_the_system_is_a_fault(read, tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("clientbook.sources.text.fingerprint", refuse)
+    monkeypatch.setattr("clientbook.sources.fingerprint", refuse)
     assert "may not be read" in faults(read, "a.csv")[0].message
 
 
@@ -580,7 +1112,7 @@ def test_a_file_that_grows_while_it_is_read(read, tmp_path, monkeypatch):
         path.write_bytes(path.read_bytes() + b"3,4\n")
         return "0" * 64
 
-    monkeypatch.setattr("clientbook.sources.text.fingerprint", grow)
+    monkeypatch.setattr("clientbook.sources.fingerprint", grow)
     assert "changed while" in faults(read, "a.csv")[0].message
 
 

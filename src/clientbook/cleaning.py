@@ -412,6 +412,7 @@ def _describe(item: _Loaded, facts: sources.FileFacts) -> dict:
         "encoding": facts.encoding,
         "delimiter": facts.delimiter,
         "columns": list(facts.columns),
+        "same_as": facts.same_as,
     }
 
 
@@ -782,6 +783,8 @@ def _account(seen: pd.DataFrame, item: _Loaded) -> list[dict]:
     told = []
     for facts in item.raw.files:
         fates = dict(seen.loc[seen["file"] == facts.path, ["_fate", "n"]].itertuples(index=False))
+        # a file that holds what another does is not read: all its rows are equal to that one's
+        fates |= {"merged": facts.rows} if facts.same_as else {}
         fates["rejected"] = fates.get("rejected", 0) + unread.get(facts.path, 0)
         row = {"source": item.source, "table": item.table.name, "file": facts.path, "rows_in": facts.rows}
         told.append(row | {name: int(fates.get(name, 0)) for name in ROW_COUNTS[1:]})

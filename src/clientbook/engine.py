@@ -24,8 +24,17 @@ LONGEST_LINE_BYTES = 2_000_000
 LONGEST_OBJECT_BYTES = 64 * 1024 * 1024
 
 
+# Deeper objects stay text, and those whose names are data themselves, as a price for each product is.
+DEEPEST_OBJECT = 12
+MOST_INNER_NAMES = 500
+
+
 class UnreadableError(Exception):
     """The engine cannot read a file as it was told to; the text of the engine stays inside, as it quotes data."""
+
+
+class TwiceError(UnreadableError):
+    """Two values would have the same column, whose name this is: an object's, and one that is written so."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,8 @@ class Engine:
             "autoload_known_extensions": False,
             "temp_directory": str(self.scratch),
             "preserve_insertion_order": True,
+            # It would be drawn into whatever is printed, a schedule's log too.
+            "enable_progress_bar": False,
             "TimeZone": "UTC",
         }
         if threads is not None:
@@ -233,8 +244,8 @@ class Engine:
     def read_json(self, path: Path, *, layout: str = "newline_delimited") -> ir.Table:
         """What do the records of a JSON file hold?
 
-        A column is boolean, int64 or float64 where all its values are; everything else is text, nested values as
-        JSON. Text is never taken for a date or a number.
+        A column is boolean, int64 or float64 where all its values are; everything else is text, lists as
+        JSON; what objects hold has columns of its own, ``a.b``. Text is never taken for a date or a number.
 
         Parameters
         ----------
@@ -270,6 +281,7 @@ class Engine:
             f"field_appearance_threshold = 0, "
             f"maximum_object_size = {LONGEST_OBJECT_BYTES})"
         )
+        cells = self._flattened(cells)
         names = self.parquet_columns(cells)
         source = f"read_parquet({_literal(str(cells))})"
         kinds = self._run(f"SELECT {', '.join(_json_kind(name) for name in names)} FROM {source}").fetchone()
@@ -277,6 +289,56 @@ class Engine:
         staged = self._stage(f"SELECT {', '.join(typed)} FROM {source}")
         cells.unlink()
         return staged
+
+    def _flattened(self, cells: Path) -> Path:
+        """Objects in columns become columns of their own, ``a.b``; lists, and objects with very many names, stay text.
+
+        A column that holds objects in some rows and other values in others keeps the others.
+        """
+        for _ in range(DEEPEST_OBJECT):
+            source = f"read_parquet({_literal(str(cells))})"
+            names = self.parquet_columns(cells)
+            asked = ", ".join(f"bool_or({_is_object(name)}), bool_or({_is_other(name)})" for name in names)
+            found = self._ask(f"SELECT {asked} FROM {source}")[0] if names else ()
+            chosen, deeper = [], False
+            for place, name in enumerate(names):
+                some, others = found[2 * place], found[2 * place + 1]
+                inner = self._keys(source, name) if some else []
+                if not inner or len(inner) > MOST_INNER_NAMES:
+                    chosen.append((name, _name(name)))
+                    continue
+                deeper = True
+                if others:
+                    chosen.append((name, f"CASE WHEN {_is_other(name)} THEN {_name(name)} END"))
+                for key in inner:
+                    pointer = "/" + key.replace("~", "~0").replace("/", "~1")
+                    value = f"json_extract({_name(name)}, {_literal(pointer)})"
+                    # A null that is written is no value, as it is none in the outermost object.
+                    held = f"CASE WHEN {_is_object(name)} AND json_type({value}) <> 'NULL' THEN {value} END"
+                    chosen.append((f"{name}.{key}", held))
+            if not deeper:
+                return cells
+            taken = [name.lower() for name, _ in chosen]
+            if len(set(taken)) < len(taken):
+                raise TwiceError(next(name for name, _ in chosen if taken.count(name.lower()) > 1))
+            before, cells = cells, self._stage(
+                f"SELECT {', '.join(f'{value} AS {_name(name)}' for name, value in chosen)} FROM {source}"
+            )
+            before.unlink()
+        return cells
+
+    def _keys(self, source: str, name: str) -> list[str]:
+        column = _name(name)
+        # In the order in which they come, as a reader of the file would list them.
+        return [
+            key
+            for key, _ in self._ask(
+                f"SELECT key, min(n * 1000000 + place) AS first FROM (SELECT unnest(json_keys({column})) AS key, "
+                f"generate_subscripts(json_keys({column}), 1) AS place, file_row_number AS n "
+                f"FROM read_parquet({source.removeprefix('read_parquet(').removesuffix(')')}, file_row_number = true) "
+                f"WHERE {_is_object(name)}) GROUP BY key ORDER BY first, key LIMIT {MOST_INNER_NAMES + 1}"
+            )
+        ]
 
     def read_parquet(self, path: Path | str | Iterable[Path | str]) -> ir.Table:
         """What do Parquet files hold? Columns that a file lacks are null in its rows.
@@ -459,13 +521,22 @@ def _pick(values: Sequence[str | int]) -> str:
     return f"list_extract([{', '.join(_literal(value) for value in values)}], CAST(file_index AS BIGINT) + 1)"
 
 
+def _is_object(name: str) -> str:
+    return f"coalesce(json_type({_name(name)}) = 'OBJECT', false)"
+
+
+def _is_other(name: str) -> str:
+    return f"coalesce(json_type({_name(name)}) NOT IN ('OBJECT', 'NULL'), false)"
+
+
 def _json_kind(name: str) -> str:
     column = _name(name)
     kind = f"json_type({column})"
     text = f"({column} ->> '$')"
     return (
         f"CASE WHEN count({column}) = 0 THEN 'VARCHAR' "
-        f"WHEN bool_and({kind} IN ('BIGINT', 'UBIGINT') AND try_cast({text} AS BIGINT) IS NOT NULL) THEN 'BIGINT' "
+        f"WHEN bool_and({kind} IN ('BIGINT', 'UBIGINT') AND try_cast({text} AS BIGINT) IS NOT NULL) "
+        f"FILTER (WHERE {column} IS NOT NULL) THEN 'BIGINT' "
         f"WHEN bool_and({kind} IN ('BIGINT', 'UBIGINT', 'DOUBLE') "
         # A whole number of 16 digits and more may be an id: as a float it would change without a word.
         f"AND NOT regexp_full_match({text}, '-?[0-9]{{16,}}')) THEN 'DOUBLE' "

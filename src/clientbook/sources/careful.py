@@ -157,6 +157,7 @@ def stage_carefully(
     names: Sequence[str],
     keep: Sequence[str],
     announced: bool = False,
+    open_end: bool = False,
 ) -> tuple[Path, Path | None, int]:
     """Where do the good records of a disorderly text lie, where the bad ones, and how many are those?
 
@@ -174,6 +175,8 @@ def stage_carefully(
         All columns, and those to keep.
     announced
         Whether a line ``sep=;`` goes before the header.
+    open_end
+        Whether the last line has no line end: too short a record there was cut.
 
     Raises
     ------
@@ -198,6 +201,12 @@ def stage_carefully(
                     elif len(fields) > width and not any(fields[width:]):
                         chunks.add(row, fields[:width])
                     elif fields:
+                        if open_end and len(fields) < width and lines.at_end():
+                            raise request.fault(
+                                f"The file is cut: its last line has {len(fields)} of {width} fields and no end.",
+                                "Deliver it again; if it is whole, end its last line.",
+                                row=row,
+                            )
                         rejects.add(row, f"{len(fields)} fields instead of {width}", lines.text())
                     lines.start = lines.place
                     if lines.fresh:
@@ -256,6 +265,10 @@ class _Lines:
         self.start, self.place = self.start + 1, self.start + 1
         return self._held[self.start - 1].rstrip("\r\n")
 
+    def at_end(self) -> bool:
+        """Was that the last line?"""
+        return self.place >= len(self._held) and not self._read_block()
+
     def _read_block(self) -> bool:
         block = self._stream.read(_BLOCK)
         if not block:
@@ -281,7 +294,7 @@ def _stop_where_hopeless(request: Request, error: str, row: int) -> None:
         ) from None
     if "unexpected end" in error:
         raise request.fault(
-            "A quote is opened here and never closed.", "Close it, or double the quotes inside the field.", row=row
+            "A quote is opened here and never closed.", "Close it, or deliver the file again: it may be cut.", row=row
         ) from None
 
 

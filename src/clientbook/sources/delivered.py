@@ -26,15 +26,16 @@ class FileFacts:
     Parameters
     ----------
     path
-        As shown to the user: relative to the book where it lies in it, ``package:…`` as written, else absolute.
+        As shown to the user: relative to the book where it lies in it, ``package:…`` as written, else absolute. A
+        member of an archive, or one of several sheets, stands after a ``!``.
     rows
         Records delivered, the rejected ones too; no header, no empty lines.
     bytes
-        The size of the file as delivered.
+        The size of the file, or of the member, as delivered.
     sha256
-        Of the file as delivered.
+        Of the file, or of the member, as delivered.
     modified
-        In ISO format, UTC.
+        In ISO format, UTC; the archive's for a member.
     format
         ``csv``, ``tsv``, ``txt``, ``json``, ``jsonl``, ``xlsx`` or ``parquet``.
     encoding
@@ -43,6 +44,8 @@ class FileFacts:
         One character or ``blanks``; empty where there is none.
     columns
         The delivered names.
+    same_as
+        The file of the same delivery that holds the same: that one is in the table, this one is not read.
     """
 
     path: str
@@ -54,6 +57,7 @@ class FileFacts:
     encoding: str
     delimiter: str
     columns: tuple[str, ...]
+    same_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Raw:
     table
         The delivered columns, then ``_file``, ``_row`` and ``_arrival``.
     files
-        Every file's facts, in the order read. Their rows add up to those of ``table`` and ``rejected``.
+        Every file's facts, in the order read. Their rows, without those of files that are the same as another, add
+        up to those of ``table`` and ``rejected``.
     rejected
         ``_file``, ``_row``, ``reason`` and ``raw`` (the text as a JSON string) of each record that has no place in
         the table; nothing if there is none.
@@ -81,7 +86,23 @@ class Raw:
 
 @dataclass(frozen=True)
 class Request:
-    """Which file shall be read, and what does the book say about it?"""
+    """Which file shall be read, and what does the book say about it?
+
+    Parameters
+    ----------
+    path
+        Where it lies, without its gzip and out of its archive.
+    shown, format
+        How the user knows it, and what its name promises.
+    key, sheet, encoding, delimiter, needed
+        As for :func:`clientbook.sources.read`.
+    sha256, bytes
+        Of the file or member as delivered.
+    modified
+        When, in seconds since 1970.
+    content
+        The SHA-256 of what ``path`` holds.
+    """
 
     path: Path
     shown: str
@@ -91,6 +112,10 @@ class Request:
     encoding: str | None = None
     delimiter: str | None = None
     needed: tuple[str, ...] | None = None
+    sha256: str = ""
+    bytes: int = 0
+    modified: float = 0.0
+    content: str = ""
 
     def fault(self, message: str, remedy: str = "", *, row: int | None = None, column: str = "") -> FaultError:
         """How does the user learn what is wrong with this file?"""
@@ -100,17 +125,14 @@ class Request:
         """How does the user learn what is odd about this file, though it can be read?"""
         return Fault(message, remedy, key=self.key, file=self.shown, row=row, column=column)
 
-    def facts(
-        self, *, rows: int, columns: Iterable[str], sha256: str, encoding: str = "", delimiter: str = ""
-    ) -> FileFacts:
+    def facts(self, *, rows: int, columns: Iterable[str], encoding: str = "", delimiter: str = "") -> FileFacts:
         """What is worth keeping about the file now that it is read?"""
-        stat = self.path.stat()
         return FileFacts(
             path=self.shown,
             rows=rows,
-            bytes=stat.st_size,
-            sha256=sha256,
-            modified=datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds"),
+            bytes=self.bytes,
+            sha256=self.sha256,
+            modified=datetime.fromtimestamp(self.modified, UTC).isoformat(timespec="seconds"),
             format=self.format,
             encoding=encoding,
             delimiter=delimiter,
@@ -166,6 +188,12 @@ def closest(name: str, names: Iterable[str]) -> list[str]:
 
 
 def fingerprint(path: Path) -> str:
-    """What tells this file's content from any other's? Its SHA-256."""
+    """What tells this file's content from any other's? Its SHA-256, as in :attr:`FileFacts.sha256`.
+
+    Parameters
+    ----------
+    path
+        A file, or an archive as it is; it is read once, a block at a time, and nothing is parsed.
+    """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

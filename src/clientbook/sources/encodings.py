@@ -1,17 +1,17 @@
-"""Delivered bytes made plain: unzipped, and in UTF-8, without ever holding a file in memory."""
+"""Delivered bytes made plain: in UTF-8, without ever holding a file in memory."""
 
 from __future__ import annotations
 
 import codecs
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from clientbook.engine import Engine
+from clientbook.faults import Fault
 from clientbook.sources.delivered import Request
+from clientbook.sources.guessing import guess
 
 CHUNK = 1 << 22
 _BOMS = (
@@ -23,7 +23,6 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _LETTER_OF_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_NOT_IN_CP1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _HIGH = re.compile(rb"[\x80-\xff]")
 
 
@@ -41,12 +40,18 @@ class Plain:
         Whether empty lines stand between lines.
     copied
         Whether ``path`` may be deleted.
+    open_end
+        Whether the last line has no line end, as when a transfer was cut.
+    notes
+        What is odd about the text.
     """
 
     path: Path
     encoding: str
     gaps: bool
     copied: bool
+    open_end: bool = False
+    notes: tuple[Fault, ...] = ()
 
 
 def plain_text(engine: Engine, request: Request) -> Plain:
@@ -64,48 +69,25 @@ def plain_text(engine: Engine, request: Request) -> Plain:
     FaultError
         The file is empty, cut, not text, or not in the encoding given.
     """
-    path = unzipped(engine, request)
-    encoding = _given(request) or find_encoding(request, path)
+    path = request.path
+    encoding, notes = _given(request), ()
+    if encoding is None:
+        encoding, notes = find_encoding(request, path)
     if encoding not in ("utf-8", "ascii"):
         copy = engine.scratch_file(".txt")
         _transcode(request, path, copy, encoding)
-        if path != request.path:
-            path.unlink()
         path = copy
     elif request.encoding:
         _check_utf8(request, path)
-    gaps = _look_through(request, path)
-    return Plain(path=path, encoding=encoding, gaps=gaps, copied=path != request.path)
+    gaps, open_end = _look_through(request, path)
+    copied = path != request.path
+    return Plain(path=path, encoding=encoding, gaps=gaps, copied=copied, open_end=open_end, notes=notes)
 
 
-def unzipped(engine: Engine, request: Request) -> Path:
-    """Where does the file lie without its gzip? Where it was, if it had none.
+def find_encoding(request: Request, path: Path) -> tuple[str, tuple[Fault, ...]]:
+    """Which encoding is this text in, and what must be told of it?
 
-    Raises
-    ------
-    FaultError
-        The file is empty, or the archive is cut or damaged.
-    """
-    if request.path.stat().st_size == 0:
-        raise request.fault("The file is empty.", "Deliver it again; at least the header is needed.")
-    if request.path.suffix.lower() != ".gz":
-        return request.path
-    copy = engine.scratch_file(Path(request.path.stem).suffix)
-    try:
-        with gzip.open(request.path, "rb") as stream, copy.open("wb") as out:
-            while chunk := stream.read(CHUNK):
-                out.write(chunk)
-    except EOFError:
-        raise request.fault("The archive ends too early.", "Deliver it again; the transfer was cut.") from None
-    except (gzip.BadGzipFile, zlib.error):
-        raise request.fault("The archive is damaged or no gzip.", "Deliver it again.") from None
-    if copy.stat().st_size == 0:
-        raise request.fault("The archive holds an empty file.", "Deliver it again; at least the header is needed.")
-    return copy
-
-
-def find_encoding(request: Request, path: Path) -> str:
-    """Which encoding is this text in? UTF-8 or UTF-16 where it is that, Windows-1252 or Latin-1 for the rest.
+    UTF-8 and UTF-16 prove themselves. Everything else is a guess, and comes with a note.
 
     Parameters
     ----------
@@ -117,34 +99,36 @@ def find_encoding(request: Request, path: Path) -> str:
     Raises
     ------
     FaultError
-        The text is UTF-8 almost everywhere: to read it as anything else would spoil every name in it.
+        The text is UTF-8 almost everywhere: to read it as anything else would spoil every name in it. Or the
+        encoding cannot be told.
     """
     with path.open("rb") as stream:
         start = stream.read(4096)
     for mark, encoding in _BOMS:
         if start.startswith(mark):
-            return encoding
+            return encoding, ()
     if len(start) > 3 and start.count(0) * 3 > len(start):
         # Without a mark, UTF-16 of Western text shows by a zero at every second place.
-        return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
-    wrong = _first_wrong(path)
+        return ("utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"), ()
+    wrong, cut = _first_wrong(path)
     if wrong is None:
-        return "utf-8"
+        return "utf-8", ()
     letters = bytes_in_letters = high = 0
-    western = True
     for chunk in _chunks(path):
         found = _LETTER_OF_UTF8.findall(chunk)
         letters += len(found)
         bytes_in_letters += sum(map(len, found))
         high += len(_HIGH.findall(chunk))
-        western = western and not _NOT_IN_CP1252.search(chunk)
+    if cut and letters:
+        raise request.fault("The file is cut: it ends in the middle of a letter.", "Deliver it again.", row=wrong)
     if letters > 1 and bytes_in_letters > 0.8 * high:
         raise request.fault(
             "The file is UTF-8 nearly everywhere, but not here.",
             "Have it exported anew, or give its encoding (encoding: cp1252 reads every byte as one letter).",
             row=wrong,
         )
-    return "cp1252" if western else "latin-1"
+    encoding, note = guess(request, _chunks(path))
+    return encoding, (note,)
 
 
 def _given(request: Request) -> str | None:
@@ -164,25 +148,26 @@ def _given(request: Request) -> str | None:
 
 
 def _check_utf8(request: Request, path: Path) -> None:
-    row = _first_wrong(path)
+    row, _ = _first_wrong(path)
     if row is not None:
         raise request.fault("The file is not in the encoding given.", "Leave encoding away to have it found.", row=row)
 
 
-def _first_wrong(path: Path) -> int | None:
+def _first_wrong(path: Path) -> tuple[int | None, bool]:
+    """Which line is the first that is no UTF-8, and is that because the file ends in the middle of a letter?"""
     decoder = codecs.getincrementaldecoder("utf-8")()
     lines = 1
     for chunk in _chunks(path):
         try:
             decoder.decode(chunk)
         except UnicodeDecodeError as error:
-            return lines + error.object[: error.start].count(b"\n")
+            return lines + error.object[: error.start].count(b"\n"), False
         lines += chunk.count(b"\n")
     try:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return lines
-    return None
+        return lines, True
+    return None, False
 
 
 def _transcode(request: Request, path: Path, copy: Path, encoding: str) -> None:
@@ -203,8 +188,8 @@ def _transcode(request: Request, path: Path, copy: Path, encoding: str) -> None:
             ) from None
 
 
-def _look_through(request: Request, path: Path) -> bool:
-    """Is it text at all, and do empty lines stand in it?"""
+def _look_through(request: Request, path: Path) -> tuple[bool, bool]:
+    """Is it text at all, do empty lines stand in it, and does it end without a line end?"""
     gaps, lines, ends, anything = False, 1, b"\n", False
     for chunk in _chunks(path):
         if b"\0" in chunk:
@@ -223,7 +208,7 @@ def _look_through(request: Request, path: Path) -> bool:
         ends = text[len(body) :] if len(body) else text[-8:]
     if not anything:
         raise request.fault("The file holds nothing but line ends.", "Deliver it again; at least the header is needed.")
-    return gaps
+    return gaps, not ends.endswith((b"\n", b"\r"))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import importlib.util
 import os
+import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from clientbook.faults import Fault, FaultError
 from clientbook.sources.delivered import closest
@@ -24,8 +25,10 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-KNOWN = "csv, tsv, txt, json, jsonl, ndjson, xlsx or parquet, each also with .gz"
+KNOWN = "csv, tsv, txt, json, jsonl, ndjson, xlsx or parquet, each also with .gz, or in a .zip, .tar, .tar.gz or .tgz"
+ARCHIVE = "archive"
 _PACKAGE = "package:"
+_INSIDE = re.compile(r"^(?P<file>.*?\.(?:zip|tar|tar\.gz|tgz|xlsx|xlsm))!(?P<inside>.+)$", re.IGNORECASE | re.DOTALL)
 
 
 def find(folder: Path, path: str, key: str = "") -> list[Path]:
@@ -37,7 +40,8 @@ def find(folder: Path, path: str, key: str = "") -> list[Path]:
         The book's folder.
     path
         A file, a folder (all its data files, of one format), a glob (``**`` goes down folders), or
-        ``package:name/path`` for a file that an installed package brings. Hidden files, those whose name starts
+        ``package:name/path`` for a file that an installed package brings. What follows a ``!`` lies inside the file,
+        and is not looked for here. Hidden files, those whose name starts
         with ``_``, and ``clientbook.yaml`` do not count.
     key
         The place in ``clientbook.yaml``, for messages.
@@ -45,7 +49,7 @@ def find(folder: Path, path: str, key: str = "") -> list[Path]:
     Returns
     -------
     list of Path
-        Sorted by name, at least one.
+        Sorted by name, at least one. An archive is one file, whatever it holds.
 
     Raises
     ------
@@ -58,6 +62,7 @@ def find(folder: Path, path: str, key: str = "") -> list[Path]:
 
     if not path.strip():
         raise fault("The path is empty.", "Name a file, a folder or a glob.")
+    path, _ = split(path)
     base, inside = _base(Path(folder), path, fault)
     target = base / inside
     try:
@@ -79,7 +84,24 @@ def find(folder: Path, path: str, key: str = "") -> list[Path]:
     raise fault("The file is not there.", _there_is(target))
 
 
-def format_of(path: Path) -> str | None:
+def split(path: str) -> tuple[str, str | None]:
+    """Which file is meant, and what inside it? ``a.zip!b.csv`` is ``b.csv`` in ``a.zip``.
+
+    Parameters
+    ----------
+    path
+        As in ``clientbook.yaml``.
+    """
+    match = _INSIDE.match(path)
+    return (match["file"], match["inside"]) if match else (path, None)
+
+
+def is_archive(path: PurePath) -> bool:
+    """Does a file's name promise an archive of files?"""
+    return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
+
+
+def format_of(path: PurePath) -> str | None:
     """Which format does a file's name promise, without ``.gz``?
 
     Parameters
@@ -87,6 +109,8 @@ def format_of(path: Path) -> str | None:
     path
         The file; it is not opened.
     """
+    if is_archive(path):
+        return ARCHIVE
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
@@ -103,6 +127,7 @@ def shown_as(folder: Path, path: str, file: Path) -> str:
     file
         One of the files found.
     """
+    path, _ = split(path)
     if path.startswith(_PACKAGE):
         package = path.removeprefix(_PACKAGE).partition("/")[0]
         base = _package_folder(package)
@@ -128,13 +153,21 @@ def _package_folder(package: str) -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) if spec.submodule_search_locations else None
 
 
+def counts(path: PurePath) -> bool:
+    """May a file of this name be data? Hidden files and what macOS puts into archives may not."""
+    hidden = path.name.startswith((".", "_", "~$")) or "__MACOSX" in path.parts
+    return not hidden and format_of(path) is not None
+
+
 def _counts(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith((".", "_", "~$")) and format_of(path) is not None
+    return path.is_file() and counts(path)
 
 
 def _one_format(files: list[Path], fault: Callable[[str, str], FaultError], nothing: str) -> list[Path]:
-    formats = sorted({str(format_of(file)) for file in files} - {"None"})
-    if not formats:
+    found = {str(format_of(file)) for file in files} - {"None"}
+    # What an archive holds is known when it is opened.
+    formats = sorted(found - {ARCHIVE})
+    if not found:
         raise fault(nothing, f"Deliver {KNOWN}.")
     if len(formats) > 1:
         raise fault(f"Files of several formats are there: {', '.join(formats)}.", "Name one by a glob such as *.csv.")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from clientbook.engine import Engine, Part, UnreadableError
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clientbook.engine import Engine, Part, TwiceError, UnreadableError
 from clientbook.sources.careful import LONGEST_LINE, Chunks, Rejects
-from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged, fingerprint
-from clientbook.sources.encodings import Plain, plain_text, unzipped
+from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged
+from clientbook.sources.encodings import Plain, plain_text
 
 _LONGEST_SPACE = 1 << 16
 
 
-def stage_records(engine: Engine, request: Request) -> Staged:
+def stage_records(engine: Engine, request: Request) -> list[Staged]:
     """Where do the records of a JSON file lie now?
 
     An array of objects, an object a line, or objects one after another: told from the text, as file endings often
@@ -31,14 +34,27 @@ def stage_records(engine: Engine, request: Request) -> Staged:
     FaultError
         The file is no JSON.
     """
-    sha256 = fingerprint(request.path)
     plain = plain_text(engine, request)
+    try:
+        return _stage(engine, request, plain)
+    except TwiceError as error:
+        raise request.fault(
+            "Two values of a record would have this column: one in an object, and one whose name has a point.",
+            "Rename one in the file.",
+            column=str(error),
+        ) from None
+
+
+def _stage(engine: Engine, request: Request, plain: Plain) -> list[Staged]:
+    _check_names(request, plain)
     rejected, bad_rows, careful = None, 0, False
     if _starts_with_bracket(plain.path):
         if _is_empty_array(plain.path):
-            return _nothing(engine, request, plain, sha256)
+            return _nothing(engine, request, plain)
         try:
             staged = engine.stage_json(plain.path, layout="array")
+        except TwiceError:
+            raise
         except UnreadableError:
             raise request.fault(
                 "The file is no array of JSON objects, or it is damaged or cut.", "Deliver it again."
@@ -46,6 +62,8 @@ def stage_records(engine: Engine, request: Request) -> Staged:
     else:
         try:
             staged = engine.stage_json(plain.path)
+        except TwiceError:
+            raise
         except UnreadableError:
             staged, rejected, bad_rows = _objects(engine, request, plain)
             careful = rejected is not None
@@ -56,16 +74,19 @@ def stage_records(engine: Engine, request: Request) -> Staged:
         raise request.fault(f"The records have {len(columns):,} names.", f"At most {MOST_COLUMNS:,} can be read.")
     keep = tuple(name for name in columns if request.needed is None or name in request.needed)
     rows = engine.parquet_rows(staged)
-    return Staged(
-        facts=request.facts(rows=rows + bad_rows, columns=columns, sha256=sha256, encoding=plain.encoding),
-        part=Part(path=staged, shown=request.shown, rows=rows, first_row=1),
-        columns=keep,
-        has_row=careful,
-        rejected=rejected,
-    )
+    return [
+        Staged(
+            facts=request.facts(rows=rows + bad_rows, columns=columns, encoding=plain.encoding),
+            part=Part(path=staged, shown=request.shown, rows=rows, first_row=1),
+            columns=keep,
+            has_row=careful,
+            rejected=rejected,
+            notes=plain.notes,
+        )
+    ]
 
 
-def stage_parquet(engine: Engine, request: Request) -> Staged:
+def stage_parquet(engine: Engine, request: Request) -> list[Staged]:
     """Where do a Parquet file's rows lie? Where they were delivered: nothing is copied unless it is gzipped.
 
     Parameters
@@ -80,21 +101,29 @@ def stage_parquet(engine: Engine, request: Request) -> Staged:
     FaultError
         The file is not whole.
     """
-    sha256 = fingerprint(request.path)
-    path = unzipped(engine, request)
+    path = request.path
     try:
+        # The foot alone tells it; the engine would bind each column first.
+        width = pq.read_metadata(path).num_columns
+        if width > MOST_COLUMNS:
+            raise request.fault(f"The file has {width:,} columns.", f"At most {MOST_COLUMNS:,} can be read.")
         columns = engine.parquet_columns(path)
         keep = tuple(name for name in columns if request.needed is None or name in request.needed)
         engine.check_parquet(path, keep)
         rows = engine.parquet_rows(path)
-    except UnreadableError:
+    except (UnreadableError, pa.ArrowException, OSError) as error:
+        # What the disk says has a number, what Arrow says of a damaged foot has none.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise request.fault("The file is no Parquet, or it is damaged or cut.", "Deliver it again.") from None
-    return Staged(
-        facts=request.facts(rows=rows, columns=columns, sha256=sha256),
-        part=Part(path=path, shown=request.shown, rows=rows, first_row=1),
-        columns=keep,
-        notes=() if rows else (request.note("The file has no rows."),),
-    )
+    return [
+        Staged(
+            facts=request.facts(rows=rows, columns=columns),
+            part=Part(path=path, shown=request.shown, rows=rows, first_row=1),
+            columns=keep,
+            notes=() if rows else (request.note("The file has no rows."),),
+        )
+    ]
 
 
 def _objects(engine: Engine, request: Request, plain: Plain) -> tuple[Path, Path | None, int]:
@@ -104,6 +133,8 @@ def _objects(engine: Engine, request: Request, plain: Plain) -> tuple[Path, Path
             return staged, rejected, bad_rows
         # One object over many lines, or several: no line stands for itself.
         return engine.stage_json(plain.path, layout="unstructured"), None, 0
+    except TwiceError:
+        raise
     except UnreadableError:
         raise request.fault("The file holds no JSON objects, or it is damaged.", "Deliver it again.") from None
 
@@ -119,6 +150,10 @@ def _line_by_line(engine: Engine, request: Request, plain: Plain) -> tuple[Path 
                 continue
             number += 1
             reason = _what_is_wrong(line)
+            if reason and not line.endswith("\n") and line.lstrip().startswith("{") and number > 1:
+                raise request.fault(
+                    "The file is cut: its last line is half an object.", "Deliver it again.", row=number
+                )
             if reason:
                 rejects.add(number, reason, line.rstrip("\n"))
                 continue
@@ -154,6 +189,25 @@ def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
+def _check_names(request: Request, plain: Plain) -> None:
+    """Does the first record say that there are too many names? The engine would take minutes over them."""
+    with plain.path.open("rb") as stream:
+        start = stream.read(LONGEST_LINE).lstrip()
+    line = start.partition(b"\n")[0]
+    # Few enough that a look at them is not worth its while; names inside of lists count here, which decides nothing.
+    if line.count(b'":') <= MOST_COLUMNS and start.count(b'":', 0, 1 << 20) <= MOST_COLUMNS:
+        return
+    text = start.decode(errors="replace").lstrip("[ \r\n\t")
+    try:
+        first, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(first, dict) and len(first) > MOST_COLUMNS:
+        raise request.fault(
+            f"The first record has {len(first):,} names.", f"At most {MOST_COLUMNS:,} can be read.", row=1
+        )
+
+
 def _starts_with_bracket(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(_LONGEST_SPACE).lstrip()[:1] == b"["
@@ -163,13 +217,15 @@ def _is_empty_array(path: Path) -> bool:
     return path.stat().st_size <= _LONGEST_SPACE and path.read_bytes().split() in ([b"[]"], [b"[", b"]"])
 
 
-def _nothing(engine: Engine, request: Request, plain: Plain, sha256: str) -> Staged:
+def _nothing(engine: Engine, request: Request, plain: Plain) -> list[Staged]:
     staged = engine.scratch_file(".parquet")
     Chunks(staged, ()).close()
-    return Staged(
-        facts=request.facts(rows=0, columns=(), sha256=sha256, encoding=plain.encoding),
-        part=Part(path=staged, shown=request.shown, rows=0, first_row=1),
-        columns=(),
-        has_row=True,
-        notes=(request.note("The file has no records."),),
-    )
+    return [
+        Staged(
+            facts=request.facts(rows=0, columns=(), encoding=plain.encoding),
+            part=Part(path=staged, shown=request.shown, rows=0, first_row=1),
+            columns=(),
+            has_row=True,
+            notes=(request.note("The file has no records."),),
+        )
+    ]

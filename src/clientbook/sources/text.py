@@ -11,7 +11,7 @@ from pathlib import Path
 from clientbook.engine import Engine, Part, UnreadableError
 from clientbook.faults import Fault, FaultError
 from clientbook.sources.careful import LONGEST_LINE, stage_carefully, wide_fields
-from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged, fingerprint
+from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged
 from clientbook.sources.encodings import CHUNK, Plain, plain_text
 
 BLANKS = "blanks"
@@ -42,7 +42,7 @@ class Shape:
     announced: bool
 
 
-def stage_text(engine: Engine, request: Request) -> Staged:
+def stage_text(engine: Engine, request: Request) -> list[Staged]:
     """Where do the records of a delimited text lie now?
 
     DuckDB reads a file in which everything is in order. In one where something is not, each record is looked at by
@@ -61,7 +61,6 @@ def stage_text(engine: Engine, request: Request) -> Staged:
     FaultError
         The file is no text, its header cannot be used, or a quote is never closed.
     """
-    sha256 = fingerprint(request.path)
     plain = plain_text(engine, request)
     shape = find_shape(request, plain.path)
     separator, quote = shape.delimiter, '"'
@@ -82,23 +81,19 @@ def stage_text(engine: Engine, request: Request) -> Staged:
     if staged is None:
         staged, rejected, bad_rows = stage_carefully(
             engine, request, plain.path, delimiter=separator, quote=quote, names=names, keep=keep,
-            announced=shape.announced,
+            announced=shape.announced, open_end=plain.open_end,
         )  # fmt: skip
     if plain.copied:
         plain.path.unlink()
     rows = engine.parquet_rows(staged)
     if rows + bad_rows == 0:
         notes.append(request.note("The file has a header and no rows."))
-    return Staged(
-        facts=request.facts(
-            rows=rows + bad_rows, columns=names, sha256=sha256, encoding=plain.encoding, delimiter=shape.delimiter
-        ),
-        part=Part(path=staged, shown=request.shown, rows=rows, first_row=2),
-        columns=keep,
-        has_row=careful,
-        rejected=rejected,
-        notes=tuple(notes),
-    )
+    facts = request.facts(rows=rows + bad_rows, columns=names, encoding=plain.encoding, delimiter=shape.delimiter)
+    part = Part(path=staged, shown=request.shown, rows=rows, first_row=2)
+    if plain.open_end and rows > 1:
+        notes.append(request.note("The last line has no end: if the file was cut, its last value is not whole."))
+    told = (*plain.notes, *notes)
+    return [Staged(facts=facts, part=part, columns=keep, has_row=careful, rejected=rejected, notes=told)]
 
 
 def find_shape(request: Request, path: Path) -> Shape:
@@ -147,7 +142,7 @@ def find_shape(request: Request, path: Path) -> Shape:
     return Shape(delimiter=delimiter, header=tuple(header), spread=spread, announced=announced)
 
 
-def name_columns(request: Request, header: tuple[str, ...]) -> tuple[tuple[str, ...], list[Fault]]:
+def name_columns(request: Request, header: tuple[str, ...], *, row: int = 1) -> tuple[tuple[str, ...], list[Fault]]:
     """What are the columns called, so that each name means one?
 
     Blanks around a name go: ``a, b`` names ``b``. A column without a name becomes ``column_3`` after its place, which
@@ -160,6 +155,8 @@ def name_columns(request: Request, header: tuple[str, ...]) -> tuple[tuple[str, 
         Says which columns are needed.
     header
         The delivered names.
+    row
+        Where they stand.
 
     Returns
     -------
@@ -180,11 +177,11 @@ def name_columns(request: Request, header: tuple[str, ...]) -> tuple[tuple[str, 
     for place, name in enumerate(header, 1):
         plain = name.strip() or f"column_{place}"
         if not name.strip():
-            notes.append(request.note(f"Column {place} has no name; it is called {plain!r}.", row=1))
+            notes.append(request.note(f"Column {place} has no name; it is called {plain!r}.", row=row))
         again = any(plain.lower() == other.lower() for other in names)
         if again and (request.needed is None or plain in needed):
             faults.append(
-                request.note("Two columns have this name.", "Rename one in the file.", row=1, column=plain)
+                request.note("Two columns have this name.", "Rename one in the file.", row=row, column=plain)
             )
         if again or (plain.lower() in taken and plain not in needed):
             plain = f"{plain} ({place})"
