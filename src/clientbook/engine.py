@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -124,14 +125,15 @@ class Engine:
             "autoload_known_extensions": False,
             "temp_directory": str(self.scratch),
             "preserve_insertion_order": True,
-            # It would be drawn into whatever is printed, a schedule's log too.
-            "enable_progress_bar": False,
             "TimeZone": "UTC",
         }
         if threads is not None:
             settings["threads"] = int(threads)
         for setting, value in settings.items():
             self._run(f"SET {setting} = {_literal(value)}")
+        # it would be drawn into what is printed, a schedule's log too; in a notebook without ipywidgets there is none
+        with contextlib.suppress(duckdb.InvalidInputException):
+            self._run("SET enable_progress_bar = false")
         try:
             self._run(f"SET memory_limit = {_literal(memory)}")
         except duckdb.Error:
