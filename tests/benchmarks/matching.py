@@ -127,7 +127,7 @@ def book_tables(book: Path, engine) -> dict[str, ibis.Table]:
     return {name: engine.read_parquet(run / "tables" / f"{name}.parquet") for name in names}
 
 
-def run_set(name: str, data: Path, scratch: Path, parameters) -> tuple[list[dict], matching.Matched, pd.DataFrame]:
+def run_set(name: str, data: Path, scratch: Path, parameters) -> tuple[list[dict], pd.DataFrame]:
     frame, truth = SETS[name](data)
     with engines.open(scratch=scratch) as engine:
         rows = people(frame)
@@ -137,7 +137,8 @@ def run_set(name: str, data: Path, scratch: Path, parameters) -> tuple[list[dict
         seconds = time.perf_counter() - began
         known = frame[["source", "person_id"]].assign(truth=truth.to_numpy()).merge(known, on=["source", "person_id"])
         told = told_of(matched)
-    return [{"data": name, "what": "persons", **pair_scores(known["truth"], known["customer_id"]), "seconds": seconds, **told}], known
+    scores = pair_scores(known["truth"], known["customer_id"])
+    return [{"data": name, "what": "persons", **scores, "seconds": seconds, **told}], known
 
 
 def run_book(book: Path, scratch: Path, parameters) -> tuple[list[dict], pd.DataFrame]:
@@ -168,7 +169,9 @@ def run_book(book: Path, scratch: Path, parameters) -> tuple[list[dict], pd.Data
 
 def told_of(matched) -> dict:
     """What the matching says of itself, without the truth."""
-    return dict(getattr(matched, "expected", None) or {})
+    return {f"expected {key}": value for key, value in matched.clustered.expected.items()} | {
+        "threshold": matched.clustered.threshold
+    }
 
 
 def main() -> None:

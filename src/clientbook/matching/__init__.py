@@ -50,10 +50,14 @@ PERSONS = (
 class MatchingParameters(Parameters):
     """What an analyst may change in `03_matching`."""
 
-    threshold: float = Field(0.95, gt=0.5, lt=1, description="from this probability on two records are one customer")
-    most_sharing: int = Field(25, ge=2, description="an e-mail, phone or number that more records have is nobody's own")
-    pairs_per_record: int = Field(30, ge=1, description="a blocking rule may make so many pairs a record")
-    max_training_pairs: int = Field(1_000_000, ge=10_000, description="pairs on which the model is trained")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="from this mean probability on records are put together; None: best expected F1"
+    )
+    precision: float | None = Field(
+        None, gt=0, lt=1, description="so much of what is put together shall be right, as far as is known; None: best F1"
+    )
+    most_sharing: int = Field(25, ge=2, description="an e-mail, phone or number of people of more names is nobody's own")
+    pairs_per_record: int = Field(20, ge=1, description="a blocking rule may make so many pairs a record, all three times")
     review_pairs: int = Field(500, ge=0, description="how many undecided pairs are laid out for a person")
     seed: int = Field(1, ge=0, description="seed of the sample on which the model is trained")
 
@@ -168,12 +172,18 @@ class Matched:
         Values that were too common, or no such thing, to tell people apart by.
     origins
         As from :func:`origins`.
+    clustered
+        How the pairs became customers.
+    contradictions
+        Known links that were not followed, as they lead to several customers.
     """
 
     tables: Mapping[str, ir.Table]
     scored: pairs.Scored
     left_out: pd.DataFrame
     origins: pd.DataFrame
+    clustered: clusters.Clustered
+    contradictions: int = 0
 
 
 def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters) -> Matched:
@@ -208,16 +218,17 @@ def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: Match
             standard.stage(engine, records.inner_join(numbered, ["source", "person_id"]).order_by("unique_id")),
             engine,
             pairs_per_record=p.pairs_per_record,
-            max_training_pairs=p.max_training_pairs,
             seed=p.seed,
         )
-    edges = pd.concat([scored.edges, clusters.alias_edges(there.get("aliases"), numbered)], ignore_index=True)
     n = int(numbered.count().to_pyarrow().as_py())
-    known = standard.stage(engine, clusters.identities(numbered, clusters.components(edges, n, p.threshold)))
+    clustered = clusters.cluster(scored.edges, n, threshold=p.threshold, precision=p.precision)
+    links = clusters.alias_edges(there.get("aliases"), numbered)
+    tied, against = clusters.tie(clustered.tied, links, clusters.with_data(numbered, records, n))
+    known = standard.stage(engine, clusters.identities(numbered, tied))
     golden = standard.stage(engine, clusters.golden(known, records))
     customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
     customers = standard.stage(engine, customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
-    review = pairs.review(scored, numbered, known, p.threshold, p.review_pairs)
+    review = pairs.review(scored, numbered, known, p.review_pairs)
     return Matched(
         {
             "identities": known,
@@ -230,6 +241,8 @@ def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: Match
         scored,
         left_out,
         origins(golden),
+        clustered,
+        len(against),
     )
 
 
@@ -249,7 +262,7 @@ def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
     """
     rules = scored.looked_at.to_dict("records")
     # a name that Splink draws at random is no part of the model
-    settings = {key: value for key, value in scored.model.items() if key != "linker_uid"}
+    settings = {key: value for key, value in scored.settings.items() if key != "linker_uid"}
     return {"method": scored.method, "rules": rules, "settings": _rounded(settings)}
 
 

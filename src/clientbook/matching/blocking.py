@@ -21,7 +21,7 @@ ATOMS: dict[str, tuple[str, ...]] = {
     "where": ("substr(zip, 1, 3)", "place", "zip"),
     "way": ("way",),
     "house": ("house",),
-    "firm": ("firm",),
+    "firm": ("firm", "work"),
     "extra": ("extra",),
     "job": ("job",),
 }
@@ -39,7 +39,7 @@ WORDS = {
     "name_key": "name", "first": "first name", "last": "surname", "root": "first name or its short form",
     "first_sound": "sound of first name", "last_sound": "sound of surname", "mail": "e-mail",
     "local": "e-mail before the @", "dialled": "phone", "born": "birth date", "zip": "postcode", "place": "city",
-    "way": "street", "house": "house number", "firm": "company", "number": "shared number", "extra": "further names",
+    "way": "street", "house": "house number", "firm": "company", "work": "e-mail's company", "number": "shared number", "extra": "further names",
     "job": "job title", "name": "name",
 }  # fmt: skip
 _PARTS = {"substr(born, 1, 4)": "birth year", "substr(born, 5, 4)": "birthday"}

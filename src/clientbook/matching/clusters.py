@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import ibis
 import ibis.expr.types as ir
 import numpy as np
@@ -10,6 +12,12 @@ import pandas as pd
 from clientbook.customers import record_id
 from clientbook.matching.standard import GOLDEN
 
+# Ties from here on are rather right than wrong.
+LOOSE = 0.5
+# A group all of whose pairs reach this is not looked at again.
+SURE = 0.9
+# Groups of more records are first parted by their weakest ties.
+LARGEST = 1_000
 GOLDEN_TYPES = {"birth_date": "date", "social_reach": "float64"}
 ORIGINS = ("name_from", "email_from", "phone_from", "address_from")
 UNITS = {
@@ -62,37 +70,240 @@ def alias_edges(aliases: ir.Table | None, numbered: ir.Table) -> pd.DataFrame:
     return pairs.assign(probability=1.0)
 
 
-def components(edges: pd.DataFrame, n: int, threshold: float) -> pd.DataFrame:
-    """Which records hang together?
+@dataclass(frozen=True)
+class Clustered:
+    """Which records are one customer, and how sure is that?
+
+    Attributes
+    ----------
+    tied
+        A row a record: `unique_id`, `first` (the smallest number of its customer), `probability` (of its strongest tie
+        to the customer's others; 1 where it stands alone).
+    threshold
+        From this mean probability on two groups of records were put together.
+    expected
+        `precision`, `recall` and `f1` of pairs, as the probabilities say; nothing where nothing was compared.
+    cut
+        How many groups that hang together by ties were taken apart.
+    """
+
+    tied: pd.DataFrame
+    threshold: float
+    expected: dict[str, float]
+    cut: int = 0
+
+
+def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, precision: float | None = None) -> Clustered:
+    """Which records are one customer?
+
+    Records that hang together by ties that are rather right than wrong are taken apart again where the ties do not
+    hold: within each such group, records are joined from the surest tie on, and two parts become one only where the
+    mean probability over all pairs between them reaches the threshold. A pair that was never compared counts with the
+    mean of those in such groups that were compared and are no tie. Joining what is above half of the F1 that is reached
+    makes the expected F1 largest (Lipton, Elkan, Naryanaswamy 2014): so the threshold is found.
 
     Parameters
     ----------
     edges
-        `l`, `r`, `probability`.
+        `l`, `r`, `probability`; each pair once.
     n
         How many records there are, numbered from 0.
     threshold
-        Edges below it do not tie.
+        Of the mean probability; None finds the one with the best expected F1.
+    precision
+        Where the expected precision stays below, the threshold is raised until it does not.
+    """
+    left, right = edges["l"].to_numpy("int64"), edges["r"].to_numpy("int64")
+    p = edges["probability"].to_numpy(float)
+    if not len(edges):
+        return Clustered(_alone(n), threshold or 0.5, {})
+    loose = _connected(left[p >= LOOSE], right[p >= LOOSE], n)
+    inside = loose[left] == loose[right]
+    weak = inside & (p < LOOSE)
+    unseen = float(p[weak].mean()) if weak.any() else 0.0
+    trees = _trees(left[inside], right[inside], p[inside], loose, unseen)
+    total = float(p.sum())
+    at = 0.5 if threshold is None else threshold
+    for _ in range(30):
+        labels = _cut(loose, trees, at)
+        expected = _expected(left, right, p, labels, unseen, total)
+        if threshold is None:
+            better = max(expected["f1"] / 2, 0.3)
+            if abs(better - at) < 0.002:
+                break
+            at = better
+        else:
+            break
+    while precision is not None and expected["precision"] < precision and at < 0.999:
+        at = at + (1 - at) / 4
+        labels = _cut(loose, trees, at)
+        expected = _expected(left, right, p, labels, unseen, total)
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    inverse = inverse.ravel()
+    strongest = np.zeros(n)
+    own = labels[left] == labels[right]
+    for ends in (left[own], right[own]):
+        np.maximum.at(strongest, ends, p[own])
+    strongest[strongest == 0] = 1.0
+    parts = pd.DataFrame({"loose": loose, "label": labels}).drop_duplicates().groupby("loose").size()
+    tied = pd.DataFrame({"unique_id": np.arange(n), "first": first[inverse], "probability": strongest.round(6)})
+    return Clustered(tied, round(at, 6), {k: round(v, 6) for k, v in expected.items()}, int((parts > 1).sum()))
+
+
+def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What do links that are known change?
+
+    A link between two records of which something is known makes their customers one. An id of which nothing else is
+    known, such as a browser's, follows its links, and where they lead to several customers it follows the most of them
+    and the smallest of equals: a browser that two people use does not make them one human.
+
+    Parameters
+    ----------
+    tied
+        As in :class:`Clustered`.
+    links
+        `l`, `r`, each pair once.
+    known
+        Of each record whether more than its id is known.
 
     Returns
     -------
-    pandas.DataFrame
-        A row a record: `unique_id`, `first` (the smallest number of its component), `probability` (of its strongest
-        tie; 1 where it stands alone).
+    tied, contradictions
+        The records, and the links that were not followed, `l`, `r`.
     """
+    n = len(tied)
+    first = tied["first"].to_numpy("int64")
+    left, right = links["l"].to_numpy("int64"), links["r"].to_numpy("int64")
+    both = known[left] & known[right]
+    ids = np.arange(n)
+    label = _connected(
+        np.concatenate([ids, left[both]]), np.concatenate([first, right[both]]), n
+    )
+    neither = ~known[left] & ~known[right]
+    bare = _connected(left[neither], right[neither], n)
+    one = ~both & ~neither
+    here, there = np.where(known[left], right, left)[one], np.where(known[left], left, right)[one]
+    votes = pd.DataFrame({"bare": bare[here], "label": label[there], "head": first[there]})
+    counted = votes.groupby(["bare", "label"], as_index=False).agg(n=("head", "size"), head=("head", "min"))
+    best = counted.sort_values(["bare", "n", "head"], ascending=[True, False, True]).drop_duplicates("bare")
+    follows = np.full(n, -1)
+    follows[best["bare"].to_numpy("int64")] = best["label"].to_numpy("int64")
+    lone = ~known
+    led = lone & (follows[bare] >= 0)
+    # those whom nobody leads keep a label of their own group
+    joined = np.where(led, follows[bare], np.where(lone, n + bare, label))
+    _, head, inverse = np.unique(joined, return_index=True, return_inverse=True)
+    told = tied.assign(first=head[inverse.ravel()])
+    against = joined[left] != joined[right]
+    return told, links[against][["l", "r"]].reset_index(drop=True)
+
+
+def _connected(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    ties = edges[edges["probability"] >= threshold]
-    left, right = ties["l"].to_numpy("int64"), ties["r"].to_numpy("int64")
-    graph = coo_matrix((np.ones(len(ties), dtype=np.int8), (left, right)), shape=(n, n))
-    _, label = connected_components(graph, directed=False)
-    _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
-    strongest = np.zeros(n)
-    for ends in (left, right):
-        np.maximum.at(strongest, ends, ties["probability"].to_numpy(float))
-    strongest[strongest == 0] = 1.0
-    return pd.DataFrame({"unique_id": np.arange(n), "first": first[inverse], "probability": strongest.round(6)})
+    graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(n, n))
+    return connected_components(graph, directed=False)[1].astype("int64")
+
+
+def _alone(n: int) -> pd.DataFrame:
+    return pd.DataFrame({"unique_id": np.arange(n), "first": np.arange(n), "probability": 1.0})
+
+
+def _trees(left, right, p, loose, unseen: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each group that is not surely one, its members and the tree by which they are joined."""
+    from scipy.cluster.hierarchy import linkage
+
+    size = np.bincount(loose)
+    group = loose[left]
+    sure = np.bincount(group, weights=p >= SURE, minlength=len(size))
+    order = np.argsort(group, kind="stable")
+    left, right, p, group = left[order], right[order], p[order], group[order]
+    members = np.argsort(loose, kind="stable")
+    begins = np.concatenate([[0], np.cumsum(size)])
+    edges_begin = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=len(size)))])
+    trees = []
+    for c in np.flatnonzero((size > 1) & (2 * sure < size * (size - 1.0))):
+        mine = members[begins[c] : begins[c + 1]]
+        edges = slice(edges_begin[c], edges_begin[c + 1])
+        for part, l, r, q in _bounded(mine, left[edges], right[edges], p[edges]):
+            k = len(part)
+            if k < 2:
+                trees.append((part, np.empty((0, 4))))
+                continue
+            a, b = np.searchsorted(part, l), np.searchsorted(part, r)
+            distance = np.full(k * (k - 1) // 2, 1 - unseen)
+            low, high = np.minimum(a, b), np.maximum(a, b)
+            distance[k * low - low * (low + 1) // 2 + high - low - 1] = 1 - q
+            trees.append((part, linkage(distance, "average")))
+    return trees
+
+
+def _bounded(members, left, right, p):
+    """A group in parts that can be held in memory: while it is too large, its weakest ties are let go."""
+    if len(members) <= LARGEST:
+        yield members, left, right, p
+        return
+    at = LOOSE
+    while True:
+        at = at + (1 - at) / 2
+        a, b = np.searchsorted(members, left), np.searchsorted(members, right)
+        label = _connected(a[p >= at], b[p >= at], len(members))
+        if label.max() > 0 or at > 1 - 1e-7:
+            break
+    if label.max() == 0:
+        # thousands that agree in everything are one value, not one human
+        for member in members:
+            yield np.array([member]), left[:0], right[:0], p[:0]
+        return
+    for c in range(label.max() + 1):
+        part = members[label == c]
+        own = (label[a] == c) & (label[b] == c)
+        yield from _bounded(part, left[own], right[own], p[own])
+
+
+def _cut(loose, trees, threshold: float) -> np.ndarray:
+    from scipy.cluster.hierarchy import fcluster
+
+    labels, free = loose.copy(), int(loose.max()) + 1
+    for members, tree in trees:
+        if len(tree) == 0:
+            own = np.zeros(len(members), dtype="int64")
+        else:
+            own = fcluster(tree, 1 - threshold + 1e-12, "distance") - 1
+        labels[members] = free + own
+        free += int(own.max()) + 1
+    return labels
+
+
+def _expected(left, right, p, labels, unseen: float, total: float) -> dict[str, float]:
+    size = np.bincount(labels).astype(float)
+    implied = (size * (size - 1) / 2).sum()
+    own = labels[left] == labels[right]
+    right_ones = p[own].sum() + unseen * (implied - own.sum())
+    precision = right_ones / implied if implied else 1.0
+    every = total + unseen * (implied - own.sum())
+    recall = right_ones / every if every else 1.0
+    f1 = 2 * right_ones / (implied + every) if implied + every else 1.0
+    return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+
+
+def with_data(numbered: ir.Table, records: ir.Table | None, n: int) -> np.ndarray:
+    """Of each record, whether more than its id is known.
+
+    Parameters
+    ----------
+    numbered
+        As from :func:`number`.
+    records
+        As from :func:`clientbook.matching.standard.records`, or None.
+    n
+        How many there are.
+    """
+    told = np.zeros(n, dtype=bool)
+    if records is not None:
+        told[numbered.semi_join(records, ["source", "person_id"]).select("unique_id").to_pandas()["unique_id"]] = True
+    return told
 
 
 def identities(numbered: ir.Table, tied: pd.DataFrame) -> ir.Table:

@@ -41,8 +41,8 @@ class Compared(NamedTuple):
     levels
         As above, without the last.
     shared_by
-        Who else may agree on it: `home` (people who live together), `place` (people who live or work near), or
-        nobody.
+        Who else may agree on it: `home` (people who live together), `place` (people of one house or company), `area`
+        (people of one town), or nobody.
     missing
         When the comparison says nothing, beside a value that is missing.
     """
@@ -131,10 +131,10 @@ COMPARISONS: tuple[Compared, ...] = (
     Compared(
         "mail", "e-mail", ("mail",),
         (
-            Level("mail_l = mail_r", "same e-mail", "mail"),
-            Level("local_l = local_r and length(local_l) >= 5", "same e-mail before the @", "local"),
+            Level("mail_l = mail_r and not role_l", "same e-mail", "mail"),
+            Level("local_l = local_r", "same first part of the e-mail", "local"),
             Level(_edits("mail", 2, likeness=0.85), "e-mails that differ by a letter or two"),
-            Level(_near("mail", 0.92), "similar e-mails"),
+            Level("work_l = work_r", "e-mails of one company", "work"),
         ),
         shared_by=("home", "place"),
     ),
@@ -161,7 +161,7 @@ COMPARISONS: tuple[Compared, ...] = (
             Level(_edits("zip", 1), "postcodes one sign apart"),
             Level("substr(zip_l, 1, 2) = substr(zip_r, 1, 2)", "postcodes of one area"),
         ),
-        shared_by=("home", "place"),
+        shared_by=("home", "place", "area"),
     ),
     Compared(
         "place", "city", ("place",),
@@ -169,7 +169,7 @@ COMPARISONS: tuple[Compared, ...] = (
             Level("place_l = place_r", "same city", "place"),
             Level(f"({_near('place', 0.88)}) or ({_token('place')})", "similar cities"),
         ),
-        shared_by=("home", "place"),
+        shared_by=("home", "place", "area"),
     ),
     Compared(
         "way", "street", ("way",),
@@ -185,7 +185,11 @@ COMPARISONS: tuple[Compared, ...] = (
         "firm", "company", ("firm",),
         (
             Level("firm_l = firm_r", "same company", "firm"),
-            Level(_near("firm", 0.92), "similar company"),
+            Level(
+                f"({_near('firm', 0.92)}) or len(list_intersect(string_split(firm_l, ' '), string_split(firm_r, ' '))) >= "
+                "greatest(2, 0.6 * least(len(string_split(firm_l, ' ')), len(string_split(firm_r, ' '))))",
+                "similar company",
+            ),
         ),
         shared_by=("home", "place"),
     ),

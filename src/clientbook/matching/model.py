@@ -16,10 +16,13 @@ import pandas as pd
 
 from clientbook.matching.comparing import Compared
 
-KINDS = ("same", "home", "place", "strangers")
+KIN = ("home", "place", "area")
+KINDS = ("same", *KIN, "strangers")
 # What is counted of each level before anything is seen, so that no level is impossible.
 _PRIOR = 0.5
 _CLOSE = 1e-5
+# Of the pairs that agree on something at least so many are strangers: the others are not known so well that none is.
+_LEAST_LEFT = 0.02
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Model:
 
 
 def fit(
-    patterns: np.ndarray, counts: np.ndarray, compared: Sequence[Compared], random: Sequence[np.ndarray], total: float,
-    *, iterations: int = 200, start: float = 0.9,
+    patterns: np.ndarray, counts: np.ndarray, compared: Sequence[Compared], random: Sequence[np.ndarray], known: Sequence[float],
+    total: float, *, iterations: int = 200, start: float = 0.9,
 ) -> Model:  # fmt: skip
     """Find the kinds of pairs by expectation maximisation.
 
@@ -69,7 +72,9 @@ def fit(
     compared
         The comparisons.
     random
-        The probability of each level of each comparison among strangers.
+        How often each level of each comparison is seen among all pairs that there are.
+    known
+        Of how many of those pairs both sides have a value, by comparison.
     total
         How many pairs there are at all, compared or not.
     iterations
@@ -78,27 +83,28 @@ def fit(
         What is first believed of how often two records of one human agree.
     """
     sizes = [len(one.levels) + 1 for one in compared]
-    same = [_first_guess(size, start) for size in sizes]
+    raw = [np.asarray(u, dtype=float) for u in random]
     kin: dict[str, list[np.ndarray]] = {
         kind: [
-            _first_guess(size, 0.8) if kind in one.shared_by else np.asarray(u)
-            for one, size, u in zip(compared, sizes, random, strict=True)
+            _first_guess(size, 0.8) if kind in one.shared_by else u
+            for one, size, u in zip(compared, sizes, raw, strict=True)
         ]
-        for kind in ("home", "place")
+        for kind in KIN
     }
-    probabilities = {"same": same, **kin, "strangers": [np.asarray(u) for u in random]}
-    shared = {kind: [kind in one.shared_by for one in compared] for kind in ("home", "place")}
+    probabilities = {"same": [_first_guess(size, start) for size in sizes], **kin, "strangers": raw}
+    shared = {kind: [kind in one.shared_by for one in compared] for kind in KIN}
     n = counts.sum()
-    pairs = {"same": 0.2 * n, "home": 0.02 * n, "place": 0.1 * n, "strangers": float(total)}
-    # without anything that people who live together share, there are none
-    for kind in ("home", "place"):
-        if sum(shared[kind]) < (3 if kind == "home" else 2):
+    pairs = {"same": 0.2 * n, "home": 0.02 * n, "place": 0.05 * n, "area": 0.1 * n, "strangers": float(total)}
+    for kind, least in (("home", 3), ("place", 3), ("area", 2)):
+        # whoever shares hardly anything that is there cannot be told from strangers
+        if sum(shared[kind]) < least:
             pairs[kind] = 0.0
     converged, step = False, 0
     for step in range(1, iterations + 1):
         parts = _responsible(patterns, probabilities, pairs)
         moved = 0.0
-        for kind in ("same", "home", "place"):
+        explained = [np.zeros(size) for size in sizes]
+        for kind in ("same", *KIN):
             if pairs[kind] == 0:
                 continue
             weight = parts[kind] * counts
@@ -106,13 +112,22 @@ def fit(
             pairs[kind] = float(weight.sum())
             updated = []
             for i, (size, old) in enumerate(zip(sizes, probabilities[kind], strict=True)):
-                if kind != "same" and not shared[kind][i]:
-                    updated.append(old)
-                    continue
                 seen = patterns[:, i] >= 0
-                told = np.bincount(patterns[seen, i], weights=weight[seen], minlength=size) + _PRIOR
-                updated.append(told / told.sum())
+                told = np.bincount(patterns[seen, i], weights=weight[seen], minlength=size)
+                explained[i] += told
+                if kind == "same" or shared[kind][i]:
+                    old = (told + _PRIOR) / (told + _PRIOR).sum()
+                updated.append(old)
             probabilities[kind] = updated
+        # all pairs that there are hold those of one human too; what is left is the strangers'
+        probabilities["strangers"] = [
+            _left(u * pairs_known, told, u) for u, pairs_known, told in zip(raw, known, explained, strict=True)
+        ]
+        for kind in KIN:
+            probabilities[kind] = [
+                own if is_shared else u
+                for own, is_shared, u in zip(probabilities[kind], shared[kind], probabilities["strangers"], strict=True)
+            ]
         if moved < _CLOSE:
             converged = True
             break
@@ -145,9 +160,17 @@ def score(
         logs["strangers"] = logs["strangers"] - rarity * np.log(2)
     for kind, bits in (kin_rarity or {}).items():
         logs[kind] = logs[kind] - bits * np.log(2)
-    other = np.logaddexp(np.logaddexp(logs["home"], logs["place"]), logs["strangers"])
+    other = logs["strangers"]
+    for kind in KIN:
+        other = np.logaddexp(other, logs[kind])
     weight = (logs["same"] - other) / np.log(2)
     return weight, 1 / (1 + np.exp2(-np.clip(weight, -200, 200)))
+
+
+def _left(every: np.ndarray, explained: np.ndarray, raw: np.ndarray) -> np.ndarray:
+    """Probabilities of levels among strangers: what is left of all pairs, and never less than a share of what was seen."""
+    left = np.maximum(every - explained, _LEAST_LEFT * every)
+    return left / left.sum() if left.sum() > 0 else raw
 
 
 def _first_guess(size: int, start: float) -> np.ndarray:

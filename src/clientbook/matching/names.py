@@ -185,7 +185,8 @@ def sound(words: str | None) -> str | None:
     text = words.replace(" ", "")
     for letters, sign in _NEAR:
         text = text.replace(letters, sign)
-    kept = re.sub(r"(.)\1+", r"\1", re.sub(r"[aeiouyw]", "", text))
+    # an h at the end is written or not, as is the one that stands for the Arabic feminine
+    kept = re.sub(r"(.)\1+", r"\1", re.sub(r"[aeiouyw]", "", text)).rstrip("h")
     return kept or text[:1]
 
 

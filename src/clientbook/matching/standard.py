@@ -195,7 +195,9 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
         delivered, `changed_at`, `domain`, `given` and `family` (folded), and for comparison, all text: `first`, `last`
         (parts of the name in bare Latin letters), `root` (what the first name is short for), `first_sound`,
         `last_sound`, `initials`, `extra` (further words of the whole name), `name_key` (both parts in alphabetical
-        order), `guessed` (the name was read from the e-mail address), `mail`, `local`, `dialled`, `born` (eight
+        order), `guessed` (the name was read from the e-mail address), `mail`, `local` (what stands
+        before the @, where it is more than a name), `role` (the address is a function's), `work` (its domain, unless it
+        gives addresses to anybody), `dialled`, `born` (eight
         digits), `zip`, `place`, `way`, `house`, `firm`, `number`, `job`.
     """
     rows = people.mutate(changed_at=ibis.coalesce(people["updated_at"], people["created_at"]))
@@ -209,7 +211,10 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
         born=rows["birth_date"].strftime("%Y%m%d"), number=rows["external_id"].strip().nullif(""),
     )  # fmt: skip
     rows = rows.mutate(local=rows["mail"].split("@")[0], domain=rows["mail"].split("@")[1])
-    rows = rows.mutate(local=rows["local"].notin(sorted(ROLES)).ifelse(rows["local"], ibis.null("string")))
+    rows = rows.mutate(
+        role=rows["local"].isin(sorted(ROLES)).fill_null(False),
+        work=rows["domain"].notin(sorted(FREE_MAIL)).ifelse(rows["domain"], ibis.null("string")),
+    )
     base = stage(engine, rows)
     lookups = [
         _lookup(base["given_name"], _given, {"_given": "string", "_g": "string"}),
@@ -235,6 +240,8 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
         first=named.ifelse(rows["_g"], whole.ifelse(rows["_wg"], rows["_mg"])),
         last=named.ifelse(rows["_f"], whole.ifelse(rows["_wf"], rows["_mf"])),
         guessed=read,
+        # what is a name and no more says nothing beside the name
+        local=(rows["local"].re_search(r"[0-9]") & ~rows["role"]).ifelse(rows["local"], ibis.null("string")),
     )
     rows = stage(engine, rows.drop("_given", "_family", "_first", "_last", "_g", "_f", "_wg", "_wf", "_mg", "_mf"))
     rows = stage(engine, _turned(rows))
@@ -324,6 +331,8 @@ def _whole(text: str) -> tuple[str | None, ...]:
 
 
 def _from_mail(local: str) -> tuple[str | None, str | None]:
+    if local in ROLES:
+        return None, None
     words = [word for word in re.split(r"[._\-+0-9]+", local) if word]
     if not 0 < len(words) < 3 or any(not word.isalpha() for word in words) or max(map(len, words)) < 3:
         return None, None
@@ -380,7 +389,8 @@ def _name_words(text: str) -> list[str]:
 
 
 def _mail(column: ir.StringColumn) -> ir.StringColumn:
-    lowered = column.strip().lower()
+    # what follows a plus is the owner's own mark in one mailbox
+    lowered = column.strip().lower().re_replace(r"\+[^@]*@", "@")
     return lowered.re_search(r"^[^@\s]+@[^@\s]+\.[^@\s.]+$").ifelse(lowered, ibis.null("string"))
 
 
