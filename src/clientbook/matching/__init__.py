@@ -12,11 +12,14 @@ from pydantic import Field
 
 from clientbook.engine import Engine
 from clientbook.matching import clusters, pairs, standard
+from clientbook.matching import ids as lasting
 from clientbook.matching.accounts import resolve
+from clientbook.matching.ids import Before, before
 from clientbook.matching.report import (
     answer,
     by_system,
     by_systems,
+    changes,
     close_calls,
     counts,
     key_numbers,
@@ -24,21 +27,26 @@ from clientbook.matching.report import (
     origins,
     rules,
     say_method,
+    say_odd,
     say_systems,
+    say_threshold,
     say_together,
     sizes,
     system_overlap,
+    thresholds,
     together,
     undecided,
+    weights,
 )
 from clientbook.matching.scoring import say_score, score
 from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
-    "STAGE", "Matched", "MatchingParameters", "answer", "by_system", "by_systems", "close_calls", "counts",
-    "key_numbers", "kinds", "match", "model_to_keep", "origins", "rules", "say_method", "say_score",
-    "say_systems", "say_together", "score", "sizes", "system_overlap", "together", "undecided",
+    "STAGE", "Before", "Matched", "MatchingParameters", "answer", "before", "by_system", "by_systems", "changes",
+    "close_calls", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "rules", "say_method",
+    "say_odd", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes", "system_overlap",
+    "thresholds", "together", "undecided", "weights",
 ]  # fmt: skip
 
 PERSONS = (
@@ -57,7 +65,7 @@ class MatchingParameters(Parameters):
         None, gt=0, lt=1, description="so much of what is put together shall be right, as far as is known; None: best F1"
     )
     most_sharing: int = Field(25, ge=2, description="an e-mail, phone or number of people of more names is nobody's own")
-    pairs_per_record: int = Field(20, ge=1, description="a blocking rule may make so many pairs a record, all three times")
+    pairs_per_record: int = Field(10, ge=1, description="a blocking rule may make so many pairs a record, all six times")
     review_pairs: int = Field(500, ge=0, description="how many undecided pairs are laid out for a person")
     seed: int = Field(1, ge=0, description="seed of the sample on which the model is trained")
 
@@ -67,7 +75,7 @@ def _golden(name: str) -> Column:
     return Column(name, column.kind, f"{column.meaning}, as changed last", unit=column.unit, personal=column.personal)
 
 
-_CUSTOMER = Column("customer_id", "id", "the customer; made of the smallest of their records' ids")
+_CUSTOMER = Column("customer_id", "id", "the customer; the same from run to run")
 _ACCOUNT = Column("account_id", "id", "the account: a company, a household, or the customer alone")
 _SOURCE = Column("source", "text", "the system")
 _PERSON = Column("person_id", "id", "the person's id in its source", personal="id")
@@ -137,6 +145,17 @@ TABLES = (
         ),
     ),
     Table(
+        "identity_changes",
+        "records that went from one customer_id to another, in this run and those before",
+        (
+            Column("run_before", "text", "the run that the change was seen against"),
+            Column("customer_id_before", "id", "the customer they were"),
+            Column("customer_id", "id", "the customer they are"),
+            Column("change", "text", "what happened", allowed=("merged", "split")),
+            Column("records", "number", "how many of them", unit="records"),
+        ),
+    ),
+    Table(
         "system_overlap",
         "a set of systems and how many customers exactly these know",
         (
@@ -186,7 +205,9 @@ class Matched:
     contradictions: int = 0
 
 
-def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters) -> Matched:
+def match(
+    tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters, earlier: Before | None = None
+) -> Matched:
     """Which person records are one customer, and which customers one account?
 
     Parameters
@@ -199,6 +220,8 @@ def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: Match
         The book's, for telephone numbers.
     p
         The parameters.
+    earlier
+        What the run before said, so that ids last.
 
     Raises
     ------
@@ -224,7 +247,8 @@ def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: Match
     clustered = clusters.cluster(scored.edges, n, threshold=p.threshold, precision=p.precision)
     links = clusters.alias_edges(there.get("aliases"), numbered)
     tied, against = clusters.tie(clustered.tied, links, clusters.with_data(numbered, records, n))
-    known = standard.stage(engine, clusters.identities(numbered, tied))
+    known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
+    known = standard.stage(engine, known)
     golden = standard.stage(engine, clusters.golden(known, records))
     customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
     customers = standard.stage(engine, customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
@@ -236,6 +260,7 @@ def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: Match
             "resolved_accounts": resolved,
             "account_identities": identified,
             "review_pairs": review,
+            "identity_changes": changed,
             "system_overlap": system_overlap(customers),
         },
         scored,

@@ -32,6 +32,8 @@ _IMPLIED = {
     "way": ("house",),
 }  # fmt: skip
 MOST_ATOMS = 3
+# A rule that makes fewer times the pairs that chance would make finds next to nobody.
+LEAST_LIFT = 2.0
 # Above so many records, pairs are counted on a share of the blocks.
 COUNT_ALL = 200_000
 
@@ -72,27 +74,35 @@ def choose_rules(records: ir.Table, there: set[str], n: int, *, per_rule: float,
     rows: list[tuple[tuple[str, ...], int, bool, str]] = []
     used: list[tuple[str, ...]] = []
     share = max(1, n // COUNT_ALL)
-    keyed = stage_atoms = records.select(
-        **{f"h{i}": _hashed(records, text) for i, text in enumerate(_atoms(there))}
-    ).cache()
     place = {text: f"h{i}" for i, text in enumerate(_atoms(there))}
+    keyed = records.select(**{name: _hashed(records, text) for text, name in place.items()}).cache()
+    chance: dict[str, float] = {}
     try:
         for rule in _candidates(there):
             if any(_implies(rule, other) for other in used):
                 continue
-            pairs = _count(keyed, [place[text] for text in rule], share)
-            fits = pairs <= per_rule
-            rows.append((rule, pairs, fits, "" if fits else f"more than {per_rule:,.0f} pairs"))
-            if fits and pairs:
+            pairs, filled = _count(keyed, [place[text] for text in rule], share)
+            expected = filled * (filled - 1) / 2
+            for text in rule:
+                expected *= chance.get(text, 0.0)
+            if len(rule) == 1:
+                chance[rule[0]] = pairs / max(filled * (filled - 1) / 2, 1)
+            why = ""
+            if pairs > per_rule:
+                why = f"more than {per_rule:,.0f} pairs"
+            elif len(rule) > 1 and pairs < LEAST_LIFT * expected:
+                why = "hardly more pairs than chance makes"
+            rows.append((rule, pairs, not why, why))
+            if not why and pairs:
                 used.append(rule)
     finally:
-        stage_atoms.release()
+        keyed.release()
     told = pd.DataFrame(rows, columns=["rule", "pairs", "used", "why"])
     told = told[told["pairs"] > 0]
-    over = told[told["used"]].sort_values("pairs", kind="stable")
-    dropped = over.index[over["pairs"].cumsum() > most]
-    told.loc[dropped, "used"] = False
-    told.loc[dropped, "why"] = f"all rules together would make more than {most:,.0f} pairs"
+    cheapest = told[told["used"]].sort_values("pairs", kind="stable")
+    over = cheapest.index[cheapest["pairs"].cumsum() > most]
+    told.loc[over, "used"] = False
+    told.loc[over, "why"] = f"all rules together would make more than {most:,.0f} pairs"
     return told.sort_values(["used", "pairs"], ascending=[False, False], kind="stable", ignore_index=True)
 
 
@@ -126,14 +136,13 @@ def blocked(records: ir.Table, rules: Sequence[Sequence[str]], engine: Engine) -
     keyed = stage(engine, records.select("unique_id", **keys))
     found = []
     for i in range(len(rules)):
-        left = keyed.select(join_key_l="unique_id", **{f"l{j}": f"k{j}" for j in range(i + 1)})
-        right = keyed.select(join_key_r="unique_id", **{f"r{j}": f"k{j}" for j in range(i + 1)})
-        left, right = left.filter(left[f"l{i}"].notnull()), right.filter(right[f"r{i}"].notnull())
-        pairs = left.join(right, [left[f"l{i}"] == right[f"r{i}"], left["join_key_l"] < right["join_key_r"]])
-        for j in range(i):
-            pairs = pairs.filter(~(pairs[f"l{j}"] == pairs[f"r{j}"]).fill_null(False))
-        found.append(pairs.select("join_key_l", "join_key_r", match_key=ibis.literal(str(i))))
-    return stage(engine, ibis.union(*found) if len(found) > 1 else found[0])
+        rows = keyed.filter(keyed[f"k{i}"].notnull())
+        left, right = rows.select(join_key_l="unique_id", a=f"k{i}"), rows.select(join_key_r="unique_id", b=f"k{i}")
+        pairs = left.join(right, [left["a"] == right["b"], left["join_key_l"] < right["join_key_r"]])
+        found.append(pairs.select("join_key_l", "join_key_r", rule=ibis.literal(i, "int8")))
+    every = ibis.union(*found) if len(found) > 1 else found[0]
+    once = every.group_by("join_key_l", "join_key_r").agg(match_key=every["rule"].min().cast("string"))
+    return stage(engine, once)
 
 
 def count_pairs(records: ir.Table, rule: Sequence[str]) -> int:
@@ -147,7 +156,7 @@ def count_pairs(records: ir.Table, rule: Sequence[str]) -> int:
         Expressions, such as `("last", "substr(zip, 1, 2)")`.
     """
     rows = records.select(**{f"h{i}": _hashed(records, text) for i, text in enumerate(rule)})
-    return _count(rows, list(rows.columns), 1)
+    return _count(rows, list(rows.columns), 1)[0]
 
 
 def say_rule(rule: Sequence[str]) -> str:
@@ -205,7 +214,8 @@ def _implies(rule: Sequence[str], other: Sequence[str]) -> bool:
     return set(other) <= told
 
 
-def _count(rows: ir.Table, columns: Sequence[str], share: int) -> int:
+def _count(rows: ir.Table, columns: Sequence[str], share: int) -> tuple[int, int]:
+    """Pairs that agree, and the records that have all that is asked for."""
     for name in columns:
         rows = rows.filter(rows[name].notnull())
     if share > 1:
@@ -215,8 +225,9 @@ def _count(rows: ir.Table, columns: Sequence[str], share: int) -> int:
             key = key.concat(" ", rows[name].cast("string"))
         rows = rows.filter(key.hash() % share == 0)
     blocks = rows.group_by(*columns).agg(n=rows.count())
-    pairs = (blocks["n"].cast("float64") * (blocks["n"] - 1)).sum()
-    return int((pairs.fill_null(0) / 2).to_pyarrow().as_py()) * share
+    n = blocks["n"].cast("int64")
+    sums = blocks.aggregate(pairs=(n * (n - 1)).sum().cast("int64"), n=n.sum().cast("int64")).to_pandas().fillna(0).iloc[0]
+    return int(sums["pairs"]) // 2 * share, int(sums["n"]) * share
 
 
 def _hashed(records: ir.Table, text: str) -> ir.IntegerColumn:

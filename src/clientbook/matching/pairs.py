@@ -21,7 +21,9 @@ from clientbook.matching.standard import stage
 
 FEWEST_RECORDS = 500
 # All rules together may make so many times the pairs of one.
-RULES_TOGETHER = 3
+RULES_TOGETHER = 6
+# However many records there are, one rule makes no more.
+MOST_PAIRS = 8_000_000
 # So many random pairs say how often strangers agree.
 RANDOM_PAIRS = 300_000
 # Splink holds so many pairs with their levels at one time.
@@ -105,7 +107,7 @@ def compare(records: ir.Table, engine: Engine, *, pairs_per_record: int, seed: i
         Splink works on its DuckDB.
     pairs_per_record
         A blocking rule that makes more pairs than so many a record is left out for tighter ones; all together may make
-        three times as many.
+        six times as many.
     seed
         Of the random pairs that say how often strangers agree.
 
@@ -123,7 +125,7 @@ def compare(records: ir.Table, engine: Engine, *, pairs_per_record: int, seed: i
     compared = comparisons(filled, n)
     if len(compared) < 2:
         return _by_exact_rules(records, filled, "One column alone trains no model")
-    per_rule = max(pairs_per_record * n, 5_000)
+    per_rule = min(max(pairs_per_record * n, 5_000), MOST_PAIRS)
     looked_at = choose_rules(records, there, n, per_rule=per_rule, most=RULES_TOGETHER * per_rule)
     rules = [rule for rule, used in zip(looked_at["rule"], looked_at["used"], strict=True) if used]
     told = looked_at.assign(rule=[say_rule(rule) for rule in looked_at["rule"]])
