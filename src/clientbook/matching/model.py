@@ -169,7 +169,7 @@ def score(
 
 def _left(every: np.ndarray, explained: np.ndarray, raw: np.ndarray) -> np.ndarray:
     """Probabilities of levels among strangers: what is left of all pairs, and never less than a share of what was seen."""
-    left = np.maximum(every - explained, _LEAST_LEFT * every)
+    left = np.maximum(every - explained, _LEAST_LEFT * every) + _PRIOR
     return left / left.sum() if left.sum() > 0 else raw
 
 

@@ -139,7 +139,7 @@ def _by_exact_rules(records: ir.Table, filled: dict[str, int], why: str) -> Scor
     told = [(say_rule(rule), count_pairs(records, rule), True, "") for rule in rules]
     looked_at = pd.DataFrame(told, columns=["rule", "pairs", "used", "why"])
     if not rules:
-        return nothing("No column is there by which two records could be compared.", looked_at)
+        return nothing(f"{why}, and no column is there by which two records could be tied for certain.", looked_at)
     return Scored(
         exact_pairs(records, rules), looked_at, method="exact rules",
         note=f"{why}: records with the same e-mail, the same shared number, or the same phone and name are one.",

@@ -282,12 +282,19 @@ def _turned(rows: ir.Table) -> ir.Table:
     usage = None
     for part, sign in (("first", 1), ("last", 0)):
         words = rows.filter(rows[part].notnull() & ~rows["guessed"])
-        counted = words.select(word=part, f=ibis.literal(sign), l=ibis.literal(1 - sign))
+        counted = words.select("source", word=part, f=ibis.literal(sign), l=ibis.literal(1 - sign))
         usage = counted if usage is None else usage.union(counted)
-    usage = usage.group_by("word").agg(f=usage["f"].sum(), l=usage["l"].sum())
+    usage = usage.group_by("source", "word").agg(f=usage["f"].sum(), l=usage["l"].sum())
+    every = ibis.window(group_by="word")
+    elsewhere = {name: usage[name].sum().over(every) - usage[name] for name in "fl"}
+    # a file whose columns are swapped is no witness of its own: what the others say goes before
+    alone = elsewhere["f"] + elsewhere["l"] == 0
+    usage = usage.select(
+        "source", "word", **{name: alone.ifelse(usage[name], elsewhere[name]) for name in "fl"}
+    )
     for part, letter in (("first", "a"), ("last", "b")):
-        known = usage.select(**{f"_{letter}": "word", f"_{letter}f": "f", f"_{letter}l": "l"})
-        rows = rows.left_join(known, rows[part] == known[f"_{letter}"])
+        known = usage.select(**{f"_{letter}s": "source", f"_{letter}": "word", f"_{letter}f": "f", f"_{letter}l": "l"})
+        rows = rows.left_join(known, [rows["source"] == known[f"_{letter}s"], rows[part] == known[f"_{letter}"]])
     odds = {
         letter: (rows[f"_{letter}l"].fill_null(0) + 0.5) / (rows[f"_{letter}f"].fill_null(0) + 0.5) for letter in "ab"
     }
@@ -303,7 +310,7 @@ def _turned(rows: ir.Table) -> ir.Table:
     turn = turn.fill_null(False)
     first, last = turn.ifelse(rows["last"], rows["first"]), turn.ifelse(rows["first"], rows["last"])
     rows = rows.mutate(first=first, last=last)
-    return rows.drop("_a", "_af", "_al", "_b", "_bf", "_bl")
+    return rows.drop("_a", "_af", "_al", "_as", "_b", "_bf", "_bl", "_bs")
 
 
 def _bare(text: str, surname: bool = False) -> list[str]:
