@@ -26,6 +26,7 @@ from clientbook.matching.report import (
     kinds,
     origins,
     rules,
+    say_contradictions,
     say_method,
     say_odd,
     say_systems,
@@ -44,8 +45,8 @@ from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
     "STAGE", "Before", "Matched", "MatchingParameters", "answer", "before", "by_system", "by_systems", "changes",
-    "close_calls", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "rules", "say_method",
-    "say_odd", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes", "system_overlap",
+    "close_calls", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "rules", "say_contradictions",
+    "say_method", "say_odd", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes", "system_overlap",
     "thresholds", "together", "undecided", "weights",
 ]  # fmt: skip
 

@@ -448,3 +448,17 @@ def changes(identity_changes: ir.Table) -> pd.DataFrame:
         customers=identity_changes["customer_id_before"].nunique(), records=identity_changes["records"].sum()
     )
     return counted.order_by("run_before", "change").to_pandas()
+
+
+def say_contradictions(matched) -> str:
+    """Did known links lead to several customers? In one sentence.
+
+    Parameters
+    ----------
+    matched
+        As from :func:`clientbook.matching.match`.
+    """
+    n = matched.contradictions
+    if not n:
+        return "No known link contradicts another."
+    return f"{n:,} known links were not followed: the id that they start from leads to several customers."
