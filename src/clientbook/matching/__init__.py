@@ -12,33 +12,42 @@ from pydantic import Field
 
 from clientbook.engine import Engine
 from clientbook.matching import clusters, pairs, standard
+from clientbook.matching import ids as lasting
 from clientbook.matching.accounts import resolve
+from clientbook.matching.ids import Before, before
 from clientbook.matching.report import (
     answer,
     by_system,
     by_systems,
+    changes,
     close_calls,
     counts,
     key_numbers,
     kinds,
     origins,
     rules,
+    say_contradictions,
     say_method,
+    say_odd,
     say_systems,
+    say_threshold,
     say_together,
     sizes,
     system_overlap,
+    thresholds,
     together,
     undecided,
+    weights,
 )
 from clientbook.matching.scoring import say_score, score
 from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
-    "STAGE", "Matched", "MatchingParameters", "answer", "by_system", "by_systems", "close_calls", "counts",
-    "key_numbers", "kinds", "match", "model_to_keep", "origins", "rules", "say_method", "say_score",
-    "say_systems", "say_together", "score", "sizes", "system_overlap", "together", "undecided",
+    "STAGE", "Before", "Matched", "MatchingParameters", "answer", "before", "by_system", "by_systems", "changes",
+    "close_calls", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "rules", "say_contradictions",
+    "say_method", "say_odd", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes", "system_overlap",
+    "thresholds", "together", "undecided", "weights",
 ]  # fmt: skip
 
 PERSONS = (
@@ -50,10 +59,14 @@ PERSONS = (
 class MatchingParameters(Parameters):
     """What an analyst may change in `03_matching`."""
 
-    threshold: float = Field(0.95, gt=0.5, lt=1, description="from this probability on two records are one customer")
-    most_sharing: int = Field(25, ge=2, description="an e-mail, phone or number that more records have is nobody's own")
-    pairs_per_record: int = Field(30, ge=1, description="a blocking rule may make so many pairs a record")
-    max_training_pairs: int = Field(1_000_000, ge=10_000, description="pairs on which the model is trained")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="from this mean probability on records are put together; None: best expected F1"
+    )
+    precision: float | None = Field(
+        None, gt=0, lt=1, description="so much of what is put together shall be right, as far as is known; None: best F1"
+    )
+    most_sharing: int = Field(25, ge=2, description="an e-mail, phone or number of people of more names is nobody's own")
+    pairs_per_record: int = Field(10, ge=1, description="a blocking rule may make so many pairs a record, all six times")
     review_pairs: int = Field(500, ge=0, description="how many undecided pairs are laid out for a person")
     seed: int = Field(1, ge=0, description="seed of the sample on which the model is trained")
 
@@ -63,7 +76,7 @@ def _golden(name: str) -> Column:
     return Column(name, column.kind, f"{column.meaning}, as changed last", unit=column.unit, personal=column.personal)
 
 
-_CUSTOMER = Column("customer_id", "id", "the customer; made of the smallest of their records' ids")
+_CUSTOMER = Column("customer_id", "id", "the customer; the same from run to run")
 _ACCOUNT = Column("account_id", "id", "the account: a company, a household, or the customer alone")
 _SOURCE = Column("source", "text", "the system")
 _PERSON = Column("person_id", "id", "the person's id in its source", personal="id")
@@ -133,6 +146,17 @@ TABLES = (
         ),
     ),
     Table(
+        "identity_changes",
+        "records that went from one customer_id to another, in this run and those before",
+        (
+            Column("run_before", "text", "the run that the change was seen against"),
+            Column("customer_id_before", "id", "the customer they were"),
+            Column("customer_id", "id", "the customer they are"),
+            Column("change", "text", "what happened", allowed=("merged", "split")),
+            Column("records", "number", "how many of them", unit="records"),
+        ),
+    ),
+    Table(
         "system_overlap",
         "a set of systems and how many customers exactly these know",
         (
@@ -168,15 +192,23 @@ class Matched:
         Values that were too common, or no such thing, to tell people apart by.
     origins
         As from :func:`origins`.
+    clustered
+        How the pairs became customers.
+    contradictions
+        Known links that were not followed, as they lead to several customers.
     """
 
     tables: Mapping[str, ir.Table]
     scored: pairs.Scored
     left_out: pd.DataFrame
     origins: pd.DataFrame
+    clustered: clusters.Clustered
+    contradictions: int = 0
 
 
-def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters) -> Matched:
+def match(
+    tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters, earlier: Before | None = None
+) -> Matched:
     """Which person records are one customer, and which customers one account?
 
     Parameters
@@ -189,6 +221,8 @@ def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: Match
         The book's, for telephone numbers.
     p
         The parameters.
+    earlier
+        What the run before said, so that ids last.
 
     Raises
     ------
@@ -208,16 +242,18 @@ def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: Match
             standard.stage(engine, records.inner_join(numbered, ["source", "person_id"]).order_by("unique_id")),
             engine,
             pairs_per_record=p.pairs_per_record,
-            max_training_pairs=p.max_training_pairs,
             seed=p.seed,
         )
-    edges = pd.concat([scored.edges, clusters.alias_edges(there.get("aliases"), numbered)], ignore_index=True)
     n = int(numbered.count().to_pyarrow().as_py())
-    known = standard.stage(engine, clusters.identities(numbered, clusters.components(edges, n, p.threshold)))
+    clustered = clusters.cluster(scored.edges, n, threshold=p.threshold, precision=p.precision)
+    links = clusters.alias_edges(there.get("aliases"), numbered)
+    tied, against = clusters.tie(clustered.tied, links, clusters.with_data(numbered, records, n))
+    known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
+    known = standard.stage(engine, known)
     golden = standard.stage(engine, clusters.golden(known, records))
     customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
     customers = standard.stage(engine, customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
-    review = pairs.review(scored, numbered, known, p.threshold, p.review_pairs)
+    review = pairs.review(scored, numbered, known, p.review_pairs)
     return Matched(
         {
             "identities": known,
@@ -225,11 +261,14 @@ def match(tables: Mapping[str, ir.Table], engine: Engine, country: str, p: Match
             "resolved_accounts": resolved,
             "account_identities": identified,
             "review_pairs": review,
+            "identity_changes": changed,
             "system_overlap": system_overlap(customers),
         },
         scored,
         left_out,
         origins(golden),
+        clustered,
+        len(against),
     )
 
 
@@ -249,7 +288,7 @@ def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
     """
     rules = scored.looked_at.to_dict("records")
     # a name that Splink draws at random is no part of the model
-    settings = {key: value for key, value in scored.model.items() if key != "linker_uid"}
+    settings = {key: value for key, value in scored.settings.items() if key != "linker_uid"}
     return {"method": scored.method, "rules": rules, "settings": _rounded(settings)}
 
 

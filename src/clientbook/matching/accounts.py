@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 
 from clientbook.engine import Engine
-from clientbook.matching.standard import FREE_MAIL, clean_company, fold, stage
+from clientbook.matching.standard import FREE_MAIL, clean_company
+from clientbook.matching.standard import stage as standard_stage
 
 # A domain whose people name more companies than so many gives out addresses to anybody.
 MOST_COMPANIES = 10
+# An address, phone or e-mail that more customers have is no home.
+MOST_AT_HOME = 8
 _LONELY = "single"
 
 
@@ -123,8 +126,8 @@ def resolve(
     """Which account does each customer belong to?
 
     By the delivered account of one of their records, else the company that one names, else the domain of a business
-    e-mail; else customers of one surname, street and postcode are a household; else the customer is alone. Of several
-    records the one that was changed last counts.
+    e-mail; else customers who live together are a household; else the customer is alone. Of several records the one that
+    was changed last counts.
 
     Parameters
     ----------
@@ -189,7 +192,7 @@ def resolve(
         if chosen is not None
         else golden.mutate(_company=ibis.null("string"))
     )
-    customers = _households(customers)
+    customers = _households(customers, known, records, engine)
     own = "a" + customers["customer_id"].substr(1)
     customers = customers.mutate(
         account_id=ibis.coalesce(customers["_company"], customers["_household"], own),
@@ -199,43 +202,69 @@ def resolve(
             else_=_LONELY,
         ),
     )
-    customers = stage(engine, customers)
+    customers = standard_stage(engine, customers)
     owned = keyed("delivered")
     parts = owned["_key"].split("\x1f")
     identified = owned.select(source=parts[0], source_account_id=parts[1], account_id=owned["_account"])
     return customers, _resolved(customers, given, hashed), identified.order_by("source", "source_account_id")
 
 
-def _households(customers: ir.Table) -> ir.Table:
-    """With `_household`: an id for those of no company who share surname, street and postcode with somebody."""
-    if "street" not in customers.columns:
+def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, engine: Engine) -> ir.Table:
+    """With `_household`: an id for those of no company who live together.
+
+    Two live together who share street, house and postcode, and the surname too; or who share a phone or an e-mail. Who
+    shares the address alone lives together where addresses of this book are homes, not blocks of flats: where at least
+    half of those that several customers have are shared by two of one surname or contact.
+    """
+    if records is None:
         return customers.mutate(_household=ibis.null("string"))
-    spelled = {}
-    for column in ("family_name", "street"):
-        homes = customers.filter(customers["_company"].isnull() & customers[column].notnull())
-        values = homes.select(column).distinct().to_pandas()[column].sort_values()
-        frame = pd.DataFrame({f"_{column}": [fold(value) for value in values], "_value": values.tolist()}).astype(
-            "object"
-        )
-        spelled[column] = ibis.memtable(
-            frame.where(frame.notna(), None), schema={f"_{column}": "string", "_value": "string"}
-        )
-    rows = customers
-    for column, lookup in spelled.items():
-        rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
-    whole = (
-        rows["_company"].isnull()
-        & rows["_family_name"].notnull()
-        & rows["_street"].notnull()
-        & rows["postcode"].notnull()
-    )
-    key = rows["_family_name"] + "\x1f" + rows["_street"] + "\x1f" + rows["postcode"].upper()
-    rows = rows.mutate(_home=whole.ifelse(key, ibis.null("string")))
-    home = ibis.window(group_by="_home")
-    shared = rows["_home"].notnull() & (rows.count().over(home) > 1)
-    head = rows["customer_id"].min().over(home)
-    named = "a" + ("household\x1f" + head).hexdigest("sha256")[:16]
-    return rows.mutate(_household=shared.ifelse(named, ibis.null("string"))).drop("_family_name", "_street", "_home")
+    private = customers.filter(customers["_company"].isnull()).select("customer_id")
+    rows = known.select("source", "person_id", "customer_id").semi_join(private, "customer_id")
+    rows = rows.inner_join(records.select("source", "person_id", "last", "way", "house", "zip", "dialled", "mail", "role"),
+                           ["source", "person_id"])  # fmt: skip
+    whole = rows["house"].notnull() & rows["zip"].notnull()
+    home = whole.ifelse(rows["way"] + "\x1f" + rows["zip"], ibis.null("string"))
+    rows = standard_stage(engine, rows.select(
+        "customer_id", home=home, family=home + "\x1f" + rows["last"], phone="dialled",
+        mail=rows["role"].ifelse(ibis.null("string"), rows["mail"]),
+    ))  # fmt: skip
+
+    def held(name: str) -> ir.Table:
+        pairs = rows.filter(rows[name].notnull()).select(key=name, customer_id="customer_id").distinct()
+        window = ibis.window(group_by="key")
+        counted = pairs.mutate(n=pairs.count().over(window), first=pairs["customer_id"].min().over(window))
+        return counted.filter((counted["n"] > 1) & (counted["n"] <= MOST_AT_HOME))
+
+    ties = [held(name).select(l="first", r="customer_id") for name in ("family", "phone", "mail")]
+    close = standard_stage(engine, ibis.union(*ties).filter(lambda t: t["l"] != t["r"]).distinct())
+    homes = standard_stage(engine, held("home").select("key", l="first", r="customer_id"))
+    tied = ibis.union(close.select(c="l"), close.select(c="r")).distinct().mutate(tied=ibis.literal(1))
+    told = homes.left_join(tied, homes["r"] == tied["c"])
+    by_home = told.group_by("key").agg(n=told["tied"].sum().fill_null(0))
+    share = by_home.aggregate(share=(by_home["n"] >= 2).cast("float64").mean()).to_pandas()["share"].iloc[0]
+    if share >= 0.5:
+        close = close.union(homes.select("l", "r").filter(lambda t: t["l"] != t["r"]))
+    edges = close.distinct().order_by("l", "r").to_pandas()
+    if edges.empty:
+        return customers.mutate(_household=ibis.null("string"))
+    frame = _components(edges)
+    found = ibis.memtable(frame, schema={"_member": "string", "_head": "string"})
+    named = "a" + ("household\x1f" + found["_head"]).hexdigest("sha256")[:16]
+    found = found.select("_member", _household=named)
+    return customers.left_join(found, customers["customer_id"] == found["_member"]).drop("_member")
+
+
+def _components(edges: pd.DataFrame) -> pd.DataFrame:
+    """Each end of an edge and the smallest end that it hangs together with."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    ends = np.unique(np.concatenate([edges["l"].to_numpy(object), edges["r"].to_numpy(object)]).astype(str))
+    left, right = (np.searchsorted(ends, edges[side].to_numpy(str)) for side in "lr")
+    graph = coo_matrix((np.ones(len(edges)), (left, right)), shape=(len(ends),) * 2)
+    _, label = connected_components(graph, directed=False)
+    _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
+    return pd.DataFrame({"_member": ends, "_head": ends[first[inverse.ravel()]]}).astype("object")
 
 
 def _resolved(customers: ir.Table, given: pd.DataFrame, hashed: ir.Table) -> ir.Table:

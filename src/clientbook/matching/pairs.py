@@ -10,47 +10,34 @@ from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 
 from clientbook.engine import Engine
+from clientbook.matching import model as models
+from clientbook.matching.blocking import WORDS, blocked, choose_rules, count_pairs, say_rule
+from clientbook.matching.comparing import Compared, as_splink, comparisons
+from clientbook.matching.standard import stage
 
 FEWEST_RECORDS = 500
-FEWEST_PAIRS = 50
-# A guess, as in Splink's own examples: exact rules find about so many of the pairs that there are.
-RECALL_OF_EXACT_RULES = 0.7
-UK_POSTCODE = r"^[A-Z]{1,2}[0-9][0-9A-Z]?[0-9][A-Z]{2}$"
-
-WORDS = {
-    "given_family": "name", "name": "name", "name_key": "name", "given": "first name", "family": "surname",
-    "mail": "e-mail", "dialled": "phone", "born": "birth date", "zip": "postcode", "uk": "postcode", "place": "city",
-    "firm": "company", "number": "shared number",
-}  # fmt: skip
+# All rules together may make so many times the pairs of one.
+RULES_TOGETHER = 6
+# However many records there are, one rule makes no more.
+MOST_PAIRS = 8_000_000
+# So many random pairs say how often strangers agree.
+RANDOM_PAIRS = 300_000
+# Splink holds so many pairs with their levels at one time.
+PAIRS_AT_ONCE = 5_000_000
+# Odds against of over a thousand to one are not looked at again, however rare the values.
+_HOPELESS = -10.0
+# Starts of the training that must agree.
+_STARTS = (0.9, 0.7)
 
 _ENDS = {"source": "source", "person_id": "person_id", "customer": "customer_id"}
 _REVIEW = (
     "customer_a", "customer_b", "source_a", "person_id_a", "source_b", "person_id_b", "probability", "match_weight",
     "reasons_for", "reasons_against",
 )  # fmt: skip
-
-# Each with what it is narrowed to where it makes too many pairs.
-RULES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("mail",),),
-    (("dialled",),),
-    (("number",),),
-    (("name_key",), ("name_key", "zip"), ("name_key", "firm")),
-    (("family", "born"),),
-    (("given", "born"),),
-    (("family", "zip"),),
-    (("given", "zip"), ("given", "zip", "substr(family, 1, 1)")),
-    (("born", "zip"), ("born", "place")),
-    (("family", "firm"),),
-    (
-        ("substr(given, 1, 3)", "substr(family, 1, 4)"),
-        ("substr(given, 1, 3)", "substr(family, 1, 4)", "substr(zip, 1, 2)"),
-    ),
-)
-_TRAINING = (("given", "family"), ("mail",), ("born",), ("dialled",), ("number",), ("zip",))
-_EXACT = (("mail", "name_key"), ("number",), ("dialled", "name_key"), ("name_key", "born"))
 _TOO_FEW_TO_TRAIN = (("mail",), ("number",), ("dialled", "name_key"))
 
 
@@ -61,25 +48,35 @@ class Scored:
     Attributes
     ----------
     edges
-        `l`, `r` (record numbers), `probability`; pairs of .5 and more, ordered.
+        `l`, `r` (record numbers), `probability`, ordered by both; pairs that are hopeless are not there.
     looked_at
         A row a blocking rule: `rule` in words, `pairs` it would make, `used`, `why`.
-    likely
-        `l`, `r`, `probability`, `match_weight` and a `gamma_` and `mw_` column a comparison; as `edges`, an Ibis table.
+    levels
+        As `edges`: the level of likeness of each comparison, 0 the most alike, -1 where nothing can be said; the bits
+        that the rarity of the values adds in the last column.
+    match_weight
+        As `edges`.
     model
+        The model, or None.
+    settings
         The Splink model as plain data; empty where none was trained.
     method
         `splink`, `exact rules` or `none`.
     note
         A sentence for the reader.
+    oddities
+        What is odd about the training, a sentence each.
     """
 
     edges: pd.DataFrame
     looked_at: pd.DataFrame
-    likely: ir.Table | None = None
-    model: dict[str, Any] = field(default_factory=dict)
+    levels: np.ndarray | None = None
+    match_weight: np.ndarray | None = None
+    model: models.Model | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     method: str = "none"
     note: str = ""
+    oddities: tuple[str, ...] = ()
 
 
 def nothing(note: str = "", looked_at: pd.DataFrame | None = None) -> Scored:
@@ -99,23 +96,20 @@ def nothing(note: str = "", looked_at: pd.DataFrame | None = None) -> Scored:
     )
 
 
-def compare(
-    records: ir.Table, engine: Engine, *, pairs_per_record: int, max_training_pairs: float, seed: int
-) -> Scored:
-    """How probable is it that two records are one human, by Splink with its documented settings?
+def compare(records: ir.Table, engine: Engine, *, pairs_per_record: int, seed: int) -> Scored:
+    """How probable is it that two records are one human?
 
     Parameters
     ----------
     records
-        As from :func:`clientbook.matching.standard.records`, with a number in `unique_id`.
+        As from :func:`clientbook.matching.standard.records`, with a number in `unique_id`, from 0 on or with gaps.
     engine
         Splink works on its DuckDB.
     pairs_per_record
-        A blocking rule that makes more pairs than so many a record is narrowed or left out.
-    max_training_pairs
-        Bound on the pairs that u and m are estimated on, each.
+        A blocking rule that makes more pairs than so many a record is left out for tighter ones; all together may make
+        six times as many.
     seed
-        Of the random sample for u.
+        Of the random pairs that say how often strangers agree.
 
     Returns
     -------
@@ -125,82 +119,31 @@ def compare(
     """
     filled = _filled(records)
     n = filled.pop("unique_id")
-    there = {name for name, count in filled.items() if count >= 2}
-    most = max(pairs_per_record * n, 1_000)
-    looked_at = choose_rules(records, there, most)
-    rules = [expressions for expressions, used in zip(looked_at["rule"], looked_at["used"], strict=True) if used]
+    there = {name for name, count in filled.items() if count >= max(2, 0.01 * n)}
+    if n < FEWEST_RECORDS:
+        return _by_exact_rules(records, filled, f"{n:,} records are too few to train a model")
+    compared = comparisons(filled, n)
+    if len(compared) < 2:
+        return _by_exact_rules(records, filled, "One column alone trains no model")
+    per_rule = min(max(pairs_per_record * n, 5_000), MOST_PAIRS)
+    looked_at = choose_rules(records, there, n, per_rule=per_rule, most=RULES_TOGETHER * per_rule)
+    rules = [rule for rule, used in zip(looked_at["rule"], looked_at["used"], strict=True) if used]
     told = looked_at.assign(rule=[say_rule(rule) for rule in looked_at["rule"]])
-    comparisons = _comparisons(records, filled, n)
     if not rules:
-        return Scored(_no_edges(), told, note="No column is there by which two records could be compared.")
-    if n < FEWEST_RECORDS or len(comparisons) < 2:
-        edges, told = _by_exact_rules(records, there)
-        why = (
-            f"{n:,} records are too few to train a model" if n < FEWEST_RECORDS else "One column alone trains no model"
-        )
-        return Scored(
-            edges, told, method="exact rules",
-            note=f"{why}: records with the same e-mail, the same shared number, or the same phone and name are one.",
-        )  # fmt: skip
-    return _splink(records, engine, there, rules, comparisons, told, most=max_training_pairs, seed=seed)
+        return nothing("No two records agree on anything that few others agree on too.", told)
+    return _splink(records, engine, rules, compared, told, n, seed)
 
 
-def _by_exact_rules(records: ir.Table, there: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The ties of records that agree exactly, and which rules say so, as the blocking rules are told."""
-    rules = [rule for rule in _TOO_FEW_TO_TRAIN if set(rule) <= there]
+def _by_exact_rules(records: ir.Table, filled: dict[str, int], why: str) -> Scored:
+    rules = [rule for rule in _TOO_FEW_TO_TRAIN if all(filled.get(name, 0) >= 2 for name in rule)]
     told = [(say_rule(rule), count_pairs(records, rule), True, "") for rule in rules]
-    return exact_pairs(records, rules), pd.DataFrame(told, columns=["rule", "pairs", "used", "why"])
-
-
-def choose_rules(records: ir.Table, there: set[str], most: int) -> pd.DataFrame:
-    """How many pairs would each blocking rule make, and which rules can be afforded?
-
-    Parameters
-    ----------
-    records
-        As for :func:`compare`.
-    there
-        Columns that are filled.
-    most
-        Bound on the pairs of one rule.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `rule` (a tuple of expressions), `pairs`, `used`, `why`.
-    """
-    rows, used = [], set()
-    for choices in RULES:
-        possible = [rule for rule in choices if set(_columns(rule)) <= there]
-        for rule in possible:
-            if rule in used:
-                continue
-            pairs = count_pairs(records, rule)
-            fits = pairs <= most
-            rows.append((rule, pairs, fits, "" if fits else f"more than {most:,} pairs"))
-            if fits:
-                used.add(rule)
-                break
-    return pd.DataFrame(rows, columns=["rule", "pairs", "used", "why"])
-
-
-def count_pairs(records: ir.Table, rule: Sequence[str]) -> int:
-    """How many pairs agree on a rule? Counted without making them.
-
-    Parameters
-    ----------
-    records
-        As for :func:`compare`.
-    rule
-        Expressions, such as `("family", "substr(zip, 1, 2)")`.
-    """
-    keys = {f"k{i}": _expression(records, text) for i, text in enumerate(rule)}
-    rows = records.select(**keys)
-    for name in keys:
-        rows = rows.filter(rows[name].notnull())
-    blocks = rows.group_by(*keys).agg(n=rows.count())
-    pairs = (blocks["n"] * (blocks["n"] - 1)).sum()
-    return int((pairs.fill_null(0) / 2).to_pyarrow().as_py())
+    looked_at = pd.DataFrame(told, columns=["rule", "pairs", "used", "why"])
+    if not rules:
+        return nothing(f"{why}, and no column is there by which two records could be tied for certain.", looked_at)
+    return Scored(
+        exact_pairs(records, rules), looked_at, method="exact rules",
+        note=f"{why}: records with the same e-mail, the same shared number, or the same phone and name are one.",
+    )  # fmt: skip
 
 
 def exact_pairs(records: ir.Table, rules: Iterable[Sequence[str]]) -> pd.DataFrame:
@@ -230,7 +173,7 @@ def exact_pairs(records: ir.Table, rules: Iterable[Sequence[str]]) -> pd.DataFra
     return edges.sort_values(["l", "r"], ignore_index=True)
 
 
-def review(scored: Scored, numbered: ir.Table, known: ir.Table, threshold: float, most: int) -> ir.Table:
+def review(scored: Scored, numbered: ir.Table, known: ir.Table, most: int) -> ir.Table:
     """Which undecided pairs should a person look at first?
 
     Parameters
@@ -240,230 +183,260 @@ def review(scored: Scored, numbered: ir.Table, known: ir.Table, threshold: float
     numbered
         Records with their `unique_id`.
     known
-        The table `identities`; pairs that others tied already are decided.
-    threshold
-        Of the probability from which a pair is taken for one.
+        The table `identities`; pairs that were put together are decided.
     most
         How many.
 
     Returns
     -------
     ibis.expr.types.Table
-        The public table `review_pairs`, nearest to the threshold first; its reasons are words, no values.
+        The public table `review_pairs`: pairs of different customers, the most even odds first; its reasons are words,
+        no values.
     """
-    ends = numbered.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
-    a, b = (
-        ends.select(**{end: "unique_id"}, **{f"{kind}_{side}": name for kind, name in _ENDS.items()})
-        for end, side in ("la", "rb")
-    )
-    rows = scored.edges if scored.likely is None else scored.likely
-    if scored.likely is None:
-        rows = ibis.memtable(
-            scored.edges.assign(match_weight=0.0).head(0),
-            schema=dict.fromkeys("lr", "int64") | dict.fromkeys(("probability", "match_weight"), "float64"),
-        )
-    rows = (
-        rows.filter((rows["probability"] >= 0.5) & (rows["probability"] < threshold))
-        .inner_join(a, "l")
-        .inner_join(b, "r")
-    )
-    rows = (
-        rows.filter(rows["customer_a"] != rows["customer_b"])
-        .order_by(ibis.desc("probability"), "l", "r")
-        .limit(most)
-        .to_pandas()
-    )
-    reasons = [_reasons(row, scored.model) for row in rows.to_dict("records")]
-    rows = rows.assign(reasons_for=[r[0] for r in reasons], reasons_against=[r[1] for r in reasons])
     schema = {name: "float64" if name in ("probability", "match_weight") else "string" for name in _REVIEW}
-    return ibis.memtable(rows[list(_REVIEW)], schema=schema)
+    if scored.model is None or scored.levels is None or not most:
+        empty = {name: pd.Series(dtype="float64" if kind == "float64" else "object") for name, kind in schema.items()}
+        return ibis.memtable(pd.DataFrame(empty), schema=schema)
+    ends = numbered.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
+    frame = ends.select("unique_id", "source", "person_id", "customer_id").order_by("unique_id").to_pandas()
+    customer = pd.factorize(frame["customer_id"])[0]
+    place = np.full(int(frame["unique_id"].max()) + 1, -1)
+    place[frame["unique_id"]] = np.arange(len(frame))
+    left, right = (place[scored.edges[side].to_numpy()] for side in "lr")
+    probability = scored.edges["probability"].to_numpy()
+    open_ = np.flatnonzero((customer[left] != customer[right]) & (probability >= 0.1))
+    evenness = np.abs(probability[open_] - 0.5)
+    chosen = open_[np.lexsort((right[open_], left[open_], evenness))][:most]
+    rows: dict[str, Any] = {}
+    for side, at in (("a", left[chosen]), ("b", right[chosen])):
+        for kind, name in _ENDS.items():
+            rows[f"{kind}_{side}"] = frame[name].to_numpy()[at]
+    rows["probability"] = probability[chosen]
+    rows["match_weight"] = scored.match_weight[chosen].round(6)
+    told = [reasons(scored.model, scored.levels[i]) for i in chosen]
+    rows["reasons_for"], rows["reasons_against"] = ([one[i] for one in told] for i in (0, 1))
+    return ibis.memtable(pd.DataFrame(rows)[list(_REVIEW)], schema=schema)
 
 
-def _reasons(row: dict[str, Any], model: dict[str, Any]) -> tuple[str, str]:
-    """What speaks for and against, the strongest first: a comparison's weight with what its value's rarity adds."""
-    told = []
-    for comparison in model["comparisons"]:
-        name = comparison["output_column_name"]
-        level = row[f"gamma_{name}"]
-        if level < 0:
-            continue
-        weight = row[f"mw_{name}"] + row.get(f"mw_tf_adj_{name}", 0.0)
-        best = sum(not each.get("is_null_level") for each in comparison["comparison_levels"]) - 1
-        likeness = "same" if level == best else "different" if level == 0 else "similar"
-        told.append((weight, f"{likeness} {WORDS.get(name, name)}"))
-    told.sort(key=lambda item: (-abs(item[0]), item[1]))
-    return "; ".join(text for weight, text in told if weight > 0), "; ".join(
-        text for weight, text in told if weight <= 0
-    )
-
-
-def say_rule(rule: Sequence[str]) -> str:
-    """A blocking rule in words.
+def reasons(model: models.Model, levels: np.ndarray) -> tuple[str, str]:
+    """What speaks for and against two records being one human, in words, the strongest first.
 
     Parameters
     ----------
-    rule
-        Expressions.
+    model
+        The model.
+    levels
+        As one row of :attr:`Scored.levels`.
     """
-    said = []
-    for text in rule:
-        column = next(iter(_columns([text])))
-        word = WORDS[column]
-        if text.startswith("substr"):
-            length = text.rstrip(")").rsplit(",", 1)[1].strip()
-            word = f"first letter of {word}" if length == "1" else f"first {length} characters of {word}"
-        said.append(word)
-    return "same " + ", ".join(said)
+    told = []
+    for one, level, weights in zip(model.compared, levels, model.weights("strangers"), strict=False):
+        if level >= 0:
+            words = one.levels[level].words if level < len(one.levels) else f"different {one.word}"
+            told.append((float(weights[level]), words))
+    told.sort(key=lambda item: (-abs(item[0]), item[1]))
+    pro, contra = ("; ".join(text for weight, text in told if (weight > 0) == sign) for sign in (True, False))
+    return pro, contra
 
 
-def _splink(records, engine, there, rules, comparisons, told, *, most, seed) -> Scored:
-    from splink import DuckDBAPI, Linker, SettingsCreator, block_on
+def _splink(
+    records: ir.Table, engine: Engine, rules: Sequence[Sequence[str]], compared: Sequence[Compared], told: pd.DataFrame,
+    n: int, seed: int,
+) -> Scored:  # fmt: skip
+    from splink import DuckDBAPI, Linker, SettingsCreator
 
     logging.getLogger("splink").setLevel(logging.CRITICAL)
+    needed = {"unique_id", "guessed", "role", "root", "first_sound", "last_sound", "local", "house", "mail", "work"}
+    columns = [name for name in records.columns if name in needed | {one.name for one in compared}]
+    frame = stage(engine, records.select(*columns))
     api = DuckDBAPI(connection=engine.connection.con)
-    columns = [name for name in WORDS if name in records.columns]
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(records.select("unique_id", *columns), path)
-    frame = api.register(engine.read_parquet(path).get_name())
     settings = SettingsCreator(
         link_type="dedupe_only",
-        comparisons=[comparison for _, comparison in comparisons],
-        blocking_rules_to_generate_predictions=[block_on(*rule) for rule in rules],
-        retain_matching_columns=True,  # the levels, by which reasons are given, come with them
-        retain_intermediate_calculation_columns=True,
-        max_iterations=25,
+        comparisons=as_splink(compared),
+        # the pairs are registered; Splink wants a rule all the same
+        blocking_rules_to_generate_predictions=["l.unique_id = r.unique_id"],
+        retain_matching_columns=True,  # the levels come with them
+        retain_intermediate_calculation_columns=False,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        linker = Linker(frame, settings, log_level=None, validate_settings=False)
-        exact = [block_on(*rule) for rule in _EXACT if set(rule) <= there]
-        if exact:
-            linker.training.estimate_probability_two_random_records_match(exact, recall=RECALL_OF_EXACT_RULES)
-        linker.training.estimate_u_using_random_sampling(max_pairs=most, seed=seed, num_chunks=1)
-        try:
-            for rule in training_rules(records, there, [set(used) for used, _ in comparisons]):
-                linker.training.estimate_parameters_using_expectation_maximisation(
-                    block_on(*rule), max_pairs=2 * most, estimate_without_term_frequencies=True
-                )
-        except ValueError:
-            # with few true pairs a level that none of them shows is given no probability at all, and Splink stops
-            edges, told = _by_exact_rules(records, there)
-            note = (
-                "So few records are the same human that no model can be trained on them: records with the same e-mail, "
-                "the same shared number, or the same phone and name are one."
-            )
-            return Scored(edges, told, method="exact rules", note=note)
-        predicted = linker.inference.predict(threshold_match_probability=0.5, warning_mode="never")
-    scores = engine.connection.table(predicted.physical_name)
-    kept = [name for name in scores.columns if name.startswith(("gamma_", "mw_"))]
-    likely = scores.select(
-        l=ibis.least(scores["unique_id_l"], scores["unique_id_r"]),
-        r=ibis.greatest(scores["unique_id_l"], scores["unique_id_r"]),
-        probability=scores["match_probability"].round(6),
-        match_weight=scores["match_weight"].round(6),
-        **{name: scores[name] for name in kept},
+        linker = Linker(api.register(frame.get_name()), settings, log_level=None, validate_settings=False)
+
+        def levels(pairs: ir.Table) -> ir.Table:
+            linker.table_management.register_blocked_pairs_for_predict(api.register(pairs.get_name()))
+            predicted = linker.inference.predict(warning_mode="never")
+            rows = engine.connection.table(predicted.physical_name)
+            kept = stage(engine, rows.select(
+                l=ibis.least(rows["unique_id_l"], rows["unique_id_r"]),
+                r=ibis.greatest(rows["unique_id_l"], rows["unique_id_r"]),
+                code=_code(rows, compared),
+            ))  # fmt: skip
+            predicted.drop_table_from_database_and_remove_from_cache()
+            return kept
+
+        strangers, known = _strangers(records, engine, compared, levels, n, seed)
+        pairs = blocked(records, rules, engine)
+        many = int(pairs.count().to_pyarrow().as_py())
+        parts = max(1, -(-many // PAIRS_AT_ONCE))
+        if parts == 1:
+            vectors = levels(pairs)
+        else:
+            share = [stage(engine, pairs.filter(pairs["join_key_l"] % parts == i)) for i in range(parts)]
+            vectors = ibis.union(*[levels(one) for one in share])
+    counted = vectors.group_by("code").agg(n=vectors.count()).order_by("code").to_pandas()
+    patterns = _patterns(counted["code"].to_numpy(), compared)
+    counts = counted["n"].to_numpy(float)
+    total = n * (n - 1) / 2
+    fitted = [models.fit(patterns, counts, compared, strangers, known, total, start=start) for start in _STARTS]
+    model = fitted[0]
+    if model.pairs["same"] < 1:
+        return _by_exact_rules(records, _filled(records), "So few records are the same human that no model can be trained")
+    weight, _ = models.score(model, patterns)
+    hopeful = ibis.memtable(pd.DataFrame({"code": counted["code"], "w": weight})[weight > _HOPELESS])
+    rows = vectors.inner_join(hopeful, "code").select("l", "r", "code").order_by("l", "r").to_pandas()
+    shown = _patterns(rows["code"].to_numpy(), compared)
+    left, right = rows["l"].to_numpy(), rows["r"].to_numpy()
+    rarity = _rarity(records, compared, shown, left, right, 1 + 2 * model.pairs["same"] / n)
+    weight, probability = models.score(model, shown, rarity["strangers"], {kind: rarity[kind] for kind in models.KIN})
+    edges = pd.DataFrame({"l": left, "r": right, "probability": probability.round(6)})
+    note = (
+        "Splink compares the records level by level; a model trained on this book's own records says how probable it is "
+        "that two are one human, and not kin or neighbours."
     )
-    edges = likely.select("l", "r", "probability").order_by("l", "r").to_pandas()
-    note = "Splink, trained on this book's own records, says how probable it is that two records are one human."
-    return Scored(edges, told, likely, linker.misc.save_model_to_json(), "splink", note)
+    return Scored(
+        edges, told, shown, weight, model, _with_probabilities(linker.misc.save_model_to_json(), model), "splink", note,
+        odd(model, fitted[1:]),
+    )  # fmt: skip
 
 
-def training_rules(records: ir.Table, there: set[str], used: Sequence[set[str]]) -> list[tuple[str, ...]]:
-    """On which pairs are the m probabilities of each comparison estimated?
+def odd(model: models.Model, others: Iterable[models.Model] = ()) -> tuple[str, ...]:
+    """What is odd about a trained model? A sentence each, none where all is well.
 
     Parameters
     ----------
-    records
-        As for :func:`compare`.
-    there
-        Columns that are filled.
-    used
-        The columns of each comparison: what a rule asks for teaches nothing about them.
-
-    Returns
-    -------
-    list of tuple
-        As few rules as teach every comparison, each with pairs enough.
+    model
+        The model.
+    others
+        The same trained from other starts.
     """
-    untaught, chosen = list(used), []
-    for rule in _TRAINING:
-        if not set(rule) <= there or not any(not columns & set(rule) for columns in untaught):
-            continue
-        if count_pairs(records, rule) < FEWEST_PAIRS:
-            continue
-        chosen.append(rule)
-        untaught = [columns for columns in untaught if columns & set(rule)]
-    return chosen
+    told = []
+    if not model.converged:
+        told.append(f"The training stopped at its limit of {model.iterations} rounds before it had settled.")
+    same = model.pairs["same"]
+    if any(abs(other.pairs["same"] - same) > 0.02 * same for other in others):
+        told.append("From another start the training finds another number of pairs: take its probabilities with care.")
+    for one, weights in zip(model.compared, model.weights("strangers"), strict=True):
+        if weights[0] <= 0:
+            told.append(f"The {one.word} speaks against two records where it is the same: look at what the column holds.")
+        elif weights[-1] > 0:
+            told.append(f"The {one.word} speaks for two records where it differs: look at what the column holds.")
+    return tuple(told)
 
 
-def _comparisons(records: ir.Table, filled: dict[str, int], n: int) -> list[tuple[tuple[str, ...], Any]]:
-    import splink.comparison_library as cl
-
-    enough = {name for name, count in filled.items() if count >= max(0.01 * n, 2)}
-    found: list[tuple[tuple[str, ...], Any]] = []
-    if {"given", "family"} <= enough:
-        names = cl.ForenameSurnameComparison("given", "family", forename_surname_concat_col_name="name")
-        found.append((("given", "family", "name"), names))
-    elif "family" in enough:
-        found.append((("family",), cl.NameComparison("family")))
-    if "mail" in enough:
-        # Splink's own comparison of e-mail addresses also counts resemblance. Addresses are made of names, so that it
-        # would count the name twice; an address says something new where it is the same.
-        found.append((("mail",), cl.ExactMatch("mail").configure(term_frequency_adjustments=True)))
-    if "dialled" in enough:
-        found.append((("dialled",), cl.ExactMatch("dialled").configure(term_frequency_adjustments=True)))
-    if "born" in enough:
-        levels = cl.DateOfBirthComparison("born", input_is_string=False).create_comparison_levels()
-        # a day that many have, because a form or an archive puts it where none is known, says little
-        levels[1].configure(tf_adjustment_column="born")
-        dates = cl.CustomComparison(comparison_levels=levels, output_column_name="born")
-        found.append((("born",), dates))
-    if "zip" in enough:
-        found.append((("zip",), _postcode(records)))
-    if "place" in enough and not ("zip" in enough and _follows(records, "place", "zip")):
-        found.append((("place",), cl.ExactMatch("place").configure(term_frequency_adjustments=True)))
-    if "firm" in enough:
-        found.append((("firm",), cl.ExactMatch("firm").configure(term_frequency_adjustments=True)))
-    if "number" in enough:
-        found.append((("number",), cl.ExactMatch("number")))
-    return found
+def _strangers(records, engine, compared, levels, n, seed) -> tuple[list[np.ndarray], list[float]]:
+    """How often each level is seen among all pairs: equal values counted exactly, the others on random pairs."""
+    rng = np.random.default_rng(seed)
+    keys = records.select("unique_id").order_by("unique_id").to_pandas()["unique_id"].to_numpy()
+    drawn = rng.integers(0, n, (RANDOM_PAIRS, 2))
+    drawn = np.unique(np.sort(drawn[drawn[:, 0] != drawn[:, 1]], axis=1), axis=0)
+    frame = pd.DataFrame({"join_key_l": keys[drawn[:, 0]], "join_key_r": keys[drawn[:, 1]], "match_key": "0"})
+    random = levels(stage(engine, ibis.memtable(frame)))
+    counted = random.group_by("code").agg(n=random.count()).order_by("code").to_pandas()
+    patterns = _patterns(counted["code"].to_numpy(), compared)
+    shares, known = [], []
+    for i, one in enumerate(compared):
+        seen = patterns[:, i] >= 0
+        told = np.bincount(patterns[seen, i], weights=counted["n"].to_numpy()[seen], minlength=len(one.levels) + 1) + 0.5
+        held = records.filter(records[one.name].notnull())
+        sizes = held.group_by(one.name).agg(k=held.count())
+        sums = sizes.aggregate(
+            n=sizes["k"].sum().cast("int64"), same=(sizes["k"] * (sizes["k"] - 1)).sum().cast("int64")
+        ).to_pandas().iloc[0]  # fmt: skip
+        pairs = float(sums["n"]) * (float(sums["n"]) - 1)
+        same = max(float(sums["same"]), 1.0) / max(pairs, 1.0)
+        share = told / told.sum()
+        share[1:] *= (1 - same) / share[1:].sum()
+        share[0] = same
+        shares.append(share)
+        known.append(pairs / 2)
+    return shares, known
 
 
-def _postcode(records: ir.Table):
-    import splink.comparison_library as cl
+def _rarity(records, compared, shown, left, right, own: float) -> dict[str, np.ndarray]:
+    """By how many bits the values that pairs agree on are rarer than those that strangers agree on by chance."""
+    columns = sorted({level.rare for one in compared for level in one.levels if level.rare})
+    held = [records[name] for name in columns]
+    names = "first" in columns and "last" in columns
+    frame = records.select("unique_id", *held, *(["name_key"] if names else [])).order_by("unique_id").to_pandas()
+    last = int(frame["unique_id"].max()) + 1
+    bits = {kind: np.zeros(len(shown)) for kind in ("strangers", *models.KIN)}
+    counts, shares, averages = {}, {}, {}
+    for name in [*columns, *(["name_key"] if names else [])]:
+        codes, _ = pd.factorize(frame[name])
+        sizes = np.bincount(codes[codes >= 0]).astype(float)
+        n = sizes.sum()
+        counts[name] = np.ones(last)
+        counts[name][frame["unique_id"]] = np.where(codes >= 0, np.concatenate([sizes, [1.0]])[codes], 1.0)
+        shares[name] = counts[name] / max(n, 1)
+        averages[name] = max((sizes * (sizes - 1)).sum(), 1.0) / max(n * (n - 1), 1.0)
+    for i, one in enumerate(compared):
+        for j, level in enumerate(one.levels):
+            if level.rare:
+                at = shown[:, i] == j
+                # of two spellings the commoner one counts
+                share = np.maximum(shares[level.rare][left[at]], shares[level.rare][right[at]])
+                told = np.log2(averages[level.rare] / share)
+                for kind in bits:
+                    if kind == "strangers" or kind not in one.shared_by:
+                        bits[kind][at] += told
+    if names:
+        # a first name and a surname that go together are shared by more people than each by itself would say; as many
+        # records of that name as one human has are taken for one human's
+        order = [one.name for one in compared]
+        at = (shown[:, order.index("first")] == 0) & (shown[:, order.index("last")] == 0)
+        apart = shares["first"][left[at]] * shares["last"][left[at]]
+        joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max(frame["name_key"].notna().sum(), 1)
+        together = np.log2(np.maximum(joint / apart, 1.0))
+        for kind in bits:
+            if kind != "home":
+                bits[kind][at] -= together
+    return bits
 
-    code = records["zip"]
-    british = records.aggregate(share=code.re_search(UK_POSTCODE).cast("float64").mean()).to_pandas()["share"][0]
-    if british < 0.5:
-        return cl.ExactMatch("zip").configure(term_frequency_adjustments=True)
-    # the blank between the halves, which the documented comparison asks for, was taken out for the rules
-    return cl.PostcodeComparison("uk")
+
+def _code(rows: ir.Table, compared: Sequence[Compared]) -> ir.IntegerColumn:
+    """All levels of a pair as one number."""
+    code, place = ibis.literal(0, "int64"), 1
+    for one in compared:
+        code = code + (rows[f"gamma_{one.name}"].cast("int64") + 1) * place
+        place *= len(one.levels) + 2
+    return code
 
 
-def _follows(records: ir.Table, what: str, of: str) -> bool:
-    """Whether one column can be told from another: then it is no evidence of its own."""
-    rows = records.filter(records[what].notnull() & records[of].notnull())
-    pairs = rows.group_by(of, what).agg(n=rows.count())
-    best = pairs.group_by(of).agg(best=pairs["n"].max(), n=pairs["n"].sum())
-    sums = best.aggregate(best=best["best"].sum(), n=best["n"].sum(), values=best.count()).to_pandas().iloc[0]
-    return bool(sums["n"] > 0) and bool(sums["best"] - sums["values"] > 0.8 * max(sums["n"] - sums["values"], 1))
+def _patterns(code: np.ndarray, compared: Sequence[Compared]) -> np.ndarray:
+    """The levels that a number stands for, counted from the most alike."""
+    rest, told = code.astype("int64"), np.empty((len(code), len(compared)), dtype=np.int8)
+    for i, one in enumerate(compared):
+        size = len(one.levels) + 2
+        gamma = rest % size - 1
+        told[:, i] = np.where(gamma < 0, -1, len(one.levels) - gamma)
+        rest = rest // size
+    return told
+
+
+def _with_probabilities(settings: dict[str, Any], model: models.Model) -> dict[str, Any]:
+    """Splink's settings with what was learned: m of one human, u of strangers."""
+    strangers = model.probabilities["strangers"]
+    for one, m, u in zip(settings["comparisons"], model.probabilities["same"], strangers, strict=True):
+        levels = [level for level in one["comparison_levels"] if not level.get("is_null_level")]
+        for level, a, b in zip(levels, m, u, strict=True):
+            level["m_probability"], level["u_probability"] = float(a), float(b)
+    total = sum(model.pairs.values())
+    return settings | {"probability_two_random_records_match": model.pairs["same"] / total}
 
 
 def _filled(records: ir.Table) -> dict[str, int]:
     names = [name for name in ("unique_id", *WORDS) if name in records.columns]
     row = records.aggregate(**{name: records[name].count() for name in names}).to_pandas().iloc[0]
     return {name: int(row[name]) for name in names}
-
-
-def _columns(rule: Iterable[str]) -> list[str]:
-    return [text.partition("(")[2].partition(",")[0] if "(" in text else text for text in rule]
-
-
-def _expression(records: ir.Table, text: str) -> ir.Value:
-    column = records[_columns([text])[0]]
-    if text.startswith("substr"):
-        return column.substr(0, int(text.rstrip(")").rsplit(",", 1)[1]))
-    return column
 
 
 def _no_edges() -> pd.DataFrame:

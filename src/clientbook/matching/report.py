@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from clientbook.matching.clusters import ORIGINS
+from clientbook.matching.clusters import ORIGINS, Clustered
+from clientbook.matching.model import parameter_table
 from clientbook.matching.pairs import Scored
 from clientbook.stage import KeyNumber
 
@@ -199,7 +202,7 @@ def counts(identities: ir.Table, customers: ir.Table, people: ir.Table | None) -
     }  # fmt: skip
 
 
-def answer(counts: dict[str, int], method: str, undecided: int) -> str:
+def answer(counts: dict[str, int], method: str, undecided: int, expected: Mapping[str, float] | None = None) -> str:
     """Who is who? In two or three sentences of Markdown.
 
     Parameters
@@ -210,6 +213,8 @@ def answer(counts: dict[str, int], method: str, undecided: int) -> str:
         `splink`, `exact rules` or `none`.
     undecided
         How many pairs are laid out for a person to look at.
+    expected
+        `precision` and `recall` as the probabilities say, if they do.
     """
     n = counts
     if method == "none":
@@ -223,6 +228,11 @@ def answer(counts: dict[str, int], method: str, undecided: int) -> str:
     )
     if n["customers"] > n["known"]:
         told += f" Of {n['customers'] - n['known']:,} more only an id is known, such as a visitor who never logged in."
+    if expected:
+        told += (
+            f" By the model's own probabilities {expected['precision']:.0%} of the pairs put together are right, and "
+            f"{expected['recall']:.0%} of the right ones among those compared are found."
+        )
     if undecided:
         told += f" {undecided:,} pairs of records are close calls, laid out for somebody to decide."
     return told
@@ -350,3 +360,105 @@ def close_calls(review_pairs: ir.Table, most: int = 10) -> pd.DataFrame:
     """
     rows = review_pairs.drop("person_id_a", "person_id_b", "match_weight").limit(10 * most).to_pandas()
     return rows.drop_duplicates(["customer_a", "customer_b"]).head(most).reset_index(drop=True)
+
+
+def weights(scored: Scored) -> pd.DataFrame:
+    """What does each level of likeness say?
+
+    Parameters
+    ----------
+    scored
+        As from :func:`clientbook.matching.pairs.compare`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `comparison`, `level`, `m` (share of pairs of one human that show it), `u` (of strangers), `match_weight` in
+        bits; empty without a model.
+    """
+    if scored.model is None:
+        return pd.DataFrame(columns=["comparison", "level", "m", "u", "match_weight"])
+    return parameter_table(scored.model)
+
+
+def say_odd(scored: Scored) -> str:
+    """Can the training be trusted? In a sentence or more.
+
+    Parameters
+    ----------
+    scored
+        As from :func:`clientbook.matching.pairs.compare`.
+    """
+    if scored.model is None:
+        return "No model was trained."
+    if scored.oddities:
+        return " ".join(scored.oddities)
+    return f"The training settled after {scored.model.iterations} rounds, and found the same from another start."
+
+
+def thresholds(clustered: Clustered) -> pd.DataFrame:
+    """What would other thresholds cost?
+
+    Parameters
+    ----------
+    clustered
+        As from :func:`clientbook.matching.clusters.cluster`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `threshold`, `precision`, `recall`, `f1` as expected, `chosen`.
+    """
+    rows = clustered.tried[::4] if len(clustered.tried) > 8 else clustered.tried
+    rows = pd.concat([rows, clustered.tried[clustered.tried["threshold"] == clustered.threshold]])
+    rows = rows.drop_duplicates("threshold").sort_values("threshold", ignore_index=True)
+    return rows.assign(chosen=["yes" if at == clustered.threshold else "" for at in rows["threshold"]])
+
+
+def say_threshold(clustered: Clustered) -> str:
+    """Which threshold, and why? In one sentence or two.
+
+    Parameters
+    ----------
+    clustered
+        As from :func:`clientbook.matching.clusters.cluster`.
+    """
+    if not clustered.expected:
+        return "Nothing was compared, so that there is no threshold."
+    return (
+        f"Records are put together from a mean probability of {clustered.threshold:.2f} on: {clustered.why}. "
+        f"{clustered.cut:,} groups that one tie or another held together were taken apart."
+    )
+
+
+def changes(identity_changes: ir.Table) -> pd.DataFrame:
+    """How many records went to another customer?
+
+    Parameters
+    ----------
+    identity_changes
+        The public table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `run_before`, `change`, `customers`, `records`.
+    """
+    counted = identity_changes.group_by("run_before", "change").agg(
+        customers=identity_changes["customer_id_before"].nunique(), records=identity_changes["records"].sum()
+    )
+    return counted.order_by("run_before", "change").to_pandas()
+
+
+def say_contradictions(matched) -> str:
+    """Did known links lead to several customers? In one sentence.
+
+    Parameters
+    ----------
+    matched
+        As from :func:`clientbook.matching.match`.
+    """
+    n = matched.contradictions
+    if not n:
+        return "No known link contradicts another."
+    return f"{n:,} known links were not followed: the id that they start from leads to several customers."

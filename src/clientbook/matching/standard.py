@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from clientbook.engine import Engine
+from clientbook.matching.names import chinese_parts, latin, sound, spelled, whole_form
 from clientbook.tables import CANONICAL
 
 GOLDEN = (
@@ -40,6 +41,17 @@ _FREE_MAIL = """
     wp.pl yahoo.co.jp yahoo.co.uk yahoo.com yahoo.de yahoo.fr yandex.ru ymail.com ziggo.nl
 """
 FREE_MAIL = frozenset(_FREE_MAIL.split())
+
+# Mailboxes of a function, which several people read.
+_ROLES = """
+    accounting admin anfrage backoffice bestellung booking buchhaltung buero contact contabilidad einkauf empfang
+    events finance hallo hello help hr info infos kontakt mail marketing newsletter noreply office order orders
+    postmaster praxis presse purchasing reception rechnung reservation reservierung rezeption sales sekretariat
+    service shop support team verkauf verwaltung vertrieb webmaster zentrale
+"""
+ROLES = frozenset(_ROLES.split())
+# A name's part is taken for the other part where the records' own usage says so by odds of so much to one.
+_TURNED = 20.0
 
 _TITLES = {"dr", "prof", "herr", "frau", "hr", "fr", "mr", "mrs", "ms", "miss", "sir", "dipl", "ing", "mag", "med"}
 _NOT_A_NAME = {"", "na", "n a", "none", "null", "unknown", "unbekannt", "select", "test", "keine", "x", "xx", "xxx"}
@@ -79,6 +91,9 @@ def split_name(full_name: str) -> tuple[str | None, str | None]:
     tuple
         First name and surname, folded as by :func:`fold`; titles are left out.
     """
+    parts = chinese_parts(full_name.strip())
+    if parts:
+        return parts[1], parts[0]
     before, comma, after = full_name.partition(",")
     first, last = (_name_words(part) for part in (before, after))
     if comma and 0 < len(first) <= 2 and 0 < len(last) <= 3:
@@ -171,14 +186,19 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
     country
         The book's, for telephone numbers.
     most_sharing
-        A value of an e-mail, phone or shared number that more records have is nobody's own; it is left out.
+        A value of an e-mail, phone or shared number that people of more names have is nobody's own; it is left out.
 
     Returns
     -------
     ibis.expr.types.Table
         A row a person record, the newest where it was delivered twice: `source`, `person_id`, the golden columns as
-        delivered, `changed_at`, and for comparison `given`, `family`, `name`, `name_key` (the words of the name in
-        alphabetical order), `mail`, `domain`, `dialled`, `born`, `place`, `zip`, `way`, `firm`, `number`.
+        delivered, `changed_at`, `domain`, `given` and `family` (folded), and for comparison, all text: `first`, `last`
+        (parts of the name in bare Latin letters), `root` (what the first name is short for), `first_sound`,
+        `last_sound`, `initials`, `extra` (further words of the whole name), `name_key` (both parts in alphabetical
+        order), `guessed` (the name was read from the e-mail address), `mail`, `local` (what stands
+        before the @, where it is more than a name), `role` (the address is a function's), `work` (its domain, unless it
+        gives addresses to anybody), `dialled`, `born` (eight
+        digits), `zip`, `place`, `way`, `house`, `firm`, `number`, `job`.
     """
     rows = people.mutate(changed_at=ibis.coalesce(people["updated_at"], people["created_at"]))
     newest = ibis.window(
@@ -188,45 +208,158 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
     rows = rows.select(
         "source", "person_id", *GOLDEN, "account_source", "account_id", "created_at", "changed_at",
         mail=_mail(rows["email"]), zip=rows["postcode"].upper().re_replace(r"[^0-9A-Z]", "").nullif(""),
+        born=rows["birth_date"].strftime("%Y%m%d"), number=rows["external_id"].strip().nullif(""),
     )  # fmt: skip
+    rows = rows.mutate(local=rows["mail"].split("@")[0], domain=rows["mail"].split("@")[1])
+    rows = rows.mutate(
+        role=rows["local"].isin(sorted(ROLES)).fill_null(False),
+        work=rows["domain"].notin(sorted(FREE_MAIL)).ifelse(rows["domain"], ibis.null("string")),
+    )
     base = stage(engine, rows)
     lookups = [
-        _lookup(base["given_name"], _one(fold), {"_given": "string"}),
-        _lookup(base["family_name"], _one(fold), {"_family": "string"}),
-        _lookup(base["full_name"], split_name, {"_first": "string", "_last": "string"}),
+        _lookup(base["given_name"], _given, {"_given": "string", "_g": "string"}),
+        _lookup(base["family_name"], _family, {"_family": "string", "_f": "string"}),
+        _lookup(base["full_name"], _whole, {"_first": "string", "_last": "string", "_wg": "string", "_wf": "string",
+                                            "_words": "string"}),
         _lookup(base["phone"], _one(lambda number: e164(number, country)), {"dialled": "string"}),
-        _lookup(base["city"], _one(fold), {"place": "string"}),
-        _lookup(base["street"], _one(fold), {"way": "string"}),
+        _lookup(base["local"], _from_mail, {"_mg": "string", "_mf": "string"}),
+        _lookup(base["city"], _one(_place), {"place": "string"}),
+        _lookup(base["street"], _way, {"way": "string", "house": "string"}),
         _lookup(base["company"], _one(clean_company), {"firm": "string"}),
-    ]
+        _lookup(base["job_title"], _one(_place), {"job": "string"}),
+    ]  # fmt: skip
     rows = base
     for column, lookup in lookups:
         rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
     named = rows["_given"].notnull() | rows["_family"].notnull()
+    whole = rows["_first"].notnull() | rows["_last"].notnull()
+    read = ~named & ~whole & (rows["_mg"].notnull() | rows["_mf"].notnull())
     rows = rows.mutate(
         given=named.ifelse(rows["_given"], rows["_first"]),
         family=named.ifelse(rows["_family"], rows["_last"]),
-        born=rows["birth_date"],
-        number=rows["external_id"].strip().nullif(""),
-    ).drop("_given", "_family", "_first", "_last")
-    rows = rows.mutate(
-        name=rows["given"] + " " + rows["family"],
-        name_key=ibis.least(rows["given"], rows["family"]) + " " + ibis.greatest(rows["given"], rows["family"]),
-        domain=rows["mail"].split("@")[1],
-        # as the British write it, with its blank
-        uk=rows["zip"].re_replace(r"^([A-Z]{1,2}[0-9][0-9A-Z]?)([0-9][A-Z]{2})$", r"\1 \2"),
+        first=named.ifelse(rows["_g"], whole.ifelse(rows["_wg"], rows["_mg"])),
+        last=named.ifelse(rows["_f"], whole.ifelse(rows["_wf"], rows["_mf"])),
+        guessed=read,
+        # what is a name and no more says nothing beside the name
+        local=(rows["local"].re_search(r"[0-9]") & ~rows["role"]).ifelse(rows["local"], ibis.null("string")),
     )
-    # an engine may take the lesser of a word and nothing for the word
-    rows = rows.mutate(name_key=rows["name"].notnull().ifelse(rows["name_key"], ibis.null("string")))
+    rows = stage(engine, rows.drop("_given", "_family", "_first", "_last", "_g", "_f", "_wg", "_wf", "_mg", "_mf"))
+    rows = stage(engine, _turned(rows))
+    sounds = [
+        _lookup(rows["first"], lambda word: (sound(word), _root(word)), {"first_sound": "string", "root": "string"}),
+        _lookup(rows["last"], lambda word: (sound(word),), {"last_sound": "string"}),
+    ]
+    for column, lookup in sounds:
+        rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
+    both = rows["first"].notnull() & rows["last"].notnull()
+    key = ibis.least(rows["first"], rows["last"]) + " " + ibis.greatest(rows["first"], rows["last"])
+    words = rows["_words"].split(" ")
+    rows = rows.mutate(
+        # an engine may take the lesser of a word and nothing for the word
+        name_key=both.ifelse(key, ibis.null("string")),
+        initials=rows["first"].substr(0, 1) + rows["last"].substr(0, 1),
+        extra=words.filter(
+            lambda word: (word.length() > 2)
+            & (word != rows["first"].fill_null(""))
+            & ~rows["last"].fill_null("").split(" ").contains(word)
+        ).unique().sort().join(" ").nullif(""),
+    ).drop("_words")  # fmt: skip
     rows = stage(engine, rows)
     for column in ("mail", "dialled", "number"):
-        held = rows.group_by(column).agg(_holders=rows.count())
+        held = rows.group_by(column).agg(
+            _holders=ibis.coalesce(rows["name_key"], rows["source"] + "\x1f" + rows["person_id"]).nunique()
+        )
         crowded = held.filter(held["_holders"] > most_sharing).select(_crowded=column)
         rows = rows.left_join(crowded, rows[column] == crowded["_crowded"])
         rows = rows.mutate(**{column: rows["_crowded"].isnull().ifelse(rows[column], ibis.null("string"))}).drop(
             "_crowded"
         )
     return stage(engine, rows)
+
+
+def _turned(rows: ir.Table) -> ir.Table:
+    """Parts of names put where the records' own usage has them: columns are swapped, and one word may be either part."""
+    usage = None
+    for part, sign in (("first", 1), ("last", 0)):
+        words = rows.filter(rows[part].notnull() & ~rows["guessed"])
+        counted = words.select("source", word=part, f=ibis.literal(sign), l=ibis.literal(1 - sign))
+        usage = counted if usage is None else usage.union(counted)
+    usage = usage.group_by("source", "word").agg(f=usage["f"].sum(), l=usage["l"].sum())
+    every = ibis.window(group_by="word")
+    elsewhere = {name: usage[name].sum().over(every) - usage[name] for name in "fl"}
+    # a file whose columns are swapped is no witness of its own: what the others say goes before
+    alone = elsewhere["f"] + elsewhere["l"] == 0
+    usage = usage.select(
+        "source", "word", **{name: alone.ifelse(usage[name], elsewhere[name]) for name in "fl"}
+    )
+    for part, letter in (("first", "a"), ("last", "b")):
+        known = usage.select(**{f"_{letter}s": "source", f"_{letter}": "word", f"_{letter}f": "f", f"_{letter}l": "l"})
+        rows = rows.left_join(known, [rows["source"] == known[f"_{letter}s"], rows[part] == known[f"_{letter}"]])
+    odds = {
+        letter: (rows[f"_{letter}l"].fill_null(0) + 0.5) / (rows[f"_{letter}f"].fill_null(0) + 0.5) for letter in "ab"
+    }
+    # a: how much rather the first part is a surname; b: the same of the second
+    both = rows["first"].notnull() & rows["last"].notnull()
+    # a part that is nobody's but this record's own was counted where it stands
+    turn = ibis.cases(
+        (both, odds["a"] / odds["b"] > _TURNED),
+        (rows["last"].isnull() & rows["first"].notnull(), odds["a"] > 2.0),
+        (rows["first"].isnull() & rows["last"].notnull(), odds["b"] < 0.5),
+        else_=False,
+    )
+    turn = turn.fill_null(False)
+    first, last = turn.ifelse(rows["last"], rows["first"]), turn.ifelse(rows["first"], rows["last"])
+    rows = rows.mutate(first=first, last=last)
+    return rows.drop("_a", "_af", "_al", "_as", "_b", "_bf", "_bl", "_bs")
+
+
+def _bare(text: str, surname: bool = False) -> list[str]:
+    words = re.sub(r"[^\w]|_", " ", spelled(latin(text, surname))).split()
+    return [word for word in words if word not in _TITLES]
+
+
+def _given(text: str) -> tuple[str | None, str | None]:
+    folded = fold(text)
+    return folded, (" ".join(_bare(text)) or None) if folded else None
+
+
+def _family(text: str) -> tuple[str | None, str | None]:
+    folded = fold(text)
+    return folded, (" ".join(_bare(text, surname=True)) or None) if folded else None
+
+
+def _whole(text: str) -> tuple[str | None, ...]:
+    given, family = split_name(text)
+    every = " ".join(_bare(text))
+    return (
+        given, family, " ".join(_bare(given)) or None if given else None,
+        " ".join(_bare(family, surname=True)) or None if family else None, every or None,
+    )  # fmt: skip
+
+
+def _from_mail(local: str) -> tuple[str | None, str | None]:
+    if local in ROLES:
+        return None, None
+    words = [word for word in re.split(r"[._\-+0-9]+", local) if word]
+    if not 0 < len(words) < 3 or any(not word.isalpha() for word in words) or max(map(len, words)) < 3:
+        return None, None
+    first, last = (spelled(latin(word)) for word in (words if len(words) > 1 else [*words, ""]))
+    return first, last or None
+
+
+def _place(text: str) -> str | None:
+    return fold(spelled(latin(text)))
+
+
+def _way(text: str) -> tuple[str | None, str | None]:
+    words = (fold(spelled(latin(text))) or "").split()
+    numbers = [word for word in words if any(sign.isdigit() for sign in word)]
+    names = [re.sub(r"(str|strasse)$", "str", word) for word in words if word not in numbers]
+    return " ".join([*names, *numbers]) or None, numbers[0] if numbers else None
+
+
+def _root(first: str) -> str | None:
+    return whole_form(first.split(" ")[0])
 
 
 def left_out(standard: ir.Table) -> pd.DataFrame:
@@ -263,7 +396,8 @@ def _name_words(text: str) -> list[str]:
 
 
 def _mail(column: ir.StringColumn) -> ir.StringColumn:
-    lowered = column.strip().lower()
+    # what follows a plus is the owner's own mark in one mailbox
+    lowered = column.strip().lower().re_replace(r"\+[^@]*@", "@")
     return lowered.re_search(r"^[^@\s]+@[^@\s]+\.[^@\s.]+$").ifelse(lowered, ibis.null("string"))
 
 

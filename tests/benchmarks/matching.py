@@ -1,0 +1,215 @@
+"""How right is the matching? Every data set whose truth is known, scored alike; and seconds and memory by size.
+
+    python tests/benchmarks/matching.py DATA [BOOK ...] [--only NAME ...]
+
+DATA is a folder with the public data sets (see below for their files), a BOOK a made company that was cleaned once
+(`clientbook run BOOK --only cleaning`) and has its `truth/`. Nothing here is seen by the matching but the records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+import time
+from pathlib import Path
+
+import ibis
+import numpy as np
+import pandas as pd
+
+from clientbook import engine as engines
+from clientbook import matching
+from clientbook.tables import CANONICAL
+
+_TYPES = {"number": "float64", "money": "float64", "time": "timestamp", "date": "date", "flag": "boolean"}
+
+
+def people(frame: pd.DataFrame) -> ibis.Table:
+    """A clean table of people from the columns that a data set has."""
+    schema = {"source": "string"} | {c.name: _TYPES.get(c.kind, "string") for c in CANONICAL["people"].columns}
+    schema |= {"account_source": "string"}
+    made = pd.DataFrame(index=frame.index)
+    for name, kind in schema.items():
+        column = frame[name] if name in frame.columns else pd.Series(None, index=frame.index, dtype="object")
+        if kind in ("date", "timestamp") and not column.map(lambda day: isinstance(day, dt.date)).any():
+            column = pd.to_datetime(column, errors="coerce", format="mixed")
+            made[name] = column.dt.date if kind == "date" else column
+        else:
+            made[name] = column.astype("object")
+        made[name] = made[name].astype("object").where(made[name].notna(), None)
+    return ibis.memtable(made.assign(arrival=range(len(made))), schema=schema | {"arrival": "int64"})
+
+
+def _blank(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = frame.rename(columns=str.strip).apply(lambda column: column.str.strip())
+    return frame.where(frame != "", None)
+
+
+def historical(data: Path) -> tuple[pd.DataFrame, pd.Series]:
+    rows = pd.read_parquet(data / "historical_figures_with_errors_50k.parquet")
+    made = pd.DataFrame(
+        {
+            "source": "archive", "person_id": rows["unique_id"], "full_name": rows["full_name"],
+            "given_name": rows["first_name"], "family_name": rows["surname"], "birth_date": _days(rows["dob"]),
+            "city": rows["birth_place"], "postcode": rows["postcode_fake"], "job_title": rows["occupation"],
+        }
+    )  # fmt: skip
+    return made, rows["cluster"]
+
+
+def fake_1000(data: Path) -> tuple[pd.DataFrame, pd.Series]:
+    rows = _blank(pd.read_csv(data / "fake_1000.csv", dtype=str))
+    made = pd.DataFrame(
+        {
+            "source": "file", "person_id": rows["unique_id"], "given_name": rows["first_name"],
+            "family_name": rows["surname"], "birth_date": _days(rows["dob"]), "city": rows["city"], "email": rows["email"],
+        }
+    )  # fmt: skip
+    return made, rows["cluster"]
+
+
+def _febrl(rows: pd.DataFrame, source: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "source": source, "person_id": rows["rec_id"], "given_name": rows["given_name"],
+            "family_name": rows["surname"],
+            "street": (rows["street_number"].fillna("") + " " + rows["address_1"].fillna("")).str.strip().replace("", None),
+            "city": rows["suburb"], "postcode": rows["postcode"], "region": rows["state"],
+            "birth_date": pd.to_datetime(rows["date_of_birth"], format="%Y%m%d", errors="coerce"),
+            "external_id": rows["soc_sec_id"],
+        }
+    )  # fmt: skip
+
+
+def febrl3(data: Path) -> tuple[pd.DataFrame, pd.Series]:
+    made = _febrl(_blank(pd.read_csv(data / "febrl3.csv", dtype=str)), "file")
+    return made, made["person_id"].str.extract(r"rec-(\d+)-")[0]
+
+
+def febrl4(data: Path) -> tuple[pd.DataFrame, pd.Series]:
+    parts = [_febrl(_blank(pd.read_csv(data / f"febrl4{x}.csv", dtype=str)), x) for x in "ab"]
+    made = pd.concat(parts, ignore_index=True)
+    return made, made["person_id"].str.extract(r"rec-(\d+)-")[0]
+
+
+SETS = {"historical": historical, "febrl3": febrl3, "febrl4": febrl4, "fake_1000": fake_1000}
+
+
+def _days(text: pd.Series) -> pd.Series:
+    # pandas' own times begin in 1677
+    def day(value):
+        try:
+            return np.datetime64(value).astype("datetime64[D]").astype(object) if isinstance(value, str) else None
+        except ValueError:
+            return None
+
+    return text.map({value: day(value) for value in text.dropna().unique()})
+
+
+def pair_scores(truth, guess) -> dict[str, float]:
+    """Precision and recall of the pairs that clusters imply; counted by group."""
+    frame = pd.DataFrame({"t": np.asarray(truth), "g": np.asarray(guess)})
+
+    def pairs(keys):
+        n = frame.groupby(keys).size().to_numpy("int64")
+        return int((n * (n - 1) // 2).sum())
+
+    both, true, guessed = pairs(["t", "g"]), pairs(["t"]), pairs(["g"])
+    precision, recall = both / max(guessed, 1), both / max(true, 1)
+    return {"precision": precision, "recall": recall, "f1": 2 * both / max(true + guessed, 1), "true_pairs": true}
+
+
+def book_tables(book: Path, engine) -> dict[str, ibis.Table]:
+    run = sorted((book / "store" / "runs").iterdir())[-1]
+    names = [name for name in matching.STAGE.uses if (run / "tables" / f"{name}.parquet").exists()]
+    return {name: engine.read_parquet(run / "tables" / f"{name}.parquet") for name in names}
+
+
+def run_set(name: str, data: Path, scratch: Path, parameters) -> tuple[list[dict], pd.DataFrame]:
+    frame, truth = SETS[name](data)
+    with engines.open(scratch=scratch) as engine:
+        rows = people(frame)
+        began = time.process_time()
+        matched = matching.match({"people": rows}, engine, "GB", parameters)
+        known = matched.tables["identities"].to_pandas()
+        seconds = time.process_time() - began
+        known = frame[["source", "person_id"]].assign(truth=truth.to_numpy()).merge(known, on=["source", "person_id"])
+        told = told_of(matched)
+    scores = pair_scores(known["truth"], known["customer_id"])
+    return [{"data": name, "what": "persons", **scores, "seconds": seconds, **told}], known
+
+
+def run_book(book: Path, scratch: Path, parameters) -> tuple[list[dict], pd.DataFrame]:
+    settings = Path(book / "clientbook.yaml").read_text()
+    country = "DE" if "country: DE" in settings else "GB"
+    with engines.open(scratch=scratch) as engine:
+        tables = book_tables(book, engine)
+        began = time.process_time()
+        matched = matching.match(tables, engine, country, parameters)
+        known = matched.tables["identities"].to_pandas()
+        customers = matched.tables["customers"].select("customer_id", "account_id").to_pandas()
+        seconds = time.process_time() - began
+        data = tables["people"].select("source", "person_id").to_pandas()
+        told = told_of(matched)
+    truth = pd.read_parquet(book / "truth" / "people.parquet").rename(columns={"account_id": "true_account"})
+    known = data.merge(known, on=["source", "person_id"]).merge(customers, on="customer_id")
+    known = known.merge(truth, on=["source", "person_id"])
+    native = known[known["human_id"].isin(known.loc[known["script"] != "latin", "human_id"])]
+    parts = [
+        ("persons", known, "human_id", "customer_id"), ("native", native, "human_id", "customer_id"),
+        ("accounts", known, "true_account", "account_id"),
+    ]  # fmt: skip
+    return [
+        {"data": book.name, "what": what, **pair_scores(rows[t], rows[g]), "seconds": seconds, **told}
+        for what, rows, t, g in parts
+    ], known
+
+
+def told_of(matched) -> dict:
+    """What the matching says of itself, without the truth."""
+    return {f"expected {key}": value for key, value in matched.clustered.expected.items()} | {
+        "threshold": matched.clustered.threshold
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("books", type=Path, nargs="*")
+    parser.add_argument("--only", nargs="*", default=list(SETS))
+    parser.add_argument("--scratch", type=Path, default=Path("/tmp"))
+    parser.add_argument("-p", default="{}", help="parameters of the stage as JSON")
+    parser.add_argument("--keep", type=Path, help="folder for the clusters")
+    options = parser.parse_args()
+    parameters = matching.MatchingParameters(**json.loads(options.p))
+    rows = []
+    for name in options.only:
+        if name in SETS:
+            told, known = run_set(name, options.data, options.scratch, parameters)
+            rows += _show(told)
+            if options.keep:
+                known.to_parquet(options.keep / f"{name}.parquet")
+    for book in options.books:
+        told, known = run_book(book, options.scratch, parameters)
+        rows += _show(told)
+        if options.keep:
+            known.to_parquet(options.keep / f"{book.name}.parquet")
+
+
+def _show(rows: list[dict]) -> list[dict]:
+    for row in rows:
+        more = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in _SHOWN)
+        print(
+            f"{row['data']:14} {row['what']:9} P {row['precision']:.4f}  R {row['recall']:.4f}  F1 {row['f1']:.4f}  "
+            f"{row['seconds']:6.1f} CPU-s  {more}",
+            flush=True,
+        )
+    return rows
+
+
+_SHOWN = ("data", "what", "precision", "recall", "f1", "true_pairs", "seconds")
+
+if __name__ == "__main__":
+    sys.exit(main())
