@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -48,6 +49,17 @@ def clean(make_book, engine):
 def rows(table, *columns):
     table = table.select(*columns) if columns else table
     return [tuple(row.values()) for row in table.to_pyarrow().to_pylist()]
+
+
+def told_quality(cleaned):
+    return cleaning.quality(cleaned, cleaned.tables, SimpleNamespace(settings=SimpleNamespace(sources=Owners())))
+
+
+class Owners(dict):
+    """Sources that nobody owns."""
+
+    def __missing__(self, name):
+        return SimpleNamespace(owner=None)
 
 
 def counts(cleaned):
@@ -289,7 +301,8 @@ def test_rows_that_tie_in_time_keep_the_order_of_arrival(clean):
     records = [(f"{n * 7919 % 100:03d}", "visit", "2024-01-05") for n in range(100)]
     content = as_csv(("person_id", "event_name", "occurred_at"), records)
     sources = "  web:\n    events:\n      - {path: b.csv}\n      - {path: a.csv}\n  app:\n    events: {path: a.csv}\n"
-    cleaned = clean(sources, a__csv=content, b__csv=content)
+    # the same rows in other bytes: the same file again would be one that was delivered again
+    cleaned = clean(sources, a__csv=content, b__csv=content.replace("\r\n", "\n"))
     assert [row[0] for row in rows(cleaned.tables["events"], "person_id")] == [record[0] for record in records] * 3
     assert [row["file"] for row in cleaned.rows] == ["b.csv", "a.csv", "a.csv"]
     arrivals = [row[0] for row in rows(cleaned.tables["events"], "arrival")]
@@ -416,7 +429,7 @@ def test_bad_cells_that_may_be_empty_are_emptied_and_kept_in_changes(clean):
         ("created_at", "2024-13-01", None, "not a time that can be", 2),
         ("social_reach", "many", None, "not a number", 2),
     ]
-    quality = cleaned.tables["quality"].to_pandas().set_index("rule")[["failed", "of"]].to_dict("index")
+    quality = told_quality(cleaned).set_index("rule")[["failed", "of"]].to_dict("index")
     assert quality["birth_date can be read"] == {"failed": 1, "of": 2}
 
 
@@ -441,13 +454,13 @@ def test_rows_that_cannot_be_cut_into_fields_are_rejected_too(clean):
 @pytest.mark.parametrize("name", CANONICAL)
 def test_every_table_takes_a_whole_row_and_one_that_lacks_what_it_needs(clean, name):
     table = CANONICAL[name]
-    good = {"id": "007", "text": "words", "number": "5", "money": "5.50", "time": "2024-01-05", "date": "1980-02-29", "flag": "yes"}
+    good = {"id": "007", "text": "Words", "number": "5", "money": "5.50", "time": "2024-01-05", "date": "1980-02-29", "flag": "yes"}
     whole_row = [column.allowed[0] if column.allowed else good[column.kind] for column in table.columns]
     missing = ["" if column.required else cell for column, cell in zip(table.columns, whole_row, strict=True)]
     cleaned = clean(f"  crm:\n    {name}: {{path: t.csv}}\n", t__csv=as_csv(table.names, [whole_row, missing]))
     (kept,) = cleaned.tables[name].to_pyarrow().to_pylist()
     expected = {
-        "id": "007", "text": "words", "number": 5.0, "money": 5.5, "time": dt.datetime(2024, 1, 4, 23),
+        "id": "007", "text": "Words", "number": 5.0, "money": 5.5, "time": dt.datetime(2024, 1, 4, 23),
         "date": dt.date(1980, 2, 29), "flag": True,
     }  # fmt: skip
     for column in table.columns:

@@ -16,6 +16,7 @@ from clientbook.book import Book, Delivery
 from clientbook.cleaning import cells, repeats
 from clientbook.cleaning.cells import KIND_IN_WORDS as _KIND_IN_WORDS
 from clientbook.cleaning.repeats import Judged
+from clientbook.cleaning.scoring import score
 from clientbook.cleaning.sense import sense
 from clientbook.cleaning.standards import RULES
 from clientbook.engine import Engine
@@ -80,6 +81,7 @@ STAGE = Stage(
     ),
 )
 
+_SEVERITIES = ["error", "warning", "note"]
 ROW_COUNTS = ("rows_in", "kept", "merged", "returns", "later", "suppressed", "rejected")
 
 # So many days of the quality's history are carried from run to run.
@@ -513,22 +515,260 @@ def say_fates(fates: pd.DataFrame) -> str:
     return f"{most['rows'] / fates['rows'].sum():.0%} of the rows were {most['fate']}"
 
 
-def quality_shares(quality: ir.Table) -> pd.DataFrame:
-    """The table `quality` with the share of rows that fail, worst first."""
-    told = quality.mutate(share=quality["failed"] / quality["of"].nullif(0))
-    return told.order_by(ibis.desc("share"), "source", "table", "rule").to_pandas()
+def quality_shares(quality: pd.DataFrame) -> pd.DataFrame:
+    """The rules that some row fails, with its share, the worst first: errors before warnings before notes.
+
+    Parameters
+    ----------
+    quality
+        As from :func:`quality`.
+    """
+    told = quality[quality["failed"] > 0]
+    told = told.assign(share=told["failed"] / told["of"].where(told["of"] > 0), rank=told["severity"].map(_SEVERITIES.index))
+    told = told.sort_values(["rank", "share", "source", "table", "rule"], ascending=[True, False, True, True, True], ignore_index=True)
+    return told[["severity", "source", "owner", "table", "rule", "failed", "of", "share"]]
 
 
-def key_numbers(cleaned_rows: Sequence[dict]) -> list[KeyNumber]:
-    """Which numbers of this stage are watched from run to run?"""
+def changed_cells(changes: ir.Table) -> pd.DataFrame:
+    """What was changed, and why, how often?
+
+    Parameters
+    ----------
+    changes
+        The public table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `source`, `table`, `column`, `rule`, `cells`, `emptied` of them; the most frequent first.
+    """
+    counted = changes.group_by("source", "table", "column", "rule").agg(cells=changes.count(), emptied=changes["after"].isnull().sum())
+    return counted.order_by(ibis.desc("cells"), "source", "table", "column", "rule").to_pandas()
+
+
+def explain(changes: ir.Table, source: str, table: str, row_id: str) -> pd.DataFrame:
+    """Why does this row say what it says?
+
+    Parameters
+    ----------
+    changes
+        The public table.
+    source, table, row_id
+        Which row: its system, its canonical table, its own id.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `column`, `before`, `after`, `rule`, `file`, `row`; what was delivered, and what became of it.
+    """
+    rows = changes.filter((changes["source"] == source) & (changes["table"] == table) & (changes["id"] == row_id))
+    return rows.order_by("column", "arrival").select("column", "before", "after", "rule", "file", "row").to_pandas()
+
+
+def undo(rows: ir.Table, changes: ir.Table, table: str, column: str, rules: Sequence[str] | None = None) -> ir.Table:
+    """A clean table with one column as it was delivered, where cleaning changed it.
+
+    Parameters
+    ----------
+    rows
+        The clean table.
+    changes
+        The public table.
+    table, column
+        Canonical names. Of a column that is no text, what could not be read stays empty.
+    rules
+        Undo only these; None means all but `superseded`, whose rows are others.
+    """
+    theirs = changes.filter((changes["table"] == table) & (changes["column"] == column) & (changes["rule"] != "superseded"))
+    if rules is not None:
+        theirs = theirs.filter(theirs["rule"].isin(list(rules)))
+    before = theirs.select(_arrival="arrival", _before="before")
+    joined = rows.left_join(before, rows["arrival"] == before["_arrival"])
+    was = joined["_before"].try_cast(rows[column].type()) if not rows[column].type().is_string() else joined["_before"]
+    return joined.mutate(**{column: joined["_arrival"].notnull().ifelse(was, joined[column])}).select(*rows.columns)
+
+
+def failing(quality: pd.DataFrame, most: int = 12) -> pd.DataFrame:
+    """Where does quality fail most: sources' tables against kinds of rule?
+
+    Parameters
+    ----------
+    quality
+        As from :func:`quality`.
+    most
+        So many of the worst tables and kinds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Shares: a row a source's table, a column a kind of rule, warnings and errors alone. Empty where nothing fails.
+    """
+    rows = quality[(quality["severity"] != "note") & (quality["failed"] > 0)]
+    if rows.empty:
+        return pd.DataFrame()
+    rows = rows.assign(name=rows["source"] + " " + rows["table"], share=rows["failed"] / rows["of"].where(rows["of"] > 0))
+    wide = rows.pivot_table(index="name", columns="check", values="share", aggfunc="max").fillna(0.0)
+    worst = wide.max(axis=1).sort_values(ascending=False, kind="stable").index[:most]
+    kinds = wide.max().sort_values(ascending=False, kind="stable").index[:most]
+    return wide.loc[sorted(worst), list(kinds)].rename_axis(index=None, columns=None)
+
+
+def say_failing(shares: pd.DataFrame) -> str:
+    """In one sentence: where is it worst?
+
+    Parameters
+    ----------
+    shares
+        As from :func:`failing`.
+    """
+    if shares.empty:
+        return "No rule fails in a way that loses anything"
+    name, kind = max(((a, b) for a in shares.index for b in shares.columns), key=lambda at: (shares.loc[at], at))
+    told = {"reference": "name something that its register does not know", "placeholder": "are placeholders",
+            "complete and readable": "cannot be used", "can be read": "cannot be read", "order of time": "are out of order in time"}  # fmt: skip
+    what = told.get(kind, f"fail on {kind!r}")
+    rows = "rows" if kind == "complete and readable" else "cells of one column"
+    return f"In {name} {shares.loc[name, kind]:.1%} of the {rows} {what}, the most of all tables"
+
+
+def draw_failing(shares: pd.DataFrame):
+    """The same as a heat map.
+
+    Parameters
+    ----------
+    shares
+        As from :func:`failing`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from clientbook import charts
+
+    if shares.empty:
+        return charts.bars(["rules that fail"], [0], finding=say_failing(shares), detail="warnings and errors")
+    return charts.heatmap(shares, finding=say_failing(shares), detail="worst share of rows or cells that fail", format="percent")
+
+
+def told(notes: Sequence[str]) -> pd.DataFrame:
+    """The notes as a table.
+
+    Parameters
+    ----------
+    notes
+        As in :attr:`Cleaned.notes`.
+    """
+    return pd.DataFrame({"note": list(dict.fromkeys(notes)) or ["Nothing: every file was read as it is."]})
+
+
+def scored(tables: Mapping[str, ir.Table], spoiled: ir.Table | None, rejects: ir.Table | None, country: str) -> pd.DataFrame:
+    """The score of a made company; a book without truth, or without people, has none.
+
+    Parameters
+    ----------
+    tables
+        Clean tables by name.
+    spoiled, rejects
+        The truth, or None.
+    country
+        The book's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `what`, `right`, `of`, `share`.
+    """
+    if spoiled is None or "people" not in tables:
+        return pd.DataFrame([("no truth to score against", 0, 0, None)], columns=["what", "right", "of", "share"])
+    return score(tables, spoiled, rejects, country)
+
+
+def trend(history: pd.DataFrame) -> pd.DataFrame:
+    """Does quality get better: of all that was asked, what share failed, day by day?
+
+    Parameters
+    ----------
+    history
+        As from :func:`history`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a day, a column a source; the share of failed warnings and errors. A day that a source did not deliver on
+        is empty.
+    """
+    rows = history[history["severity"] != "note"]
+    sums = rows.groupby(["as_of", "source"])[["failed", "of"]].sum()
+    shares = (sums["failed"] / sums["of"].where(sums["of"] > 0)).unstack("source")
+    return shares.rename_axis(index=None, columns=None)
+
+
+def say_trend(shares: pd.DataFrame) -> str:
+    """In one sentence: better or worse than on the day before?
+
+    Parameters
+    ----------
+    shares
+        As from :func:`trend`.
+    """
+    if len(shares) < 2:
+        return "This is the first day that quality was measured on; the next run has something to compare with"
+    change = (shares.iloc[-1] - shares.iloc[-2]).dropna()
+    if change.empty or change.abs().max() < 0.00005:
+        return "Quality is as it was on the day before"
+    worst, best = change.idxmax(), change.idxmin()
+    if change[worst] >= 0.00005:
+        better = f", while {best} got better" if change[best] <= -0.00005 else ""
+        return f"Quality got worse most in {worst}: from {shares[worst].iloc[-2]:.2%} to {shares[worst].iloc[-1]:.2%} that fail{better}"
+    return f"Quality got better most in {best}: from {shares[best].iloc[-2]:.2%} to {shares[best].iloc[-1]:.2%} that fail"
+
+
+def draw_trend(shares: pd.DataFrame):
+    """The same as lines, or as bars while there is one day alone.
+
+    Parameters
+    ----------
+    shares
+        As from :func:`trend`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from clientbook import charts
+
+    detail = "share of what was asked that fails, warnings and errors"
+    if len(shares) < 2:
+        now = shares.iloc[-1].dropna().sort_values(ascending=False, kind="stable") if len(shares) else pd.Series(dtype=float)
+        return charts.bars(list(now.index), list(now), finding=say_trend(shares), detail=detail, format="percent")
+    shares = shares.set_axis(pd.to_datetime(shares.index))
+    return charts.lines(shares, finding=say_trend(shares), detail=detail, format="percent")
+
+
+def key_numbers(cleaned_rows: Sequence[dict], quality: pd.DataFrame | None = None) -> list[KeyNumber]:
+    """Which numbers of this stage are watched from run to run?
+
+    Parameters
+    ----------
+    cleaned_rows
+        As in :attr:`Cleaned.rows`.
+    quality
+        As from :func:`quality`, where it was asked for.
+    """
     total = {name: sum(row[name] for row in cleaned_rows) for name in ROW_COUNTS}
     delivered = max(total["rows_in"], 1)
     usable = (total["kept"] + total["returns"]) / delivered
-    return [
+    numbers = [
         KeyNumber("Rows that can be used", round(usable, 6), "share", "up", n=total["rows_in"]),
         KeyNumber("Rows rejected", total["rejected"], "rows", "down", n=total["rows_in"]),
         KeyNumber("Rows delivered", total["rows_in"], "rows", n=total["rows_in"]),
     ]
+    if quality is not None and len(quality):
+        asked = quality[quality["severity"] != "note"]
+        failed, of = int(asked["failed"].sum()), int(asked["of"].sum())
+        note = "warnings and errors, of all rows that a rule was asked of"
+        numbers.append(KeyNumber("Rules failed", round(failed / max(of, 1), 6), "share", "down", n=of, note=note))
+    return numbers
 
 
 def answer(rows: Sequence[dict]) -> str:

@@ -17,6 +17,7 @@ from clientbook.book import Book
 from clientbook.cleaning import standards
 from clientbook.cleaning.standards import Standard
 from clientbook.engine import Engine
+from clientbook.faults import Fault, FaultError
 from clientbook.tables import DERIVED, Column, Table
 
 # The oldest human whose age is beyond doubt was 122; nobody alive is 118 today, and systems write 1900 for nothing.
@@ -123,7 +124,7 @@ def put_right(rows: ir.Table, table: Table, mapping: Mapping[str, str], substitu
             changed[f"typed:{part}"] = ibis.coalesce(own, rows[spare[0]]) if own is not None else rows[spare[0]]
     rows = rows.mutate(**changed)
     rows = rows.drop(*[c for c in rows.columns if c.partition(":")[0] in ("to", "hit", "found", "made")])
-    rows, notes_of_money = _converted(rows, table, mapping, book)
+    rows, notes_of_money = _converted(rows, table, mapping, book, where)
     return Looked(rows, tuple(told), tuple(notes) + notes_of_money)
 
 
@@ -295,12 +296,14 @@ def _together(rules: Sequence[ir.StringValue]) -> ir.StringValue:
     return both
 
 
-def _converted(rows: ir.Table, table: Table, mapping: Mapping[str, str], book: Book) -> tuple[ir.Table, tuple[str, ...]]:
+def _converted(rows: ir.Table, table: Table, mapping: Mapping[str, str], book: Book, where: str) -> tuple[ir.Table, tuple[str, ...]]:
     """Money in the book's currency, where the row says that it is in another."""
     if table.name != "orders" or "typed:currency" not in rows.columns:
         return rows, ()
     home, rates = book.settings.currency, book.settings.cleaning.rates
-    code = rows["typed:currency"].fill_null(home)
+    # what is no currency at all says nothing; the quality tells of it
+    code = rows["typed:currency"].upper()
+    code = code.isin(sorted(standards.currencies())).ifelse(code, ibis.null("string")).fill_null(home)
     counted = rows.group_by(code=code).agg(n=rows.count()).order_by("code").to_pandas()
     foreign = counted[counted["code"] != home]
     if foreign.empty:
@@ -336,9 +339,10 @@ def _converted(rows: ir.Table, table: Table, mapping: Mapping[str, str], book: B
             changed[f"rules:{name}"] = _together([*earlier, rule])
     notes = ()
     if lacking:
+        remedy = f"Say what one is worth in {home}: `cleaning: {{rates: {{{lacking[0]}: 1.05}}}}`, or which `currency` the book is in."
         n = int(foreign[foreign["code"].isin(lacking)]["n"].sum())
-        notes = (
-            f"{n:,} order lines are in {', '.join(lacking)}, for which the book has no rate: their money was emptied. "
-            f"`cleaning: {{rates: {{{lacking[0]}: 1.05}}}}` says what one is worth in {home}.",
-        )
+        if n * 2 > int(counted["n"].sum()):
+            told = f"{n:,} of {int(counted['n'].sum()):,} lines are in {', '.join(lacking)}, and the book is in {home}."
+            raise FaultError(Fault(told, remedy, key=f"sources.{where}", column=mapping["currency"]))
+        notes = (f"{where}: {n:,} lines are in {', '.join(lacking)}: their money was emptied. {remedy}",)
     return rows.mutate(**changed), notes

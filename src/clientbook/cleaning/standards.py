@@ -503,7 +503,7 @@ def postcode(text: str, own: Collection[str] = (), kept: Collection[str] = ()) -
     if is_placeholder(plain, own, kept) or re.fullmatch(r"0{3,}|9{5,}|x+", plain.lower()):
         return Standard(None, ("placeholder",))
     bare = re.sub(r"^(?:D|DE|A|AT|CH|F|FR|NL|B|BE|L|LU|I|IT|PL|CZ|DK|SE)\s?[-–]\s?(?=\d)", "", plain)
-    upper = bare.upper()
+    upper = bare.upper() if any(c.isdigit() for c in bare) else bare
     return Standard(upper, tuple(rules) + (("form",) if upper != plain else ()))
 
 
@@ -658,7 +658,8 @@ _SIGNS_OF_MONEY = {"€": "EUR", "£": "GBP", "¥": "JPY", "EURO": "EUR", "EUROS
 
 
 @lru_cache(maxsize=1)
-def _currencies() -> frozenset[str]:
+def currencies() -> frozenset[str]:
+    """The codes of ISO 4217, past ones too."""
     from babel import Locale
 
     return frozenset(Locale("en").currencies)
@@ -681,7 +682,7 @@ def currency(text: str, default: str = "EUR", own: Collection[str] = (), kept: C
     code = _SIGNS_OF_MONEY.get(upper, upper)
     if code == "$":
         code = default if default.endswith("D") else "USD"
-    if code not in _currencies():
+    if code not in currencies():
         if is_placeholder(plain, own, kept):
             return Standard(None, ("placeholder",))
         return Standard(plain, (*rules, "no currency"))
