@@ -82,11 +82,13 @@ def put_right(rows: ir.Table, table: Table, mapping: Mapping[str, str], substitu
     beside_names = DERIVED.get(table.name, ())
     made: dict[str, list[str]] = {column.name: [] for column in beside_names}
     for column in columns:
-        function, contexts = _function(table, column, book, rows, engine)
+        function, contexts = _function(table, column, book, rows)
         if function is None:
             continue
-        rows, found = _look_up(rows, column, function, contexts, made, engine)
-    rows = engine.keep(rows)
+        rows = _look_up(rows, column, function, contexts, made, _own(table, column, book))
+    if any(c.startswith("found:") for c in rows.columns):
+        # what was looked up is read several times from here on
+        rows = engine.keep(rows)
     changed: dict[str, ir.Value] = {}
     for column in columns:
         name, rules = column.name, []
@@ -144,11 +146,17 @@ def setting(settings: Mapping, table: Table, name: str):
     return settings.get(f"{table.name}.{name}", settings.get(name))
 
 
-def _function(table: Table, column: Column, book: Book, rows: ir.Table, engine: Engine) -> tuple[Callable | None, list[str]]:
+def _own(table: Table, column: Column, book: Book) -> frozenset[str]:
+    """The book's own placeholders for a column, in small letters."""
+    given = book.settings.cleaning.placeholders
+    words = (*(setting(given, table, column.name) or ()), *given.get("*", ()))
+    return frozenset(word.strip().lower() for word in words)
+
+
+def _function(table: Table, column: Column, book: Book, rows: ir.Table) -> tuple[Callable | None, list[str]]:
     """What is done with a value of this column, and which other columns it has to know."""
     cleaning, name = book.settings.cleaning, column.name
-    own = frozenset(word.strip().lower() for word in setting(cleaning.placeholders, table, name) or ())
-    own |= frozenset(word.strip().lower() for word in cleaning.placeholders.get("*", ()))
+    own = _own(table, column, book)
     kept = frozenset(word.strip().lower() for word in setting(cleaning.keep, table, name) or ())
     where = ["country"] if "typed:country" in rows.columns else []
     if column.kind == "id":
@@ -199,13 +207,13 @@ def _is_sharp(rows: ir.Table, country: str) -> bool:
 
 
 def _look_up(rows: ir.Table, column: Column, function: Callable, contexts: Sequence[str], made: dict[str, list[str]],
-             engine: Engine) -> tuple[ir.Table, bool]:  # fmt: skip
+             own: frozenset[str]) -> ir.Table:  # fmt: skip
     name = column.name
     keys = {"_value": rows[f"typed:{name}"], **{f"_{c}": rows[f"typed:{c}"] for c in contexts}}
     asked = rows.select(**keys)
     if column.kind == "id":
         # ids are as many as rows, and few words stand for none
-        asked = asked.filter(asked["_value"].length() <= 12).filter(lambda t: ~t["_value"].re_search("[0-9]"))
+        asked = asked.filter(asked["_value"].lower().isin(sorted({*_NO_IDS, *own})))
     distinct = asked.filter(asked["_value"].notnull()).distinct().to_pyarrow()
     values = [distinct.column(c).to_pylist() for c in keys]
     kept: list[list] = [[] for _ in keys]
@@ -224,7 +232,7 @@ def _look_up(rows: ir.Table, column: Column, function: Callable, contexts: Seque
             more[f"{name}_key"] = standards.latin_key(found.value, name == "family_name")
         beside.append(more)
     if not to:
-        return rows, False
+        return rows
     names = sorted({key for more in beside for key in more})
     columns = {f"key:{i}": pa.array(part, pa.string()) for i, part in enumerate(kept)}
     columns |= {f"to:{name}": pa.array(to, pa.string()), f"found:{name}": pa.array(rules, pa.string())}
@@ -237,7 +245,7 @@ def _look_up(rows: ir.Table, column: Column, function: Callable, contexts: Seque
     on = [rows[f"typed:{name}"] == table["key:0"]]
     on += [rows[f"typed:{c}"].fill_null("") == table[f"key:{i}"].fill_null("") for i, c in enumerate(contexts, 1)]
     joined = rows.left_join(table, on)
-    return joined.select(*rows.columns, *[c for c in columns if not c.startswith("key:")]), True
+    return joined.select(*rows.columns, *[c for c in columns if not c.startswith("key:")])
 
 
 def _within(rows: ir.Table, table: Table, column: Column, typed: ir.Value, book: Book, as_of: dt.date):

@@ -252,7 +252,6 @@ _SURNAMES = {
     "单": "shan", "單": "shan", "曾": "zeng", "仇": "qiu", "解": "xie", "区": "ou", "區": "ou", "朴": "piao", "查": "zha",
     "盖": "ge", "蓋": "ge", "任": "ren", "华": "hua", "尉": "wei", "翟": "zhai", "缪": "miao", "繆": "miao", "乐": "yue", "樂": "yue",
 }  # fmt: skip
-_LATIN = str.maketrans({"ø": "o", "đ": "d", "ł": "l", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ı": "i", "ß": "ss"})
 
 
 @lru_cache(maxsize=200_000)
@@ -275,12 +274,9 @@ def latin_key(text: str, surname: bool = False) -> str | None:
     if not text.isascii():
         if surname and text[:1] in _SURNAMES:
             text = _SURNAMES[text[0]] + text[1:]
-        folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold().translate(_LATIN))
-        text = "".join(c for c in folded if not unicodedata.combining(c))
-        if not text.isascii():
-            from anyascii import anyascii
+        from anyascii import anyascii
 
-            text = anyascii(text)
+        text = anyascii(unicodedata.normalize("NFKC", text).casefold())
     return " ".join(re.sub(r"[^0-9a-z]+", " ", re.sub(r"['`’]", "", text.lower())).split()) or None
 
 
