@@ -261,8 +261,8 @@ def _gather(deliveries: list[Placed]) -> list[Placed]:
 # --- Which table, which column --------------------------------------------------------------------------------------------
 
 
-def _place(placed: Placed) -> None:
-    """The table whose required columns are all there, and which explains most columns; none if two explain as much."""
+def _place(placed: Placed) -> float:
+    """The table whose required columns are all there, and which explains most columns; how much it explains."""
     scored = []
     file = set(re.split(r"[^a-z0-9]+", words.fold(placed.path.rpartition(".")[0] if "*" not in placed.path else placed.path.rpartition("/")[0].rpartition("/")[2])))
     for table in CANONICAL.values():
@@ -274,12 +274,15 @@ def _place(placed: Placed) -> None:
         scored.append((-len(missing), exact + 2 * hint + own, table, mapping, missing, hint))
     fitting = [one for one in scored if not one[0]]
     if not fitting:
-        return
+        return 0.0
     best = max(fitting, key=lambda one: (one[1], one[2].name))
     runner_up = max((one[1] for one in fitting if one is not best), default=0.0)
     _take(placed, best[2], best[3])
     if best[1] - runner_up < 0.5 and not best[5]:
         placed.notes.append(f"could be another table as well as {best[2].name}")
+    elif not best[5] and not set(_TELLING.get(best[2].name, ())) & placed.mapping.keys():
+        placed.notes.append(f"neither the file's name nor a column of its own says that these are {best[2].name}")
+    return best[1]
 
 
 # Columns that no other table has: they tell it from tables whose required columns are few.
@@ -407,7 +410,7 @@ def _can_be(kind: str, name: str, seen: Seen) -> bool:
 def _link(deliveries: list[Placed]) -> None:
     """Ids by their values: a column of which nearly all stand in a register is of that register, however it is called."""
     for placed in deliveries:
-        if placed.table is None:
+        if placed.table is None or placed.notes:
             _place_by_ids(placed, deliveries)
     registers = []
     for placed in deliveries:
@@ -435,9 +438,8 @@ def _place_by_ids(placed: Placed, deliveries: Sequence[Placed]) -> None:
         values = _values(placed, seen.name)
         if any(_share(values, known) >= FOUND for _, known in people):
             as_person = tuple(replace(one, name="person_id") if one.name == seen.name else one for one in placed.columns)
-            trial = Placed(placed.source, placed.path, as_person)
-            _place(trial)
-            if trial.table:
+            trial, now = Placed(placed.source, placed.path, as_person), Placed(placed.source, placed.path, placed.columns)
+            if _place(trial) > _place(now):
                 placed.table, placed.notes = trial.table, trial.notes
                 placed.mapping = {n: seen.name if d == "person_id" else d for n, d in trial.mapping.items()}
                 placed.checks = trial.checks | {"person_id": "told by its values alone"}
