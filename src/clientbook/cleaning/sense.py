@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 
 import ibis
@@ -161,29 +160,3 @@ def _crowded(tables):
             table="people", column=column, check="suspiciously often", severity="note", rule=f"{column} does not stand suspiciously often"
         )
 
-
-def age(tables: Mapping[str, ir.Table], as_of: dt.date) -> pd.DataFrame:
-    """How fresh is each source: when did something last happen in it?
-
-    Parameters
-    ----------
-    tables
-        Clean tables by name.
-    as_of
-        Days are counted back from here.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `source`, `table_name`, `newest`, `days`; the stalest first. Tables without a time are not in it.
-    """
-    told = []
-    for name, table in CANONICAL.items():
-        rows = tables.get(name)
-        if rows is None or not table.at:
-            continue
-        seen = rows.group_by("source").agg(newest=rows[table.at].max()).to_pandas()
-        told += [(one.source, name, one.newest) for one in seen.itertuples() if not pd.isna(one.newest)]
-    frame = pd.DataFrame(told, columns=["source", "table_name", "newest"])
-    frame["days"] = (pd.Timestamp(as_of) - pd.to_datetime(frame["newest"])).dt.days.clip(lower=0) if len(frame) else []
-    return frame.sort_values(["days", "source", "table_name"], ascending=[False, True, True], ignore_index=True)
