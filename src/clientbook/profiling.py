@@ -25,6 +25,7 @@ _SPLIT_COLUMNS = {(table, column.name): column for table, columns in DERIVED.ite
 _SPLIT = {column for _, column in _SPLIT_COLUMNS}
 # What one system's column may share with another's; keys of events and the like are nobody else's.
 LINKING = (*OWNED_IDS, "other_person_id", "referred_person_id", "parent_account_id", "external_id", "email", "phone")
+_LINKING_IDS = LINKING.index("external_id")
 _PROSE = ("text", "title", "url")
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 _STREET = r"^\p{L}[\p{L} .'-]{3,}[ .]\d{1,4} ?[a-zA-Z]?$|^\d{1,5}[a-zA-Z]?,? \p{L}[\p{L} .'-]+ (?i:street|st|road|rd|avenue|ave|lane|drive|rue)\.?$"
@@ -300,12 +301,14 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
     told = []
     for row in met.to_pandas().itertuples(index=False):
         (source_a, _, column_a, date_a), (source_b, _, column_b, date_b) = columns[row.a], columns[row.b]
-        if source_a == source_b or date_a != date_b or ((dense[row.a] or dense[row.b]) and column_a != column_b):
+        if source_a == source_b or date_a != date_b:
+            continue
+        if (dense[row.a] or dense[row.b]) and (column_a != column_b or column_a in LINKING[:_LINKING_IDS]):
             continue
         a, b = each.loc[row.a], each.loc[row.b]
         in_b, in_a = row.n_a / a["rows"], row.n_b / b["rows"]
         evidence = _evidence(row.shared, in_b, in_a, a, b, date_a, p.same_share)
-        if not evidence and column_a == column_b and column_a not in LINKING[: len(OWNED_IDS)] and row.shared >= 5:
+        if not evidence and column_a == column_b and column_a not in LINKING[:_LINKING_IDS] and row.shared >= 5:
             # an id of the same name may count other things; a column of the same meaning need not overlap by half
             evidence = "name" if max(in_a, in_b) >= _NAMED_SHARE else ""
         if evidence:
