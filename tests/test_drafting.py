@@ -59,7 +59,9 @@ def test_the_seven_sources_of_the_made_company_are_placed_and_the_draft_runs(tmp
     book = open_book(target.parent)
     with engines.open(scratch=tmp_path / "scratch") as engine:
         loaded = cleaning.load(book, engine)
-        cleaned = cleaning.clean(book, engine, cleaning.default_as_of(loaded, open_book(made).settings.as_of, "UTC"), loaded)
+        cleaned = cleaning.clean(
+            book, engine, cleaning.default_as_of(loaded, open_book(made).settings.as_of, "UTC"), loaded
+        )
     kept = sum(row["kept"] + row["returns"] + row["merged"] for row in cleaned.rows)
     assert kept > 0.95 * sum(row["rows_in"] for row in cleaned.rows)
     assert book.settings.sources["erp"].tables["orders"][0].ids == {"person_id": "crm"}
@@ -117,7 +119,10 @@ def shop(tmp_path):
 def test_what_is_not_sure_is_a_comment_and_never_a_guess(shop):
     text, placed = drafting.draft(shop)
     by_path = {one.path: one for one in placed}
-    assert by_path["boutique/clients.csv"].mapping["family_name"] == "Nom" and by_path["boutique/clients.csv"].mapping["email"] == "Courriel"
+    assert (
+        by_path["boutique/clients.csv"].mapping["family_name"] == "Nom"
+        and by_path["boutique/clients.csv"].mapping["email"] == "Courriel"
+    )
     sales = by_path["pos/SalesExport.csv"]
     assert sales.table == "orders" and sales.mapping["person_id"] == "Bearer" and sales.ids == {"person_id": "boutique"}
     assert sales.checks["person_id"] == "told by its values alone"
@@ -152,9 +157,11 @@ def test_a_folder_without_anything_is_a_fault_and_one_without_a_table_a_comment(
 
 
 def test_odd_names_of_columns_and_folders_are_quoted(tmp_path):
-    header = ["Customer: ID", "e-mail #", "no", "true", "Tag \"x\"\\", "first name"]
+    header = ["Customer: ID", "e-mail #", "no", "true", 'Tag "x"\\', "first name"]
     (tmp_path / "1 Ä: b").mkdir()
-    (tmp_path / "1 Ä: b" / "customers # 1.csv").write_text(as_csv(header, [(n, f"a{n}@b.de", 1, 2, 3, "Ann") for n in range(30)]), encoding="utf-8")
+    (tmp_path / "1 Ä: b" / "customers # 1.csv").write_text(
+        as_csv(header, [(n, f"a{n}@b.de", 1, 2, 3, "Ann") for n in range(30)]), encoding="utf-8"
+    )
     target, _ = drafting.init(tmp_path)
     (source,) = open_book(target.parent).settings.sources.values()
     assert source.tables["people"][0].columns["person_id"] == "Customer: ID"
@@ -162,7 +169,15 @@ def test_odd_names_of_columns_and_folders_are_quoted(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("KundenNr", "kunden nr"), ("kunden_nr.", "kunden nr"), ("E-Mail", "e mail"), ("geändert am", "geaendert am"), ("CustomerID", "customer id"), ("Prénom", "prenom"), ("GEBDAT", "gebdat")],
+    [
+        ("KundenNr", "kunden nr"),
+        ("kunden_nr.", "kunden nr"),
+        ("E-Mail", "e mail"),
+        ("geändert am", "geaendert am"),
+        ("CustomerID", "customer id"),
+        ("Prénom", "prenom"),
+        ("GEBDAT", "gebdat"),
+    ],
 )
 def test_headers_are_folded(name, wanted):
     assert words.fold(name) == wanted

@@ -140,7 +140,12 @@ def systems():
         for n in range(1, 201)
     ]  # fmt: skip
     till = [
-        {"source": "pos", "person_id": f"29{n:08d}", "full_name": f"Name{n % 30} Berg", "country": "CH" if n % 3 else "AT"}
+        {
+            "source": "pos",
+            "person_id": f"29{n:08d}",
+            "full_name": f"Name{n % 30} Berg",
+            "country": "CH" if n % 3 else "AT",
+        }
         for n in range(1, 101)
     ]
     shop = [
@@ -190,7 +195,11 @@ def test_every_true_pair_of_the_made_company_is_found_and_none_is_false(tailor_o
             odd.append((r.source_a, r.table_a, r.column_a, r.source_b, r.table_b, r.column_b))
     assert len(odd) <= 1, odd
     people = tailor_outcome.run.read("people").to_pandas()
-    pairs = {(r.source_a, r.column_a, r.source_b, r.column_b) for r in found.itertuples() if r.table_a == r.table_b == "people"}
+    pairs = {
+        (r.source_a, r.column_a, r.source_b, r.column_b)
+        for r in found.itertuples()
+        if r.table_a == r.table_b == "people"
+    }
     for column in ("email", "phone", "given_name", "family_name", "city", "postcode", "external_id"):
         held = {s: set(rows[column].dropna().str.lower()) for s, rows in people.groupby("source")}
         for a in held:
@@ -216,7 +225,15 @@ def test_personal_data_in_columns_of_the_companys_own_is_told(engine, header, va
 
 def test_drift_names_the_column_that_lost_its_values(engine):
     def profiles(filled, extra):
-        rows = [{"source": "crm", "person_id": f"p{n}", "email": f"a{n}@b.de" if n < filled else None, **({"x_new": "a"} if extra else {})} for n in range(100)]
+        rows = [
+            {
+                "source": "crm",
+                "person_id": f"p{n}",
+                "email": f"a{n}@b.de" if n < filled else None,
+                **({"x_new": "a"} if extra else {}),
+            }
+            for n in range(100)
+        ]
         return profiling.column_profiles({"people": table("people", rows)}, engine, P)
 
     before, now = profiles(90, False), profiles(60, True)
@@ -237,19 +254,46 @@ def test_how_fresh_and_how_dear(engine):
         {"source": "crm", "person_id": "3", "email": "c@@d", "email_key": None, "full_name_key": "cy"},
     ]
     messages = [
-        {"source": "mail", "person_source": "crm", "message_id": str(n), "person_id": str(1 + n % 3), "channel": "email", "cost": 0.1 * n, "sent_at": dt.datetime(2024, 5, n)}
+        {
+            "source": "mail",
+            "person_source": "crm",
+            "message_id": str(n),
+            "person_id": str(1 + n % 3),
+            "channel": "email",
+            "cost": 0.1 * n,
+            "sent_at": dt.datetime(2024, 5, n),
+        }
         for n in range(1, 10)
     ]
-    orders = [{"source": "shop", "person_source": "crm", "person_id": "1", "amount": a, "ordered_at": dt.datetime(2024, 3, 1)} for a in (10.0, 20.0)]
-    rejected = ibis.memtable(pd.DataFrame({"source": ["shop"] * 3, "table": ["orders"] * 3, "reason": ["person_id is missing"] * 2 + ["ordered_at is missing"]}))
+    orders = [
+        {"source": "shop", "person_source": "crm", "person_id": "1", "amount": a, "ordered_at": dt.datetime(2024, 3, 1)}
+        for a in (10.0, 20.0)
+    ]
+    rejected = ibis.memtable(
+        pd.DataFrame(
+            {
+                "source": ["shop"] * 3,
+                "table": ["orders"] * 3,
+                "reason": ["person_id is missing"] * 2 + ["ordered_at is missing"],
+            }
+        )
+    )
     tables = {
         name: table(name, [{**row, "email_key": row.get("email_key")} if name == "people" else row for row in rows])
         for name, rows in (("people", people), ("messages", messages), ("orders", orders))
     } | {"rejected": rejected}  # fmt: skip
     tables["people"] = tables["people"].mutate(given_name_key=ibis.null("string"), family_name_key=ibis.null("string"))
     costs = profiling.bad_data_cost(tables).set_index("what")
-    assert costs.loc["messages that cannot arrive", ["source", "rows", "money"]].tolist() == ["mail", 3, pytest.approx(0.2 + 0.5 + 0.8)]
-    assert costs.loc["customers counted twice", ["source", "rows", "money"]].tolist() == ["crm", 1, pytest.approx(0.1 + 0.4 + 0.7)]
+    assert costs.loc["messages that cannot arrive", ["source", "rows", "money"]].tolist() == [
+        "mail",
+        3,
+        pytest.approx(0.2 + 0.5 + 0.8),
+    ]
+    assert costs.loc["customers counted twice", ["source", "rows", "money"]].tolist() == [
+        "crm",
+        1,
+        pytest.approx(0.1 + 0.4 + 0.7),
+    ]
     assert costs.loc["orders that nobody can assign", ["source", "rows", "money"]].tolist() == ["shop", 2, 30.0]
     assert profiling.say_cost(costs.reset_index()) == "Orders that nobody can assign cost most: 30 of 33 in all"
     fresh = profiling.freshness(tables, dt.date(2024, 6, 1))

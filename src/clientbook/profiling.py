@@ -49,7 +49,10 @@ class ProfilingParameters(Parameters):
     )
     most_columns: int = Field(80, ge=2, description="so many columns at most are compared with each other")
     same_share: float = Field(
-        0.5, gt=0, le=1, description="of one column's rows, so many must hold a value of the other's for the two to hold the same"
+        0.5,
+        gt=0,
+        le=1,
+        description="of one column's rows, so many must hold a value of the other's for the two to hold the same",
     )
 
 
@@ -103,9 +106,23 @@ TABLES += (
             Column("table_b", "text", "the second column's table"),
             Column("column_b", "text", "the second column"),
             Column("shared", "number", "different values that both hold", unit="values"),
-            Column("rows_a_in_b", "number", "of the first column's filled rows, those whose value the second holds", unit="share"),
-            Column("rows_b_in_a", "number", "of the second column's filled rows, those whose value the first holds", unit="share"),
-            Column("evidence", "text", "most: of one, most rows stand in the other; own: values that nobody has by chance; few: the same few values; name: some, and the same name"),
+            Column(
+                "rows_a_in_b",
+                "number",
+                "of the first column's filled rows, those whose value the second holds",
+                unit="share",
+            ),
+            Column(
+                "rows_b_in_a",
+                "number",
+                "of the second column's filled rows, those whose value the first holds",
+                unit="share",
+            ),
+            Column(
+                "evidence",
+                "text",
+                "most: of one, most rows stand in the other; own: values that nobody has by chance; few: the same few values; name: some, and the same name",
+            ),
         ),
     ),
     Table(
@@ -115,8 +132,15 @@ TABLES += (
             Column("table_name", "text", "the clean table"),
             Column("source", "text", "the system"),
             Column("column_name", "text", "the column"),
-            Column("measure", "text", "filled, distinct values for each filled row, commonest shape, or the column itself"),
-            Column("before", "number", "the share on the earlier day; of the column itself 1 where it was there", unit="share"),
+            Column(
+                "measure", "text", "filled, distinct values for each filled row, commonest shape, or the column itself"
+            ),
+            Column(
+                "before",
+                "number",
+                "the share on the earlier day; of the column itself 1 where it was there",
+                unit="share",
+            ),
             Column("now", "number", "the share now", unit="share"),
             Column("change", "number", "now less before", unit="share"),
         ),
@@ -283,7 +307,9 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
             first = len(columns)
             columns += [(source, name, column, kind.is_date()) for source in sources]
             number = ibis.cases(*[(rows["source"] == source, first + i) for i, source in enumerate(sources)])
-            held = rows.select(number=number.cast("int16"), value=value).filter(lambda t: t["value"].notnull() & (t["value"] != ""))
+            held = rows.select(number=number.cast("int16"), value=value).filter(
+                lambda t: t["value"].notnull() & (t["value"] != "")
+            )
             parts.append(held.group_by("number", "value").agg(n=held.count()))
     names = [column.name for column in TABLES[2].columns]
     if not parts:
@@ -297,7 +323,9 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
     dense = (each["whole"] == each["distinct"]) & (each["distinct"] > 0.05 * (each["high"] - each["low"] + 1))
     other = held.view()
     pairs = held.inner_join(other, [held["value"] == other["value"], held["number"] < other["number"]])
-    met = pairs.group_by(a=held["number"], b=other["number"]).agg(shared=pairs.count(), n_a=pairs["n"].sum(), n_b=pairs["n_right"].sum())
+    met = pairs.group_by(a=held["number"], b=other["number"]).agg(
+        shared=pairs.count(), n_a=pairs["n"].sum(), n_b=pairs["n_right"].sum()
+    )
     told = []
     for row in met.to_pandas().itertuples(index=False):
         (source_a, _, column_a, date_a), (source_b, _, column_b, date_b) = columns[row.a], columns[row.b]
@@ -314,7 +342,9 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
         if evidence:
             sides = sorted((columns[row.a][:3], columns[row.b][:3]))
             shares = (in_b, in_a) if sides[0] == columns[row.a][:3] else (in_a, in_b)
-            told.append((*sides[0], *sides[1], int(row.shared), *(round(float(share), 6) for share in shares), evidence))
+            told.append(
+                (*sides[0], *sides[1], int(row.shared), *(round(float(share), 6) for share in shares), evidence)
+            )
     return pd.DataFrame(told, columns=names).sort_values(names[:6], ignore_index=True)
 
 
@@ -350,7 +380,9 @@ def drift(profiles: pd.DataFrame, earlier: pd.DataFrame | None) -> pd.DataFrame:
     """
     names = [column.name for column in TABLES[3].columns]
     if earlier is None or earlier.empty:
-        return pd.DataFrame({name: pd.Series(dtype="float64" if name in ("before", "now", "change") else "object") for name in names})
+        return pd.DataFrame(
+            {name: pd.Series(dtype="float64" if name in ("before", "now", "change") else "object") for name in names}
+        )
     keys = ["table_name", "source", "column_name"]
     both = _measures(earlier).merge(_measures(profiles), on=keys, how="outer", suffixes=("_before", "_now"))
     told = []
@@ -366,7 +398,11 @@ def drift(profiles: pd.DataFrame, earlier: pd.DataFrame | None) -> pd.DataFrame:
     frame = pd.DataFrame(told, columns=names[:-1])
     frame["change"] = (frame["now"] - frame["before"]).round(6)
     order = frame["change"].abs().sort_values(ascending=False, kind="stable").index
-    return frame.sort_values([*keys, "measure"]).loc[lambda f: order.intersection(f.index, sort=False)].reset_index(drop=True)
+    return (
+        frame.sort_values([*keys, "measure"])
+        .loc[lambda f: order.intersection(f.index, sort=False)]
+        .reset_index(drop=True)
+    )
 
 
 def _measures(profiles: pd.DataFrame) -> pd.DataFrame:
@@ -533,7 +569,9 @@ def _counted_twice(tables):
     if messages is not None:
         twice = again.select(person_source="source", person_id="person_id")
         theirs = messages.semi_join(twice, ["person_source", "person_id"])
-        spent = theirs.group_by("person_source").agg(money=total(theirs["cost"]), priced=theirs["cost"].count()).to_pandas()
+        spent = (
+            theirs.group_by("person_source").agg(money=total(theirs["cost"]), priced=theirs["cost"].count()).to_pandas()
+        )
         costs = {row.person_source: row.money for row in spent.itertuples() if row.priced}
     for row in counted.itertuples():
         how = "cost of the messages to the second record" if row.source in costs else "nothing was sent that has a cost"
@@ -550,7 +588,13 @@ def _lost_orders(tables):
     mean = {row.source: row.money / row.lines for row in known.itertuples() if row.lines}
     for row in counted.itertuples():
         money = round(row.rows * mean[row.source], 2) if row.source in mean else None
-        yield ("orders that nobody can assign", row.source, row.rows, money, "rows at the mean amount of a line" if money is not None else "no prices")
+        yield (
+            "orders that nobody can assign",
+            row.source,
+            row.rows,
+            money,
+            "rows at the mean amount of a line" if money is not None else "no prices",
+        )
 
 
 def say_cost(costs: pd.DataFrame) -> str:
@@ -565,7 +609,9 @@ def say_cost(costs: pd.DataFrame) -> str:
     if costs.empty:
         return "No loss was found of the kinds that are looked for"
     if priced.empty:
-        return f"{int(costs['rows'].sum()):,} rows are lost in one way or another; the book has no prices to say what for"
+        return (
+            f"{int(costs['rows'].sum()):,} rows are lost in one way or another; the book has no prices to say what for"
+        )
     by_kind = priced.groupby("what")["money"].sum().sort_index()
     return f"{by_kind.idxmax().capitalize()} cost most: {by_kind.max():,.0f} of {by_kind.sum():,.0f} in all"
 
@@ -590,7 +636,14 @@ def draw_cost(costs: pd.DataFrame, currency: str):
         sums = costs.groupby("what")["rows"].sum().sort_values(ascending=False, kind="stable")
         return charts.bars(list(sums.index) or ["losses"], list(sums) or [0], finding=say_cost(costs), detail="rows")
     sums = costs.groupby("what")["money"].sum().sort_values(ascending=False, kind="stable")
-    return charts.bars(list(sums.index), list(sums), finding=say_cost(costs), detail="in the book's money", format="money", currency=currency)
+    return charts.bars(
+        list(sums.index),
+        list(sums),
+        finding=say_cost(costs),
+        detail="in the book's money",
+        format="money",
+        currency=currency,
+    )
 
 
 def same_things(found: pd.DataFrame) -> pd.DataFrame:
@@ -606,10 +659,14 @@ def same_things(found: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         `first`, `second`, `shared`, `first_in_second`, `second_in_first`, `evidence`; where names differ first.
     """
-    first, second = (found[f"source_{side}"] + " " + found[f"table_{side}"] + "." + found[f"column_{side}"] for side in "ab")
+    first, second = (
+        found[f"source_{side}"] + " " + found[f"table_{side}"] + "." + found[f"column_{side}"] for side in "ab"
+    )
     told = found.assign(first=first, second=second, same=found["column_a"] == found["column_b"])
     told = told.rename(columns={"rows_a_in_b": "first_in_second", "rows_b_in_a": "second_in_first"})
-    told = told.sort_values(["same", "shared", "first", "second"], ascending=[True, False, True, True], ignore_index=True)
+    told = told.sort_values(
+        ["same", "shared", "first", "second"], ascending=[True, False, True, True], ignore_index=True
+    )
     return told[["first", "second", "shared", "first_in_second", "second_in_first", "evidence"]]
 
 
@@ -921,7 +978,10 @@ def _profile(name: str, rows: ir.Table, engine: Engine, p: ProfilingParameters) 
         for i in delivered:
             column = known[i]
             here, filled = (row["source"], column), row[f"{i}:filled"]
-            kind, personal = _kind(rows, column, canonical), _personal(column, filled, canonical.get(column) or _SPLIT_COLUMNS.get((name, column)), found.get(here))
+            kind, personal = (
+                _kind(rows, column, canonical),
+                _personal(column, filled, canonical.get(column) or _SPLIT_COLUMNS.get((name, column)), found.get(here)),
+            )
             counts = (row["n"], filled, row[f"{i}:distinct"])
             ends = (row.get(f"{i}:smallest"), row.get(f"{i}:largest"))
             told.append((name, row["source"], column, kind, *counts, *ends, personal, *shapes.get(here, (None, None))))
@@ -947,7 +1007,18 @@ def _personal(column: str, filled: int, declared: Column | None, found: str | No
 # Of what a header says, only that which speaks of a person everywhere.
 _TELLING = {
     canonical: CANONICAL["people"][canonical].personal
-    for canonical in ("given_name", "family_name", "full_name", "birth_date", "street", "city", "postcode", "external_id", "email", "phone")
+    for canonical in (
+        "given_name",
+        "family_name",
+        "full_name",
+        "birth_date",
+        "street",
+        "city",
+        "postcode",
+        "external_id",
+        "email",
+        "phone",
+    )
 }
 _TELLING["full_name"] = "name"
 
@@ -974,9 +1045,15 @@ def guess_personal(header: str, found: str | None) -> str | None:
         if said in headers.SYNONYMS["people", canonical]:
             return kind
     tokens = set(headers.fold(header).split())
-    if (tokens & headers.PERSONS and tokens & headers.IDS) or said in headers.PERSONS or said in ("kundennr", "kundennummer", "customerno"):
+    if (
+        (tokens & headers.PERSONS and tokens & headers.IDS)
+        or said in headers.PERSONS
+        or said in ("kundennr", "kundennummer", "customerno")
+    ):
         return "id"
-    joined = next((w for w in sorted(headers.IDS) if said.endswith(w) and said.removesuffix(w) in headers.PERSONS), None)
+    joined = next(
+        (w for w in sorted(headers.IDS) if said.endswith(w) and said.removesuffix(w) in headers.PERSONS), None
+    )
     return "id" if joined else None
 
 

@@ -51,9 +51,17 @@ def main() -> None:
         if len(sys.argv) > 2:
             shutil.copytree(sys.argv[2], book, ignore=shutil.ignore_patterns("store"))
         else:
-            measure([sys.executable, "-m", "clientbook.cli", "demo", str(book), "--people", str(people), "--seed", "2718"])
+            measure(
+                [sys.executable, "-m", "clientbook.cli", "demo", str(book), "--people", str(people), "--seed", "2718"]
+            )
         took = notebooks(book, scratch / "reports", "profiling")
-        rows = [("01_cleaning and 02_profiling", f"{took.seconds:.1f} s, {took.megabytes:.0f} MB", "1M people: 600 s, 8000 MB")]
+        rows = [
+            (
+                "01_cleaning and 02_profiling",
+                f"{took.seconds:.1f} s, {took.megabytes:.0f} MB",
+                "1M people: 600 s, 8000 MB",
+            )
+        ]
         rows += [(line.strip(), "", "") for line in took.printed.splitlines() if line.startswith(("01_", "02_"))]
         told = measure_python(SCORE.format(book=str(book), scratch=str(scratch / "engine"))).printed
         for line in told.splitlines():

@@ -185,7 +185,10 @@ def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] 
     quality: list[pd.DataFrame] = []
     for numbers in _by_table(loaded).values():
         parts_of_table = [judged[number] for number in numbers]
-        table, rule = loaded[numbers[0]].table, book.settings.cleaning.same_id.get(loaded[numbers[0]].table.name, "newest")
+        table, rule = (
+            loaded[numbers[0]].table,
+            book.settings.cleaning.same_id.get(loaded[numbers[0]].table.name, "newest"),
+        )
         settled, changes = _settle(table, parts_of_table, rule, loaded[numbers[0]].source, engine)
         if changes is not None:
             parts.setdefault("changes", []).append(changes)
@@ -230,10 +233,14 @@ def quality(cleaned: Cleaned, tables: Mapping[str, ir.Table], book: Book) -> pd.
     older = merged["superseded"].fillna(0).astype("int64")
     told = [
         merged.assign(rule="delivered once", check="delivered once", failed=merged["merged"] - older, severity="note"),
-        counts.assign(rule="complete and readable", check="complete and readable", failed=counts["rejected"], severity="error"),
+        counts.assign(
+            rule="complete and readable", check="complete and readable", failed=counts["rejected"], severity="error"
+        ),
         merged.assign(rule="the newest of its id", check="superseded", failed=older, severity="note")[older > 0],
         # of no rule that can fail: what had not happened on that day
-        counts.assign(rule="before the day of the report", check="later", failed=counts["later"], severity="note")[counts["later"] > 0],
+        counts.assign(rule="before the day of the report", check="later", failed=counts["later"], severity="note")[
+            counts["later"] > 0
+        ],
     ]
     told += [cleaned.cells] if len(cleaned.cells) else []
     told.append(sense(tables))
@@ -298,7 +305,13 @@ def _delivered_again(loaded: Sequence[_Loaded], notes: list[str]) -> list[frozen
     for item in loaded:
         again = set()
         for facts in item.raw.files:
-            key = (item.source, item.table.name, tuple(sorted(item.mapping.items())), tuple(sorted(item.delivery.ids.items())), facts.sha256)
+            key = (
+                item.source,
+                item.table.name,
+                tuple(sorted(item.mapping.items())),
+                tuple(sorted(item.delivery.ids.items())),
+                facts.sha256,
+            )
             # the same file under two of the book's paths is one file
             if key in seen:
                 again.add(facts.path)
@@ -315,7 +328,9 @@ def _by_table(loaded: Sequence[_Loaded]) -> dict[tuple[str, str], list[int]]:
     return groups
 
 
-def _settle(table: Table, parts: Sequence[Judged], rule: str, source: str, engine: Engine) -> tuple[list[ir.Table], ir.Table | None]:
+def _settle(
+    table: Table, parts: Sequence[Judged], rule: str, source: str, engine: Engine
+) -> tuple[list[ir.Table], ir.Table | None]:
     """The rows of each delivery of one table, once those that another one holds too are merged; what was superseded."""
     settled = list(parts)
     found = repeats.again(table, settled, engine) if len(settled) > 1 else None
@@ -349,7 +364,9 @@ def _superseded_cells(table: Table, parts: Sequence[Judged], older: ir.Table, so
     ]  # fmt: skip
     every = ibis.union(*stacked) if len(stacked) > 1 else stacked[0]
     old = engine.keep(every.inner_join(older, "arrival"))
-    new = engine.keep(every.semi_join(older.select(arrival="winner"), "arrival").rename({f"new:{c}": c for c in every.columns}))
+    new = engine.keep(
+        every.semi_join(older.select(arrival="winner"), "arrival").rename({f"new:{c}": c for c in every.columns})
+    )
     both = engine.keep(old.inner_join(new, old["winner"] == new["new:arrival"]))
     for name in names:
         differs = ~both[name].identical_to(both[f"new:{name}"])
@@ -377,7 +394,9 @@ def _failed(rows: ir.Table, item: _Loaded) -> pd.DataFrame:
     told = []
     parts = []
     for name in (c.removeprefix("rules:") for c in rows.columns if c.startswith("rules:")):
-        part = used.select(column=ibis.literal(name), rules=used[f"rules:{name}"], filled=used[f"raw:{item.mapping[name]}"].notnull())
+        part = used.select(
+            column=ibis.literal(name), rules=used[f"rules:{name}"], filled=used[f"raw:{item.mapping[name]}"].notnull()
+        )
         parts.append(part.group_by("column", "rules").agg(n=part["filled"].count(where=part["filled"])))
     if not parts:
         return pd.DataFrame()
@@ -425,7 +444,11 @@ def load(book: Book, engine: Engine) -> list[_Loaded]:
             )
             mapping = _map_columns(CANONICAL[name], delivery, raw, key)
             readings = _read_times(book, source, CANONICAL[name], delivery, raw, mapping, key)
-            loaded.append(_Loaded(source, CANONICAL[name], position, delivery, raw, mapping, readings, book.settings.cleaning.values))
+            loaded.append(
+                _Loaded(
+                    source, CANONICAL[name], position, delivery, raw, mapping, readings, book.settings.cleaning.values
+                )
+            )
         except FaultError as error:
             faults += error.faults
     if faults:
@@ -502,7 +525,11 @@ def fates(rows: Sequence[dict]) -> pd.DataFrame:
         `fate` in words, `rows`; those that happened, in the order of `ROW_COUNTS`.
     """
     told = pd.DataFrame({"fate": ROW_COUNTS[1:], "rows": [sum(row[name] for row in rows) for name in ROW_COUNTS[1:]]})
-    words = {"later": "after this report's day", "suppressed": "forgotten on request", "merged": "merged with an equal one"}
+    words = {
+        "later": "after this report's day",
+        "suppressed": "forgotten on request",
+        "merged": "merged with an equal one",
+    }
     told["fate"] = told["fate"].replace(words)
     return told[told["rows"] > 0].reset_index(drop=True)
 
@@ -524,8 +551,12 @@ def quality_shares(quality: pd.DataFrame) -> pd.DataFrame:
         As from :func:`quality`.
     """
     told = quality[quality["failed"] > 0]
-    told = told.assign(share=told["failed"] / told["of"].where(told["of"] > 0), rank=told["severity"].map(_SEVERITIES.index))
-    told = told.sort_values(["rank", "share", "source", "table", "rule"], ascending=[True, False, True, True, True], ignore_index=True)
+    told = told.assign(
+        share=told["failed"] / told["of"].where(told["of"] > 0), rank=told["severity"].map(_SEVERITIES.index)
+    )
+    told = told.sort_values(
+        ["rank", "share", "source", "table", "rule"], ascending=[True, False, True, True, True], ignore_index=True
+    )
     return told[["severity", "source", "owner", "table", "rule", "failed", "of", "share"]]
 
 
@@ -542,7 +573,9 @@ def changed_cells(changes: ir.Table) -> pd.DataFrame:
     pandas.DataFrame
         `source`, `table`, `column`, `rule`, `cells`, `emptied` of them; the most frequent first.
     """
-    counted = changes.group_by("source", "table", "column", "rule").agg(cells=changes.count(), emptied=changes["after"].isnull().sum())
+    counted = changes.group_by("source", "table", "column", "rule").agg(
+        cells=changes.count(), emptied=changes["after"].isnull().sum()
+    )
     return counted.order_by(ibis.desc("cells"), "source", "table", "column", "rule").to_pandas()
 
 
@@ -579,7 +612,9 @@ def undo(rows: ir.Table, changes: ir.Table, table: str, column: str, rules: Sequ
     rules
         Undo only these; None means all but `superseded`, whose rows are others.
     """
-    theirs = changes.filter((changes["table"] == table) & (changes["column"] == column) & (changes["rule"] != "superseded"))
+    theirs = changes.filter(
+        (changes["table"] == table) & (changes["column"] == column) & (changes["rule"] != "superseded")
+    )
     if rules is not None:
         theirs = theirs.filter(theirs["rule"].isin(list(rules)))
     before = theirs.select(_arrival="arrival", _before="before")
@@ -606,7 +641,9 @@ def failing(quality: pd.DataFrame, most: int = 12) -> pd.DataFrame:
     rows = quality[(quality["severity"] != "note") & (quality["failed"] > 0)]
     if rows.empty:
         return pd.DataFrame()
-    rows = rows.assign(name=rows["source"] + " " + rows["table"], share=rows["failed"] / rows["of"].where(rows["of"] > 0))
+    rows = rows.assign(
+        name=rows["source"] + " " + rows["table"], share=rows["failed"] / rows["of"].where(rows["of"] > 0)
+    )
     wide = rows.pivot_table(index="name", columns="check", values="share", aggfunc="max").fillna(0.0)
     worst = wide.max(axis=1).sort_values(ascending=False, kind="stable").index[:most]
     kinds = wide.max().sort_values(ascending=False, kind="stable").index[:most]
@@ -647,7 +684,9 @@ def draw_failing(shares: pd.DataFrame):
 
     if shares.empty:
         return charts.bars(["rules that fail"], [0], finding=say_failing(shares), detail="warnings and errors")
-    return charts.heatmap(shares, finding=say_failing(shares), detail="worst share of rows or cells that fail", format="percent")
+    return charts.heatmap(
+        shares, finding=say_failing(shares), detail="worst share of rows or cells that fail", format="percent"
+    )
 
 
 def told(notes: Sequence[str]) -> pd.DataFrame:
@@ -661,7 +700,9 @@ def told(notes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"note": list(dict.fromkeys(notes)) or ["Nothing: every file was read as it is."]})
 
 
-def scored(tables: Mapping[str, ir.Table], spoiled: ir.Table | None, rejects: ir.Table | None, country: str) -> pd.DataFrame:
+def scored(
+    tables: Mapping[str, ir.Table], spoiled: ir.Table | None, rejects: ir.Table | None, country: str
+) -> pd.DataFrame:
     """The score of a made company; a book without truth, or without people, has none.
 
     Parameters
@@ -720,7 +761,9 @@ def say_trend(shares: pd.DataFrame) -> str:
     if change[worst] >= 0.00005:
         better = f", while {best} got better" if change[best] <= -0.00005 else ""
         return f"Quality got worse most in {worst}: from {shares[worst].iloc[-2]:.2%} to {shares[worst].iloc[-1]:.2%} that fail{better}"
-    return f"Quality got better most in {best}: from {shares[best].iloc[-2]:.2%} to {shares[best].iloc[-1]:.2%} that fail"
+    return (
+        f"Quality got better most in {best}: from {shares[best].iloc[-2]:.2%} to {shares[best].iloc[-1]:.2%} that fail"
+    )
 
 
 def draw_trend(shares: pd.DataFrame):
@@ -739,7 +782,11 @@ def draw_trend(shares: pd.DataFrame):
 
     detail = "share of what was asked that fails, warnings and errors"
     if len(shares) < 2:
-        now = shares.iloc[-1].dropna().sort_values(ascending=False, kind="stable") if len(shares) else pd.Series(dtype=float)
+        now = (
+            shares.iloc[-1].dropna().sort_values(ascending=False, kind="stable")
+            if len(shares)
+            else pd.Series(dtype=float)
+        )
         return charts.bars(list(now.index), list(now), finding=say_trend(shares), detail=detail, format="percent")
     shares = shares.set_axis(pd.to_datetime(shares.index))
     return charts.lines(shares, finding=say_trend(shares), detail=detail, format="percent")
@@ -884,7 +931,13 @@ def _describe(item: _Loaded, facts: sources.FileFacts) -> dict:
 
 
 def _judge(
-    item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: int, forgotten: _Forgotten | None, repeated: frozenset[str]
+    item: _Loaded,
+    engine: Engine,
+    book: Book,
+    as_of: dt.date,
+    number: int,
+    forgotten: _Forgotten | None,
+    repeated: frozenset[str],
 ) -> cells.Looked:
     """Every delivered row with its typed values put right, and `_fate`: what becomes of it."""
     table, raw = item.table, item.raw.table
@@ -1027,7 +1080,8 @@ def _substituted(raw: ir.Table, item: _Loaded, name: str) -> ir.Column:
         return delivered
     value = parsing.text(delivered)
     cases = [
-        (value == old.strip() if old.strip() else value.isnull(), ibis.literal(new, "string")) for old, new in given.items()
+        (value == old.strip() if old.strip() else value.isnull(), ibis.literal(new, "string"))
+        for old, new in given.items()
     ]
     return ibis.cases(*cases, else_=value)
 
@@ -1049,7 +1103,9 @@ def _digest(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
     return digest
 
 
-def _with_merged(wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine: Engine, repeated: frozenset[str]) -> ir.Table:
+def _with_merged(
+    wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine: Engine, repeated: frozenset[str]
+) -> ir.Table:
     """The rows with `_merged`: an earlier one is equal in all mapped columns, or the whole file is."""
     wide = _with_equal(wide, item, delivered, engine)
     return wide.mutate(_merged=wide["_merged"] | wide["file"].isin(sorted(repeated))) if repeated else wide
@@ -1083,7 +1139,11 @@ def _rejection(wide: ir.Table, item: _Loaded, book: Book) -> tuple[ir.StringColu
             why.append((missing & wide[f"bad:{name}"], f"{name} is not {_KIND_IN_WORDS[table[name].kind]}"))
         if f"rules:{name}" in wide.columns:
             said = wide[f"rules:{name}"].fill_null("")
-            told = {"placeholder": "is a placeholder", "out of range": "lies outside its range", "not allowed": "is none of the values allowed"}
+            told = {
+                "placeholder": "is a placeholder",
+                "out of range": "lies outside its range",
+                "not allowed": "is none of the values allowed",
+            }
             why += [(missing & said.contains(rule), f"{name} {words}") for rule, words in told.items()]
         why.append((missing, f"{name} is missing"))
     return ibis.cases(*columns, else_=ibis.null("string")), ibis.cases(*why, else_=ibis.null("string"))

@@ -23,7 +23,9 @@ from clientbook.tables import DERIVED, Column, Table
 # The oldest human whose age is beyond doubt was 122; nobody alive is 118 today, and systems write 1900 for nothing.
 OLDEST_AGE = 118
 # What programs write for no day at all: the first days that they can count.
-NO_DAYS = tuple(dt.date.fromisoformat(day) for day in ("1900-01-01", "1899-12-30", "1899-12-31", "1901-01-01", "1111-11-11"))
+NO_DAYS = tuple(
+    dt.date.fromisoformat(day) for day in ("1900-01-01", "1899-12-30", "1899-12-31", "1901-01-01", "1111-11-11")
+)
 _RANGES = {"preferences.weekday": (1, 7), "preferences.hour": (0, 23), "people.social_reach": (0, None)}
 
 _NAMES = {"given_name": "given", "family_name": "family", "full_name": "whole"}
@@ -101,12 +103,19 @@ def put_right(rows: ir.Table, table: Table, mapping: Mapping[str, str], substitu
             typed = to
             rules.append(rows[f"found:{name}"])
         raw = rows[f"raw:{mapping[name]}"]
-        if column.kind == "text" and raw.type().is_string() and name not in substituted and f"found:{name}" in rows.columns:
+        if (
+            column.kind == "text"
+            and raw.type().is_string()
+            and name not in substituted
+            and f"found:{name}" in rows.columns
+        ):
             blank = (raw != rows[f"typed:{name}"]).fill_null(False) & rows[f"typed:{name}"].notnull()
             seen = rows[f"found:{name}"].fill_null("").contains("blanks")
             rules.insert(0, (blank & ~seen).ifelse(ibis.literal("blanks"), ibis.null("string")))
         if f"bad:{name}" in rows.columns:
-            rules.append(rows[f"bad:{name}"].ifelse(ibis.literal(f"not {KIND_IN_WORDS[column.kind]}"), ibis.null("string")))
+            rules.append(
+                rows[f"bad:{name}"].ifelse(ibis.literal(f"not {KIND_IN_WORDS[column.kind]}"), ibis.null("string"))
+            )
         typed, more, left = _within(rows, table, column, typed, book, as_of)
         if left:
             notes.append(f"{where}: {left}")
@@ -161,7 +170,9 @@ def _function(table: Table, column: Column, book: Book, rows: ir.Table) -> tuple
     where = ["country"] if "typed:country" in rows.columns else []
     if column.kind == "id":
         given = own - kept
-        return (lambda value: Standard(None, ("placeholder",)) if _is_no_id(value, given, kept) else Standard(value)), []
+        return (
+            lambda value: Standard(None, ("placeholder",)) if _is_no_id(value, given, kept) else Standard(value)
+        ), []
     if column.kind != "text" or column.allowed:
         return None, []
     home = book.settings.country
@@ -262,7 +273,10 @@ def _within(rows: ir.Table, table: Table, column: Column, typed: ir.Value, book:
     if name == "birth_date" and column.kind == "date":
         no_day = typed.isin([ibis.literal(day) for day in NO_DAYS])
         if asked is None:
-            low, high = as_of.replace(year=as_of.year - OLDEST_AGE, day=min(as_of.day, 28)), as_of - dt.timedelta(days=1)
+            low, high = (
+                as_of.replace(year=as_of.year - OLDEST_AGE, day=min(as_of.day, 28)),
+                as_of - dt.timedelta(days=1),
+            )
     if low is None and high is None:
         return typed, rules, ""
     if column.kind in ("date", "time"):
@@ -304,7 +318,9 @@ def _together(rules: Sequence[ir.StringValue]) -> ir.StringValue:
     return both
 
 
-def _converted(rows: ir.Table, table: Table, mapping: Mapping[str, str], book: Book, where: str) -> tuple[ir.Table, tuple[str, ...]]:
+def _converted(
+    rows: ir.Table, table: Table, mapping: Mapping[str, str], book: Book, where: str
+) -> tuple[ir.Table, tuple[str, ...]]:
     """Money in the book's currency, where the row says that it is in another."""
     if table.name != "orders" or "typed:currency" not in rows.columns:
         return rows, ()
@@ -332,7 +348,9 @@ def _converted(rows: ir.Table, table: Table, mapping: Mapping[str, str], book: B
         else:
             cases.append((code == one, ibis.literal(float(given))))
     without = ibis.null("float64")
-    rate = ibis.cases((code == home, ibis.literal(1.0, "float64")), *[(a, b.cast("float64")) for a, b in cases], else_=without)
+    rate = ibis.cases(
+        (code == home, ibis.literal(1.0, "float64")), *[(a, b.cast("float64")) for a, b in cases], else_=without
+    )
     changed: dict[str, ir.Value] = {}
     for name in ("unit_price", "amount", "discount"):
         if f"typed:{name}" in rows.columns:

@@ -123,7 +123,9 @@ def superseded(table: Table, parts: Sequence[Judged], rule: str, engine: Engine)
         times = [time for time in times if time.type().is_timestamp()]
         changed = ibis.coalesce(*times) if times else ibis.null("timestamp")
         stacked.append(
-            rows.select(**{n: rows[f"typed:{n}"] for n in names}, changed=changed.cast("timestamp"), arrival=rows["arrival"])
+            rows.select(
+                **{n: rows[f"typed:{n}"] for n in names}, changed=changed.cast("timestamp"), arrival=rows["arrival"]
+            )
         )
     every = ibis.union(*stacked) if len(stacked) > 1 else stacked[0]
     shared = every.group_by(*names).agg(n=every.count())
@@ -135,9 +137,7 @@ def superseded(table: Table, parts: Sequence[Judged], rule: str, engine: Engine)
     if rule == "oldest":
         order = [ibis.asc("changed", nulls_first=False), ibis.asc("arrival")]
     window = ibis.window(group_by=list(names), order_by=order)
-    ranked = alike.select(
-        "arrival", rank=ibis.row_number().over(window), winner=alike["arrival"].first().over(window)
-    )
+    ranked = alike.select("arrival", rank=ibis.row_number().over(window), winner=alike["arrival"].first().over(window))
     return engine.keep(ranked.filter(ranked["rank"] > 0).select("arrival", "winner"))
 
 

@@ -58,7 +58,9 @@ def _references(tables):
             asked = asked.filter(asked["id"].notnull()).semi_join(owners, "owner")
             each = asked.group_by("source", "owner", "id").agg(n=asked.count())
             lost = each.left_join(known.mutate(found=ibis.literal(True)), ["owner", "id"])
-            counted = lost.group_by("source").agg(of=lost["n"].sum(), failed=lost["n"].sum(where=lost["found"].isnull()).fill_null(0))
+            counted = lost.group_by("source").agg(
+                of=lost["n"].sum(), failed=lost["n"].sum(where=lost["found"].isnull()).fill_null(0)
+            )
             said = counted.to_pandas()
             yield said.assign(
                 table=name, column=column, check="reference", severity="warning",
@@ -74,12 +76,18 @@ def _orders_known(name: str, rows: ir.Table, orders: ir.Table) -> pd.DataFrame:
     if name == "returns":
         # a cancellation is a row of the orders themselves, and has a number of its own
         asked = rows.filter(rows["person_id"].isnull()) if "person_id" in rows.columns else rows
-        asked = asked.select("source", owner=asked["order_source"], id=asked["order_id"]).filter(lambda t: t["id"].notnull())
+        asked = asked.select("source", owner=asked["order_source"], id=asked["order_id"]).filter(
+            lambda t: t["id"].notnull()
+        )
     asked = asked.semi_join(known.select("owner").distinct(), "owner")
     lost = asked.left_join(known.mutate(found=ibis.literal(True)), ["owner", "id"])
     counted = lost.group_by("source").agg(of=lost.count(), failed=lost["found"].isnull().sum())
     return counted.to_pandas().assign(
-        table=name, column="order_id", check="reference", severity="warning", rule="order_id is one that the orders know"
+        table=name,
+        column="order_id",
+        check="reference",
+        severity="warning",
+        rule="order_id is one that the orders know",
     )
 
 
@@ -98,7 +106,9 @@ def _order_of_time(tables):
         both = rows[later].notnull() & rows[earlier].notnull()
         counted = rows.group_by("source").agg(of=both.sum(), failed=(both & (rows[later] < rows[earlier])).sum())
         said = counted.filter(counted["of"] > 0).to_pandas()
-        yield said.assign(table=name, column=later, check="order of time", severity="warning", rule=f"{later} is not before {earlier}")
+        yield said.assign(
+            table=name, column=later, check="order of time", severity="warning", rule=f"{later} is not before {earlier}"
+        )
     orders = _first_orders(tables.get("orders"))
     for name, when in (("deliveries", "delivered_at"), ("returns", "returned_at")):
         rows = tables.get(name)
@@ -110,7 +120,9 @@ def _order_of_time(tables):
         early = joined[when].date() < joined["first_at"].date()
         counted = joined.group_by("source").agg(of=both.sum(), failed=(both & early).sum())
         said = counted.filter(counted["of"] > 0).to_pandas()
-        yield said.assign(table=name, column=when, check="order of time", severity="warning", rule=f"{when} is not before the order")
+        yield said.assign(
+            table=name, column=when, check="order of time", severity="warning", rule=f"{when} is not before the order"
+        )
 
 
 def _first_orders(orders: ir.Table | None) -> ir.Table | None:
@@ -127,10 +139,12 @@ def _returns(tables):
     if orders is None or returns is None:
         return
     named = orders.filter(orders["order_id"].notnull())
-    bought = named.group_by(
-        owner=named["source"], id=named["order_id"], product=named["product_id"].fill_null("")
-    ).agg(bought=named["quantity"].sum())
-    back = returns.filter(returns["order_id"].notnull() & returns["quantity"].notnull() & returns["product_id"].notnull())
+    bought = named.group_by(owner=named["source"], id=named["order_id"], product=named["product_id"].fill_null("")).agg(
+        bought=named["quantity"].sum()
+    )
+    back = returns.filter(
+        returns["order_id"].notnull() & returns["quantity"].notnull() & returns["product_id"].notnull()
+    )
     back = back.group_by("source", owner=back["order_source"], id=back["order_id"], product=back["product_id"]).agg(
         back=back["quantity"].sum(), rows=back.count()
     )
@@ -155,8 +169,15 @@ def _crowded(tables):
         usual = counted.group_by("source").agg(usual=counted["n"].median(), of=counted["n"].sum())
         often = counted.join(usual, "source")
         crowd = (often["n"] >= OFTEN_ROWS) & (often["n"] >= OFTEN_TIMES * often["usual"])
-        said = often.group_by("source").agg(of=often["of"].max(), failed=often["n"].sum(where=crowd).fill_null(0)).to_pandas()
-        yield said.assign(
-            table="people", column=column, check="suspiciously often", severity="note", rule=f"{column} does not stand suspiciously often"
+        said = (
+            often.group_by("source")
+            .agg(of=often["of"].max(), failed=often["n"].sum(where=crowd).fill_null(0))
+            .to_pandas()
         )
-
+        yield said.assign(
+            table="people",
+            column=column,
+            check="suspiciously often",
+            severity="note",
+            rule=f"{column} does not stand suspiciously often",
+        )

@@ -53,7 +53,9 @@ RULES = {
 }
 
 # Zero-width and directional marks, and controls. The joiners 200C and 200D stay: Persian and Indic names need them.
-_UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+)
 _BLANKS = re.compile(r"\s+")
 
 # Forms and exports write these where they know nothing. Only what cannot be a name: Null and Na are surnames.
@@ -140,9 +142,12 @@ _TITLE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _SUFFIX = re.compile(
-    r"(?:,\s*|\s+)(?:(ph\.?\s?d|m\.?\s?sc|b\.?\s?sc|ll\.?\s?m|mba|m\.?\s?a|b\.?\s?a|esq|cpa|dds)\.?|(jr|sr)\.|(?:(?<=,)|(?<=,\s))\s*(jr|sr|ii|iii|iv))$", re.IGNORECASE
+    r"(?:,\s*|\s+)(?:(ph\.?\s?d|m\.?\s?sc|b\.?\s?sc|ll\.?\s?m|mba|m\.?\s?a|b\.?\s?a|esq|cpa|dds)\.?|(jr|sr)\.|(?:(?<=,)|(?<=,\s))\s*(jr|sr|ii|iii|iv))$",
+    re.IGNORECASE,
 )
-_PARTICLES = frozenset("von van der den de del della di da dos das du la le el ter ten zu zum zur af av bin ibn al y e und".split())
+_PARTICLES = frozenset(
+    "von van der den de del della di da dos das du la le el ter ten zu zum zur af av bin ibn al y e und".split()
+)
 _ROMAN = frozenset({"II", "III", "IV", "VI", "VII", "VIII"})
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _VOWELS = frozenset("aeiouyäöüåæøàáâãèéêëìíîïòóôõùúûýıąęő")
@@ -217,7 +222,7 @@ def _cased(text: str, whole: str | None = None) -> str:
     if whole != whole.upper() and whole != whole.lower():
         # one letter that is no capital is enough: somebody meant it
         return text
-    if whole == whole.upper() and (len(letters) == 2 and not {c.lower() for c in letters} & _VOWELS or "." in whole):
+    if whole == whole.upper() and ((len(letters) == 2 and not {c.lower() for c in letters} & _VOWELS) or "." in whole):
         # initials
         return text
     turkish = bool(_TURKISH & set(whole))
@@ -225,12 +230,12 @@ def _cased(text: str, whole: str | None = None) -> str:
 
     def word(found: re.Match) -> str:
         one = found[0]
-        if several and one.lower() in _PARTICLES and one == one.lower() and not found.start() == 0:
+        if several and one.lower() in _PARTICLES and one == one.lower() and found.start() != 0:
             return one
         if one in _ROMAN and found.start() > 0:
             return one
         return "".join(
-            _title(piece, turkish) if i == 0 or i % 2 == 0 and len(piece) > 1 else piece
+            _title(piece, turkish) if i == 0 or (i % 2 == 0 and len(piece) > 1) else piece
             for i, piece in enumerate(re.split(r"(['’])", one))
         )
 
@@ -282,14 +287,18 @@ def latin_key(text: str, surname: bool = False) -> str | None:
 
 # --- E-mail addresses and telephone numbers -------------------------------------------------------------------------------
 
-_ADDRESS = re.compile(r"^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:[a-z]{2,24}|xn--[a-z0-9-]{2,58})$")
+_ADDRESS = re.compile(
+    r"^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:[a-z]{2,24}|xn--[a-z0-9-]{2,58})$"
+)
 _NOBODY = frozenset(
     """
     none noemail no-email no.email nomail no-mail keine kein keineemail keine-email keinemail keine.email unknown unbekannt
     noreply-placeholder nobody notavailable nichtvorhanden ohne dummy fake n/a na xxx xxxx asdf
     """.split()
 )
-_NOWHERE = frozenset("example test invalid localhost domain email nomail noemail none keine mail dummy fake xxx abc asdf".split())
+_NOWHERE = frozenset(
+    "example test invalid localhost domain email nomail noemail none keine mail dummy fake xxx abc asdf".split()
+)
 
 
 def email(text: str, own: Collection[str] = (), kept: Collection[str] = ()) -> Standard:
@@ -336,7 +345,9 @@ def _is_nobody(address: str) -> bool:
     if local in _NOBODY and domain:
         return True
     site = labels[-2] if len(labels) > 1 else domain
-    return bool(domain) and (local == site and site in _NOWHERE or local in ("test", "a", "x") and (site in _NOWHERE or site == local))
+    return bool(domain) and (
+        (local == site and site in _NOWHERE) or (local in ("test", "a", "x") and (site in _NOWHERE or site == local))
+    )
 
 
 def _is_address(address: str) -> bool:
@@ -371,11 +382,21 @@ def email_key(address: str) -> str:
 
 
 _ONE_DIGIT = re.compile(r"^(\d)\1{2,}$")
-_COUNTED = frozenset("0123456789"[i:j] for i in range(2) for j in range(i + 6, 11)) | {"1234567890", "01234567890", "987654321"}
+_COUNTED = frozenset("0123456789"[i:j] for i in range(2) for j in range(i + 6, 11)) | {
+    "1234567890",
+    "01234567890",
+    "987654321",
+}
 
 
 @lru_cache(maxsize=300_000)
-def phone(text: str, country: str = "", default: str = "US", own: frozenset[str] = frozenset(), kept: frozenset[str] = frozenset()) -> Standard:
+def phone(
+    text: str,
+    country: str = "",
+    default: str = "US",
+    own: frozenset[str] = frozenset(),
+    kept: frozenset[str] = frozenset(),
+) -> Standard:
     """A telephone number as it is dialled from anywhere: E.164.
 
     Parameters
@@ -399,9 +420,11 @@ def phone(text: str, country: str = "", default: str = "US", own: frozenset[str]
 
     plain, rules = tidy(text)
     digits = "".join(c for c in plain if c.isdigit())
-    if is_placeholder(plain, own, kept) or plain.lower() not in kept and _is_no_number(plain, digits):
+    if is_placeholder(plain, own, kept) or (plain.lower() not in kept and _is_no_number(plain, digits)):
         return Standard(None, ("placeholder",))
-    bare = re.sub(r"^(?:tel|telefon|phone|fon|mobil|mobile|handy|fax)\.?:?\s*", "", plain, flags=re.IGNORECASE).removeprefix("tel:")
+    bare = re.sub(
+        r"^(?:tel|telefon|phone|fon|mobil|mobile|handy|fax)\.?:?\s*", "", plain, flags=re.IGNORECASE
+    ).removeprefix("tel:")
     # +49 (0) 170 …: the nought is dialled at home alone
     bare = re.sub(r"^((?:\+|00)\s?\d{1,3}[\s./-]*)\(0\)", r"\1", bare)
     readings = []
@@ -434,18 +457,27 @@ def _is_no_number(plain: str, digits: str) -> bool:
     after_code = "".join(c for c in after_code if c.isdigit())
     if not digits or len(digits) < 3 or set(digits) == {"0"} or (set(after_code) == {"0"} and len(after_code) > 2):
         return True
-    return bool(len(digits) >= 6 and _ONE_DIGIT.match(digits)) or digits in _COUNTED or local in _COUNTED and len(local) >= 9
+    return (
+        bool(len(digits) >= 6 and _ONE_DIGIT.match(digits))
+        or digits in _COUNTED
+        or (local in _COUNTED
+        and len(local) >= 9)
+    )
 
 
 # --- Places and companies -----------------------------------------------------------------------------------------------
 
 _GERMAN = frozenset({"DE", "AT", "CH", "LI", "LU"})
-_ABBREVIATED = re.compile(r"(?<=\w)(str|Str|STR)\.(?=\s*\d|\s*$|\s*[,(])|(?<![\w.])(Str|str|STR)\.(?=\s|\d|$)|(?<=\w)(str)(?=\s+\d+\s*\w?$)")
+_ABBREVIATED = re.compile(
+    r"(?<=\w)(str|Str|STR)\.(?=\s*\d|\s*$|\s*[,(])|(?<![\w.])(Str|str|STR)\.(?=\s|\d|$)|(?<=\w)(str)(?=\s+\d+\s*\w?$)"
+)
 _HOUSE = re.compile(r"^(?P<way>.*\D)\s+(?P<house>\d{1,5}(?:\s?[-/]\s?\d{1,5})?\s?[a-zA-Z]?)$")
 _HOUSE_FIRST = re.compile(r"^(?P<house>\d{1,5}(?:\s?[-/]\s?\d{1,5})?[a-zA-Z]?),?\s+(?P<way>[^\W\d_].*)$")
 
 
-def street(text: str, country: str = "", sharp: bool = True, own: Collection[str] = (), kept: Collection[str] = ()) -> Standard:
+def street(
+    text: str, country: str = "", sharp: bool = True, own: Collection[str] = (), kept: Collection[str] = ()
+) -> Standard:
     """A street with its house number.
 
     Parameters
@@ -481,7 +513,11 @@ def street(text: str, country: str = "", sharp: bool = True, own: Collection[str
         spelled = _ABBREVIATED.sub(spell, full)
         full, rules = (spelled, [*rules, "abbreviation"]) if spelled != full else (full, rules)
     found = _HOUSE.match(full) or _HOUSE_FIRST.match(full)
-    beside = (("street_name", found["way"].strip(" ,")), ("house_number", re.sub(r"\s", "", found["house"]))) if found else ()
+    beside = (
+        (("street_name", found["way"].strip(" ,")), ("house_number", re.sub(r"\s", "", found["house"])))
+        if found
+        else ()
+    )
     return Standard(full, tuple(rules), beside)
 
 
@@ -517,8 +553,30 @@ def _countries() -> dict[str, str]:
     from babel.core import get_global
 
     known: dict[str, str] = {}
-    codes = {code for code in Locale("en").territories if re.fullmatch(r"[A-Z]{2}", code) and code not in ("ZZ", "EU", "UN", "XA", "XB", "EZ", "QO")}
-    for language in ("en", "de", "fr", "it", "es", "nl", "pt", "pl", "cs", "da", "sv", "tr", "ru", "zh", "zh_Hant", "ja", "ko"):
+    codes = {
+        code
+        for code in Locale("en").territories
+        if re.fullmatch(r"[A-Z]{2}", code) and code not in ("ZZ", "EU", "UN", "XA", "XB", "EZ", "QO")
+    }
+    for language in (
+        "en",
+        "de",
+        "fr",
+        "it",
+        "es",
+        "nl",
+        "pt",
+        "pl",
+        "cs",
+        "da",
+        "sv",
+        "tr",
+        "ru",
+        "zh",
+        "zh_Hant",
+        "ja",
+        "ko",
+    ):
         for code, name in Locale.parse(language).territories.items():
             if code in codes:
                 known.setdefault(name.upper(), code)
@@ -560,7 +618,18 @@ _FORMS = frozenset(
     plc pllc pteltd ptyltd pvtltd sarl sas sasu sca scs se sl slu snc spa spzoo spolsro sro srl srls stiftung ug ughaftungsbeschränkt vof
     """.split()
 )
-_SIGNS = ("股份有限公司", "有限责任公司", "有限責任公司", "有限公司", "株式会社", "有限会社", "合同会社", "주식회사", "(주)", "(株)")
+_SIGNS = (
+    "股份有限公司",
+    "有限责任公司",
+    "有限責任公司",
+    "有限公司",
+    "株式会社",
+    "有限会社",
+    "合同会社",
+    "주식회사",
+    "(주)",
+    "(株)",
+)
 
 
 def company(text: str, own: Collection[str] = (), kept: Collection[str] = ()) -> Standard:
@@ -580,7 +649,9 @@ def company(text: str, own: Collection[str] = (), kept: Collection[str] = ()) ->
     """
     plain, rules = tidy(text)
     small = plain.lower()
-    if is_placeholder(plain, own, kept) or (small in ("test", "privat", "private", "testfirma", "test company") and small not in kept):
+    if is_placeholder(plain, own, kept) or (
+        small in ("test", "privat", "private", "testfirma", "test company") and small not in kept
+    ):
         return Standard(None, ("placeholder",))
     name, form = _split_form(plain)
     beside = (("company_name", name),) + ((("legal_form", form),) if form else ())
@@ -607,9 +678,15 @@ def _split_form(name: str) -> tuple[str, str]:
 _SENIORITIES = (
     ("assistant", r"assist|sekret|trainee|praktik|intern\b|azubi|werkstudent|stagiaire|junior"),
     ("owner", r"inhaber|owner|eigentümer|propriétaire|titolare|gründer|founder|gesellschafter\b"),
-    ("executive", r"geschäftsführ|\bceo\b|\bcfo\b|\bcoo\b|\bcto\b|\bcmo\b|vorstand|chief .* officer|managing director|président|president|direktor|directeur général|amministratore"),
+    (
+        "executive",
+        r"geschäftsführ|\bceo\b|\bcfo\b|\bcoo\b|\bcto\b|\bcmo\b|vorstand|chief .* officer|managing director|président|president|direktor|directeur général|amministratore",
+    ),
     ("director", r"\bdirector|directeur|directrice|bereichsleit|head of|\bvp\b|vice president|prokurist"),
-    ("manager", r"manager|leiter|leitung|lead\b|supervisor|teamleit|projektleit|responsable|jefe|responsabile|hausdame|chef"),
+    (
+        "manager",
+        r"manager|leiter|leitung|lead\b|supervisor|teamleit|projektleit|responsable|jefe|responsabile|hausdame|chef",
+    ),
 )
 _ROLES = (
     ("purchasing", r"einkauf|einkäufer|purchas|procure|buyer|beschaffung|achats|acquisti|compras"),
@@ -650,7 +727,21 @@ def job(text: str, own: Collection[str] = (), kept: Collection[str] = ()) -> Sta
     return Standard(plain, tuple(rules), tuple(beside))
 
 
-_SIGNS_OF_MONEY = {"€": "EUR", "£": "GBP", "¥": "JPY", "EURO": "EUR", "EUROS": "EUR", "SFR": "CHF", "SFR.": "CHF", "FR.": "CHF", "STG": "GBP", "RMB": "CNY", "US$": "USD", "YEN": "JPY", "ZŁ": "PLN"}
+_SIGNS_OF_MONEY = {
+    "€": "EUR",
+    "£": "GBP",
+    "¥": "JPY",
+    "EURO": "EUR",
+    "EUROS": "EUR",
+    "SFR": "CHF",
+    "SFR.": "CHF",
+    "FR.": "CHF",
+    "STG": "GBP",
+    "RMB": "CNY",
+    "US$": "USD",
+    "YEN": "JPY",
+    "ZŁ": "PLN",
+}
 
 
 @lru_cache(maxsize=1)

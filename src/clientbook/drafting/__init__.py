@@ -29,7 +29,27 @@ FOUND = 0.8
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 _PHONE = re.compile(r"^(\+|00?)[\d\s()/.-]{6,}$")
 _NUMBER = re.compile(r"^[+-]?(\d+|\d{1,3}([.,'’ ]\d{3})+)([.,]\d+)?$")
-_FLAGS = {"true", "false", "yes", "no", "y", "n", "t", "f", "0", "1", "ja", "nein", "oui", "non", "si", "sí", "x", "wahr", "falsch"}
+_FLAGS = {
+    "true",
+    "false",
+    "yes",
+    "no",
+    "y",
+    "n",
+    "t",
+    "f",
+    "0",
+    "1",
+    "ja",
+    "nein",
+    "oui",
+    "non",
+    "si",
+    "sí",
+    "x",
+    "wahr",
+    "falsch",
+}
 _TRUE = {"ja": "true", "nein": "false", "oui": "true", "wahr": "true", "falsch": "false"}
 
 
@@ -176,7 +196,12 @@ def _files(folder: Path) -> list[tuple[str, str]]:
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         name = path.name.lower().removesuffix(".gz")
-        if path.is_file() and name.endswith(ENDINGS) and not any(p.startswith(".") or p.lower() in _LEFT_OUT for p in parts[:-1]) and not path.name.startswith((".", "~$")):
+        if (
+            path.is_file()
+            and name.endswith(ENDINGS)
+            and not any(p.startswith(".") or p.lower() in _LEFT_OUT for p in parts[:-1])
+            and not path.name.startswith((".", "~$"))
+        ):
             found.append((_slug(parts[0] if len(parts) > 1 else folder.resolve().name), "/".join(parts)))
     return found
 
@@ -189,9 +214,13 @@ def _slug(name: str) -> str:
 def _look(engine: Engine, folder: Path, source: str, path: str) -> Placed:
     raw = sources.read(engine, folder, path=path)
     names = [name for name in raw.table.columns if name not in ("_file", "_row", "_arrival")]
-    some = engine.keep(raw.table.filter(raw.table["_arrival"] % max(1, raw.files[0].rows // SAMPLE_ROWS) == 0).limit(SAMPLE_ROWS))
+    some = engine.keep(
+        raw.table.filter(raw.table["_arrival"] % max(1, raw.files[0].rows // SAMPLE_ROWS) == 0).limit(SAMPLE_ROWS)
+    )
     texts = some.select(**{str(i): parsing.text(some[name]) for i, name in enumerate(names)}).to_pyarrow()
-    return Placed(source, path, tuple(_seen(raw, name, texts.column(str(i)).to_pylist()) for i, name in enumerate(names)), raw)
+    return Placed(
+        source, path, tuple(_seen(raw, name, texts.column(str(i)).to_pylist()) for i, name in enumerate(names)), raw
+    )
 
 
 def _seen(raw, name: str, cells: list) -> Seen:
@@ -223,16 +252,26 @@ def _seen(raw, name: str, cells: list) -> Seen:
             undecided = fault.message if fault else ""
     if values and {value.lower() for value in values} <= _FLAGS and len(values) <= 2:
         kinds.add("flag")
-    if most(_EMAIL.match) or sum(1 for v in values if _EMAIL.match(v)) >= 0.6 * max(len(values), 1) and values:
+    if most(_EMAIL.match) or (sum(1 for v in values if _EMAIL.match(v)) >= 0.6 * max(len(values), 1) and values):
         kinds.add("email")
-    if sum(1 for v in values if _PHONE.match(v) and 7 <= sum(c.isdigit() for c in v) <= 15) >= 0.6 * max(len(values), 1) and values:
+    if (
+        sum(1 for v in values if _PHONE.match(v) and 7 <= sum(c.isdigit() for c in v) <= 15)
+        >= 0.6 * max(len(values), 1)
+        and values
+    ):
         kinds.add("phone")
-    if values and not kinds & {"time", "email"} and most(lambda v: len(v) <= 40 and not re.search(r"\s\S+\s", v) and not re.fullmatch(r"[+-]?\d+[.,]\d+", v)):
+    if (
+        values
+        and not kinds & {"time", "email"}
+        and most(lambda v: len(v) <= 40 and not re.search(r"\s\S+\s", v) and not re.fullmatch(r"[+-]?\d+[.,]\d+", v))
+    ):
         kinds.add("id")
     return Seen(name, values, len(filled), len(counted), len(cells), frozenset(kinds), decimal, undecided)
 
 
-_DAY = re.compile(r"^(\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{4}|[A-Za-z]{3,9} \d{1,2}, \d{4}|(19|20)\d{6}(T?\d{6})?)([T ].*)?$")
+_DAY = re.compile(
+    r"^(\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{4}|[A-Za-z]{3,9} \d{1,2}, \d{4}|(19|20)\d{6}(T?\d{6})?)([T ].*)?$"
+)
 
 
 def _is_time(value: str) -> bool:
@@ -250,8 +289,8 @@ def _gather(deliveries: list[Placed]) -> list[Placed]:
     for (_, at, ending, _), group in groups.items():
         alone = sum(1 for p in deliveries if p.path.rpartition("/")[0] == at and p.path.endswith(ending)) == len(group)
         # in a folder of their own they are parts of one table; beside others, each may be another one's
-        own_folder = at.count("/") >= 1 or len(group) > 1 and alone
-        if len(group) > 1 and alone and own_folder or at.count("/") >= 1 and alone:
+        own_folder = at.count("/") >= 1 or (len(group) > 1 and alone)
+        if (len(group) > 1 and alone and own_folder) or (at.count("/") >= 1 and alone):
             told.append(replace(group[0], path=f"{at}/*{ending}" if at else f"*{ending}"))
         else:
             told += group
@@ -264,7 +303,16 @@ def _gather(deliveries: list[Placed]) -> list[Placed]:
 def _place(placed: Placed) -> float:
     """The table whose required columns are all there, and which explains most columns; how much it explains."""
     scored = []
-    file = set(re.split(r"[^a-z0-9]+", words.fold(placed.path.rpartition(".")[0] if "*" not in placed.path else placed.path.rpartition("/")[0].rpartition("/")[2])))
+    file = set(
+        re.split(
+            r"[^a-z0-9]+",
+            words.fold(
+                placed.path.rpartition(".")[0]
+                if "*" not in placed.path
+                else placed.path.rpartition("/")[0].rpartition("/")[2]
+            ),
+        )
+    )
     for table in CANONICAL.values():
         mapping = _assign(table, placed)
         hint = bool(file & set(words.FILES[table.name].split()))
@@ -367,18 +415,32 @@ def _fit(table: Table, name: str, kind: str, seen: Seen, times: int) -> float:
 
 
 def _fit_person(table: Table, tokens: Sequence[str], said: str, seen: Seen) -> float:
-    if said in ("personid", "customerid", "customerno", "kundennr", "kundennummer", "contactid", "userid", "clientid", "memberid"):
+    if said in (
+        "personid",
+        "customerid",
+        "customerno",
+        "kundennr",
+        "kundennummer",
+        "contactid",
+        "userid",
+        "clientid",
+        "memberid",
+    ):
         return 1.1
     person = bool(set(tokens) & words.PERSONS)
     given = bool(set(tokens) & words.IDS)
     plural = [w for w in words.IDS if said.endswith(w) and said.removesuffix(w) in words.PERSONS]
-    if person and given or plural:
+    if (person and given) or plural:
         return 1.0
     if person:
         return 0.85
     if table.name == "people" and said in words.IDS:
         return 0.9
-    if table.name == "people" and said in words.SYNONYMS["people", "external_id"] and seen.distinct == seen.filled == seen.rows:
+    if (
+        table.name == "people"
+        and said in words.SYNONYMS["people", "external_id"]
+        and seen.distinct == seen.filled == seen.rows
+    ):
         return 0.6
     return 0.0
 
@@ -396,12 +458,14 @@ def _can_be(kind: str, name: str, seen: Seen) -> bool:
     if kind in ("number", "money"):
         return "number" in seen.kinds and "time" not in seen.kinds
     if kind == "flag":
-        return "flag" in seen.kinds or len(seen.values) <= 2 and {v.lower() for v in seen.values} <= _FLAGS
+        return "flag" in seen.kinds or (len(seen.values) <= 2 and {v.lower() for v in seen.values} <= _FLAGS)
     if kind == "id":
         return "id" in seen.kinds
     if name == "currency":
         return all(re.fullmatch(r"[A-Za-z]{3}|[€$£¥]", value) for value in seen.values)
-    return not seen.kinds & {"time", "email"} and not (seen.kinds & {"number"} and name not in ("postcode", "external_id", "stage_name", "status", "channel"))
+    return not seen.kinds & {"time", "email"} and not (
+        seen.kinds & {"number"} and name not in ("postcode", "external_id", "stage_name", "status", "channel")
+    )
 
 
 # --- Whose ids --------------------------------------------------------------------------------------------------------------
@@ -437,8 +501,13 @@ def _place_by_ids(placed: Placed, deliveries: Sequence[Placed]) -> None:
             continue
         values = _values(placed, seen.name)
         if any(_share(values, known) >= FOUND for _, known in people):
-            as_person = tuple(replace(one, name="person_id") if one.name == seen.name else one for one in placed.columns)
-            trial, now = Placed(placed.source, placed.path, as_person), Placed(placed.source, placed.path, placed.columns)
+            as_person = tuple(
+                replace(one, name="person_id") if one.name == seen.name else one for one in placed.columns
+            )
+            trial, now = (
+                Placed(placed.source, placed.path, as_person),
+                Placed(placed.source, placed.path, placed.columns),
+            )
             if _place(trial) > _place(now):
                 placed.table, placed.notes = trial.table, trial.notes
                 placed.mapping = {n: seen.name if d == "person_id" else d for n, d in trial.mapping.items()}
@@ -466,7 +535,14 @@ def _small_numbers(values: frozenset[str]) -> bool:
 
 def _owner_of(placed: Placed, name: str, registers) -> None:
     values = _values(placed, placed.mapping[name])
-    found = sorted(((_share(values, known), owner) for owner, column, other, known in registers if column == name and other is not placed), reverse=True)
+    found = sorted(
+        (
+            (_share(values, known), owner)
+            for owner, column, other, known in registers
+            if column == name and other is not placed
+        ),
+        reverse=True,
+    )
     own = max((share for share, owner in found if owner == placed.source), default=0.0)
     if not found or not values:
         return
@@ -503,13 +579,22 @@ def _by_values(placed: Placed, name: str, registers) -> None:
 
 def _write(folder: Path, deliveries: Sequence[Placed], unread: Sequence[tuple[str, str]]) -> str:
     name = folder.resolve().name
-    currencies = {v.upper() for p in deliveries if p.table == "orders" and "currency" in p.mapping for v in p.column(p.mapping["currency"]).values}
+    currencies = {
+        v.upper()
+        for p in deliveries
+        if p.table == "orders" and "currency" in p.mapping
+        for v in p.column(p.mapping["currency"]).values
+    }
     lines = [
         "# A draft, made from the files and from nothing else. Read it once; what is not sure says `check`.",
         f"name: {_quoted(name)}",
     ]
     known = sorted(code for code in currencies if re.fullmatch(r"[A-Z]{3}", code))
-    lines += [f"currency: {known[0]}"] if len(known) == 1 else ["# currency: EUR        # check: which one is the money in? EUR unless you say so"]
+    lines += (
+        [f"currency: {known[0]}"]
+        if len(known) == 1
+        else ["# currency: EUR        # check: which one is the money in? EUR unless you say so"]
+    )
     lines += [
         "# country: DE          # check: whose telephone numbers need no code? US unless you say so",
         "# timezone: UTC        # check: what does the clock of the systems show? UTC unless you say so",
@@ -560,7 +645,9 @@ def _entry(placed: Placed, lead: str) -> list[str]:
     mapped = dict(placed.mapping)
     undecided = [name for name, d in mapped.items() if placed.column(d).undecided]
     for name in undecided:
-        lines.append(f"{blank}# {name}: {mapped[name]}: {placed.column(mapped.pop(name)).undecided} Say which under `dates`.")
+        lines.append(
+            f"{blank}# {name}: {mapped[name]}: {placed.column(mapped.pop(name)).undecided} Say which under `dates`."
+        )
     if mapped:
         lines.append(f"{blank}columns:")
         for name, delivered in mapped.items():
@@ -593,14 +680,19 @@ def _values_lines(placed: Placed, mapped: Mapping[str, str], blank: str) -> list
             told |= {name: found} if found else {}
         elif column.allowed:
             known = {word: value for value, text in given.items() for word in text.split()}
-            found = {v: known[words.compact(words.fold(v))] for v in seen.values if words.compact(words.fold(v)) in known}
+            found = {
+                v: known[words.compact(words.fold(v))] for v in seen.values if words.compact(words.fold(v)) in known
+            }
             found = {v: to for v, to in found.items() if v != to}
             told |= {name: found} if found else {}
             unknown += [f"{name} {v!r}" for v in seen.values if v not in found and v not in column.allowed]
     lines = []
     if told:
         lines.append(f"{blank}values:")
-        lines += [f"{blank}  {name}: {{{', '.join(f'{_quoted(a, True)}: {_quoted(b, True)}' for a, b in found.items())}}}" for name, found in told.items()]
+        lines += [
+            f"{blank}  {name}: {{{', '.join(f'{_quoted(a, True)}: {_quoted(b, True)}' for a, b in found.items())}}}"
+            for name, found in told.items()
+        ]
     if unknown:
         lines.append(f"{blank}# check: not known what these mean: {', '.join(unknown[:10])}")
     return lines
@@ -615,7 +707,11 @@ def _cancelled(placed: Placed, mapped: Mapping[str, str], blank: str) -> list[st
     reading = parsing.Reading(placed.column(mapped[amounts[0]]).decimal)
     rows = raw.select(
         lead=parsing.text(raw[mapped["order_id"]]).re_extract(r"^([A-Za-z]{0,3})", 1),
-        value=parsing.parse(raw[mapped[amounts[0]]], "number", reading if raw[mapped[amounts[0]]].type().is_string() else parsing.Reading()),
+        value=parsing.parse(
+            raw[mapped[amounts[0]]],
+            "number",
+            reading if raw[mapped[amounts[0]]].type().is_string() else parsing.Reading(),
+        ),
     )
     rows = rows.filter(rows["value"].notnull())
     counted = rows.group_by("lead").agg(n=rows.count(), below=(rows["value"] < 0).sum()).order_by("lead").to_pandas()
@@ -628,7 +724,13 @@ def _cancelled(placed: Placed, mapped: Mapping[str, str], blank: str) -> list[st
 
 def _quoted(text: str, always: bool = False) -> str:
     """As YAML writes it; in quotes where it would be anything but this text."""
-    if not always and re.fullmatch(r"[A-Za-z_ÄÖÜäöüß][\w ./&()*-]*", text) and yaml.safe_load(f"x: {text}") == {"x": text} and ": " not in text and " #" not in text:
+    if (
+        not always
+        and re.fullmatch(r"[A-Za-z_ÄÖÜäöüß][\w ./&()*-]*", text)
+        and yaml.safe_load(f"x: {text}") == {"x": text}
+        and ": " not in text
+        and " #" not in text
+    ):
         return text if text == text.strip() else f'"{text}"'
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
 
@@ -647,5 +749,7 @@ def say(placed: Sequence[Placed]) -> list[str]:
             told.append(f"{one.path}: not placed; it is a comment in the draft.")
             continue
         checks = f", {len(one.checks) + len(one.notes)} to check" if one.checks or one.notes else ""
-        told.append(f"{one.path}: {one.table}; {len(set(one.mapping.values()))} of {len(one.columns)} columns placed{checks}.")
+        told.append(
+            f"{one.path}: {one.table}; {len(set(one.mapping.values()))} of {len(one.columns)} columns placed{checks}."
+        )
     return told

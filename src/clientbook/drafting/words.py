@@ -144,7 +144,9 @@ PERSONS = frozenset(
     """.split()
 )
 IDS = frozenset("id no nr number num nummer nummern key code ident kennung schluessel numero uuid guid".split())
-TIMES = frozenset("date datum time zeit zeitpunkt ts timestamp when at am on fecha data horodatage day tag since seit".split())
+TIMES = frozenset(
+    "date datum time zeit zeitpunkt ts timestamp when at am on fecha data horodatage day tag since seit".split()
+)
 
 # What a file of such a table is called.
 FILES = {
@@ -199,4 +201,6 @@ def synonyms(table: str, column: str) -> frozenset[str]:
     return frozenset(compact(fold(word)) for word in (*told.split(","), column) if word.strip())
 
 
-SYNONYMS = {(table.name, column): synonyms(table.name, column) for table in CANONICAL.values() for column in table.names}
+SYNONYMS = {
+    (table.name, column): synonyms(table.name, column) for table in CANONICAL.values() for column in table.names
+}
