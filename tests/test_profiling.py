@@ -170,6 +170,10 @@ def test_columns_that_hold_the_same_are_found_whatever_they_are_called(systems, 
     assert (card["shared"], card["rows_a_in_b"], card["rows_b_in_a"]) == (40, 0.4, 1.0)
     assert list(profiling.same_things(found)["first"][:2]) == ["pos people.person_id", "crm people.x_shirt"]
     assert profiling.correspondences({}, engine, P).empty
+    # a book whose returns are empty has the table, and nobody in it
+    empty = {"returns": table("returns", [{"source": "crm"}]).filter(ibis.literal(False))}
+    assert profiling.correspondences(empty, engine, P).empty and profiling.bad_data_cost(empty).empty
+    assert profiling.freshness(empty, dt.date(2024, 1, 1)).empty
 
 
 def test_shares_agree_with_counting_row_by_row(systems, engine):

@@ -294,6 +294,8 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
     columns, parts = [], []
     for name, rows in _there(tables):
         sources = rows.select("source").distinct().order_by("source").to_pandas()["source"].tolist()
+        if not sources:
+            continue
         for column in rows.columns:
             kind = rows[column].type()
             told = CANONICAL[name][column] if column in CANONICAL[name].names else None
