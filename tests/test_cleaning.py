@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -48,6 +49,17 @@ def clean(make_book, engine):
 def rows(table, *columns):
     table = table.select(*columns) if columns else table
     return [tuple(row.values()) for row in table.to_pyarrow().to_pylist()]
+
+
+def told_quality(cleaned):
+    return cleaning.quality(cleaned, cleaned.tables, SimpleNamespace(settings=SimpleNamespace(sources=Owners())))
+
+
+class Owners(dict):
+    """Sources that nobody owns."""
+
+    def __missing__(self, name):
+        return SimpleNamespace(owner=None)
 
 
 def counts(cleaned):
@@ -289,7 +301,8 @@ def test_rows_that_tie_in_time_keep_the_order_of_arrival(clean):
     records = [(f"{n * 7919 % 100:03d}", "visit", "2024-01-05") for n in range(100)]
     content = as_csv(("person_id", "event_name", "occurred_at"), records)
     sources = "  web:\n    events:\n      - {path: b.csv}\n      - {path: a.csv}\n  app:\n    events: {path: a.csv}\n"
-    cleaned = clean(sources, a__csv=content, b__csv=content)
+    # the same rows in other bytes: the same file again would be one that was delivered again
+    cleaned = clean(sources, a__csv=content, b__csv=content.replace("\r\n", "\n"))
     assert [row[0] for row in rows(cleaned.tables["events"], "person_id")] == [record[0] for record in records] * 3
     assert [row["file"] for row in cleaned.rows] == ["b.csv", "a.csv", "a.csv"]
     arrivals = [row[0] for row in rows(cleaned.tables["events"], "arrival")]
@@ -416,7 +429,7 @@ def test_bad_cells_that_may_be_empty_are_emptied_and_kept_in_changes(clean):
         ("created_at", "2024-13-01", None, "not a time that can be", 2),
         ("social_reach", "many", None, "not a number", 2),
     ]
-    quality = cleaned.tables["quality"].to_pandas().set_index("rule")[["failed", "of"]].to_dict("index")
+    quality = told_quality(cleaned).set_index("rule")[["failed", "of"]].to_dict("index")
     assert quality["birth_date can be read"] == {"failed": 1, "of": 2}
 
 
@@ -441,13 +454,13 @@ def test_rows_that_cannot_be_cut_into_fields_are_rejected_too(clean):
 @pytest.mark.parametrize("name", CANONICAL)
 def test_every_table_takes_a_whole_row_and_one_that_lacks_what_it_needs(clean, name):
     table = CANONICAL[name]
-    good = {"id": "007", "text": "words", "number": "5", "money": "5.50", "time": "2024-01-05", "date": "1980-02-29", "flag": "yes"}
+    good = {"id": "007", "text": "Words", "number": "5", "money": "5.50", "time": "2024-01-05", "date": "1980-02-29", "flag": "yes"}
     whole_row = [column.allowed[0] if column.allowed else good[column.kind] for column in table.columns]
     missing = ["" if column.required else cell for column, cell in zip(table.columns, whole_row, strict=True)]
     cleaned = clean(f"  crm:\n    {name}: {{path: t.csv}}\n", t__csv=as_csv(table.names, [whole_row, missing]))
     (kept,) = cleaned.tables[name].to_pyarrow().to_pylist()
     expected = {
-        "id": "007", "text": "words", "number": 5.0, "money": 5.5, "time": dt.datetime(2024, 1, 4, 23),
+        "id": "007", "text": "Words", "number": 5.0, "money": 5.5, "time": dt.datetime(2024, 1, 4, 23),
         "date": dt.date(1980, 2, 29), "flag": True,
     }  # fmt: skip
     for column in table.columns:
@@ -489,6 +502,231 @@ def test_every_delivery_that_cannot_be_used_is_told_at_once(clean):
     text = str(caught.value)
     assert "Did you mean 'Who'?" in text and "%d/%m/%Y" in text and "%m/%d/%Y" in text
     assert "SECRET" not in text and "01/02/2024" not in text
+
+
+# --- Cells, ids, deliveries and what the tables say of each other -------------------------------------------------------
+
+PEOPLE = "  crm:\n    owner: sales\n    people: {path: p.csv}\n"
+
+
+def failed(cleaned, tables=None):
+    frame = told_quality(cleaned)
+    return {(row.source, row.table, row.rule): int(row.failed) for row in frame.itertuples() if row.failed}
+
+
+def test_every_change_is_told_with_its_row_and_can_be_taken_back(clean):
+    content = "person_id,given_name,phone,email,country\n1, anna ,0170/2345678,ANNA@X.DE,Germany\n2,N/A,000,x@@y.de,CH\n"
+    cleaned = clean(PEOPLE, p__csv=content)
+    assert rows(cleaned.tables["people"], "person_id", "given_name", "phone", "email", "country") == [
+        ("1", "Anna", "+491702345678", "anna@x.de", "DE"), ("2", None, None, "x@@y.de", "CH")
+    ]  # fmt: skip
+    assert sorted(rows(cleaned.tables["changes"], "id", "column", "before", "after", "rule")) == sorted([
+        ("1", "given_name", " anna ", "Anna", "blanks, case"), ("1", "phone", "0170/2345678", "+491702345678", "form"),
+        ("1", "email", "ANNA@X.DE", "anna@x.de", "case"), ("1", "country", "Germany", "DE", "form"),
+        ("2", "given_name", "N/A", None, "placeholder"), ("2", "phone", "000", None, "placeholder"),
+    ])  # fmt: skip
+    assert rows(cleaned.tables["people"], "email_key", "given_name_key") == [("anna@x.de", "anna"), (None, None)]
+    assert failed(cleaned)["crm", "people", "email can be an address"] == 1
+    told = cleaning.explain(cleaned.tables["changes"], "crm", "people", "2")
+    assert list(told["column"]) == ["given_name", "phone"] and list(told["row"]) == [3, 3]
+    back = cleaning.undo(cleaned.tables["people"], cleaned.tables["changes"], "people", "phone", ["form"]).order_by("arrival")
+    assert rows(back, "phone") == [("0170/2345678",), (None,)]
+
+
+def test_days_of_birth_that_nobody_has_are_emptied_but_not_those_of_history(clean):
+    content = "person_id,birth_date\n" + "".join(f"{n},{day}\n" for n, day in enumerate(["1900-01-01", "1890-05-05", "2025-01-01", "1980-02-29", "1975-01-01", "1990-01-01", "2001-01-01"]))
+    cleaned = clean(PEOPLE, p__csv=content)
+    assert [row[0] for row in rows(cleaned.tables["people"], "birth_date")][:3] == [None] * 3
+    assert dict(rows(cleaned.tables["changes"], "before", "rule")) == {"1900-01-01": "placeholder", "1890-05-05": "out of range", "2025-01-01": "out of range"}
+    kept = clean(PEOPLE, p__csv="person_id,birth_date\n1,1749-08-28\n2,1770-12-16\n3,1990-01-01\n4,1900-01-01\n")
+    assert None not in [row[0] for row in rows(kept.tables["people"], "birth_date")] and not rows(kept.tables["changes"])
+    assert "birth_date lies outside its usual range (3 of 4)" in kept.notes[0]
+
+
+def test_the_book_extends_it_without_code(make_book, engine):
+    settings = """
+name: Made
+sources:
+  crm: {people: {path: p.csv}}
+cleaning:
+  placeholders: {company: [Privatkunde], "*": [zzz]}
+  keep: {family_name: [Test]}
+  values: {industry: {Hotellerie: hotel}}
+  allowed: {people.industry: [hotel, school]}
+  ranges: {birth_date: [1950-01-01, null], social_reach: [0, 1000]}
+  required: {people: [email]}
+"""
+    content = (
+        "person_id,family_name,company,industry,birth_date,social_reach,email\n"
+        "1,Test,Privatkunde,Hotellerie,1949-12-31,5,a@b.de\n2,zzz,Acme,Zoo,1950-01-01,1001,c@d.de\n3,Berg,,,,,\n4,Berg,,,,,n/a\n"
+    )
+    cleaned = cleaning.clean(open_book(make_book(settings, p__csv=content)), engine, AS_OF)
+    assert rows(cleaned.tables["people"], "person_id", "family_name", "company", "industry", "birth_date", "social_reach") == [
+        ("1", "Test", None, "hotel", None, 5.0), ("2", None, "Acme", None, dt.date(1950, 1, 1), None)
+    ]  # fmt: skip
+    assert rows(cleaned.tables["rejected"], "reason", "row") == [("email is missing", 4), ("email is a placeholder", 5)]
+
+
+@pytest.mark.parametrize(
+    ("told", "where"),
+    [
+        ("placeholders: {compny: [x]}", "cleaning.placeholders"), ("ranges: {birth_date: [1, 2]}", "cleaning.ranges.birth_date"),
+        ("ranges: {quantity: [5, 1]}", "cleaning.ranges"), ("ranges: {email: [1, 2]}", "cleaning.ranges"), ("required: {people: [emial]}", "cleaning.required.people"),
+        ("rates: {francs: 1}", "cleaning.rates"), ("rates: {CHF: 0}", "cleaning.rates"), ("same_id: {people: last}", "cleaning.same_id"),
+        ("allowed: {quantity: [x]}", "cleaning.allowed"), ("plceholders: {}", "cleaning"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_the_section_is_a_fault_that_names_it(make_book, told, where):
+    with pytest.raises(FaultError) as error:
+        open_book(make_book(f"name: Made\nsources:\n  crm: {{people: {{path: p.csv}}}}\ncleaning: {{{told}}}\n"))
+    assert any(fault.key.startswith(where) for fault in error.value.faults), error.value.faults
+
+
+def test_of_one_id_with_different_content_the_newest_wins_or_what_the_book_says(make_book, engine):
+    content = "person_id,given_name,updated_at\n1,Ann,2024-01-05\n1,Anna,2024-03-01\n1,Anja,2024-02-01\n2,Bob,\n2,Bert,\n3,Cy,2024-01-01\n"
+    wanted = {"newest": ["Anna", "Bert", "Cy"], "oldest": ["Ann", "Bob", "Cy"], "all": ["Ann", "Anna", "Anja", "Bob", "Bert", "Cy"]}
+    for rule, names in wanted.items():
+        settings = f"name: Made\nsources:\n  crm: {{people: {{path: p.csv}}}}\ncleaning: {{same_id: {{people: {rule}}}}}\n"
+        cleaned = cleaning.clean(open_book(make_book(settings, p__csv=content)), engine, AS_OF)
+        assert [row[0] for row in rows(cleaned.tables["people"], "given_name")] == names, rule
+        assert cleaned.rows[0]["merged"] == 6 - len(names)
+        if rule == "newest":
+            told = rows(cleaned.tables["changes"].filter(cleaned.tables["changes"]["column"] == "given_name"), "id", "before", "after", "rule")
+            assert sorted(told) == [("1", "Anja", "Anna", "superseded"), ("1", "Ann", "Anna", "superseded"), ("2", "Bob", "Bert", "superseded")]
+            assert failed(cleaned)["crm", "people", "the newest of its id"] == 3
+
+
+def test_equal_rows_are_one_across_the_deliveries_of_a_table(clean):
+    sources = """
+  shop:
+    orders:
+      - {path: a.csv, dates: '%d.%m.%Y'}
+      - {path: b.csv, columns: {person_id: who, ordered_at: day, order_id: nr, amount: sum}}
+      - {path: c.csv}
+"""
+    a = "person_id,ordered_at,order_id,amount\n7,05.01.2024,A1,5.0\n7,05.01.2024,A2,5\n7,05.01.2024,,5\n"
+    b = "who,day,nr,sum\n7,2024-01-05,A1,5\n7,2024-01-06,A2,5\n7,2024-01-05,,5\n"
+    c = "person_id,ordered_at,order_id\n7,2024-01-05,A1\n"
+    cleaned = clean(sources, a__csv=a, b__csv=b, c__csv=c)
+    assert [(row["file"], row["kept"], row["merged"]) for row in cleaned.rows] == [("a.csv", 3, 0), ("b.csv", 2, 1), ("c.csv", 1, 0)]
+
+
+def test_a_file_that_is_delivered_again_counts_once(clean, make_book):
+    content = "person_id,ordered_at,amount\n7,2024-01-05,5\n8,2024-01-05,6\n"
+    cleaned = clean("  shop:\n    orders: [{path: a.csv}, {path: b.csv}]\n", a__csv=content, b__csv=content)
+    assert [(row["kept"], row["merged"]) for row in cleaned.rows] == [(2, 0), (0, 2)]
+    assert "b.csv was delivered before, as a.csv" in cleaned.notes[0]
+
+
+def test_two_sources_may_use_one_id_for_different_people(clean):
+    sources = "  crm:\n    people: {path: a.csv}\n  shop:\n    people: {path: b.csv}\n"
+    cleaned = clean(sources, a__csv="person_id,given_name\n1,Ann\n", b__csv="person_id,given_name\n1,Bob\n")
+    assert rows(cleaned.tables["people"], "source", "person_id", "given_name") == [("crm", "1", "Ann"), ("shop", "1", "Bob")]
+
+
+def test_a_file_cut_in_the_middle_and_a_column_that_changes_its_kind_lose_only_what_is_lost(clean):
+    whole = "person_id,ordered_at,order_id,amount\n" + "".join(f"{n},2024-01-05,A{n},{n if n < 50 else 'n/a EUR'}\n" for n in range(100))
+    cleaned = clean("  shop:\n    orders: {path: o.csv}\n", o__csv=whole[:-9])
+    (row,) = cleaned.rows
+    assert row["rows_in"] == 100 == row["kept"] + row["rejected"] and row["rejected"] <= 1
+    assert failed(cleaned)["shop", "orders", "amount can be read"] in (49, 50)
+    assert len([amount for (amount,) in rows(cleaned.tables["orders"], "amount") if amount is not None]) == 50
+
+
+MONEY = "person_id,ordered_at,order_id,amount,currency\n1,2024-01-05,A,10,€\n1,2024-02-05,B,10,chf\n1,2024-01-05,C,10,USD\n1,2024-01-05,D,-10,CHF\n1,2024-01-05,E,10,beans\n1,2024-01-05,F,10,\n"
+
+
+def test_money_comes_out_in_the_currency_of_the_book(make_book, engine):
+    settings = "name: Made\nsources:\n  shop: {orders: {path: o.csv}}\ncleaning: {rates: {CHF: {'2024-01-01': 1.1, '2024-02-01': 1.2}}}\n"
+    cleaned = cleaning.clean(open_book(make_book(settings, o__csv=MONEY)), engine, AS_OF)
+    assert rows(cleaned.tables["orders"], "order_id", "amount", "currency") == [
+        ("A", 10.0, "EUR"), ("B", 12.0, "CHF"), ("C", None, "USD"), ("E", 10.0, "beans"), ("F", 10.0, None)
+    ]  # fmt: skip
+    assert rows(cleaned.tables["returns"], "amount") == [(11.0,)]
+    assert ("10", "12.0", "converted") in rows(cleaned.tables["changes"], "before", "after", "rule")
+    told = failed(cleaned)
+    assert told["shop", "orders", "amount has a rate for its currency"] == 1 and told["shop", "orders", "currency is a currency"] == 1
+    assert "1 lines are in USD" in cleaned.notes[0]
+
+
+def test_a_book_in_the_wrong_currency_is_a_fault_with_its_remedy(clean):
+    content = "person_id,ordered_at,amount,currency\n1,2024-01-05,10,GBP\n"
+    with pytest.raises(FaultError, match="1 of 1 lines are in GBP, and the book is in EUR") as error:
+        clean("  shop:\n    orders: {path: o.csv}\n", o__csv=content)
+    assert "rates: {GBP: 1.05}" in str(error.value) and error.value.faults[0].column == "currency"
+
+
+def test_tables_that_contradict_each_other_are_told_and_kept(clean):
+    sources = """
+  shop:
+    people: {path: p.csv}
+    orders: {path: o.csv}
+    deliveries: {path: d.csv}
+    returns: {path: r.csv}
+    consents: {path: c.csv}
+  web:
+    events: {path: e.csv}
+"""
+    cleaned = clean(
+        sources,
+        p__csv="person_id,email\n1,a@b.de\n2,c@d.de\n",
+        o__csv="person_id,ordered_at,order_id,product_id,quantity,amount\n1,2024-01-05,A,p,2,5\n9,2024-01-06,B,p,1,5\n",
+        d__csv="order_id,delivered_at\nA,2024-01-04\nB,2024-01-06\nZ,2024-01-07\n",
+        r__csv="order_id,returned_at,product_id,quantity\nA,2024-01-09,p,3\nB,2024-01-03,p,1\n",
+        c__csv="person_id,purpose,status,indicated_at\n8,marketing,given,2024-01-01\n2,marketing,given,2024-01-01\n",
+        e__csv="person_id,event_name,occurred_at\nnobody,visit,2024-01-01\nx,visit,2025-01-01\n",
+    )
+    told = failed(cleaned)
+    assert told == {
+        ("shop", "orders", "person_id is one that the people know"): 1,
+        ("shop", "consents", "person_id is one that the people know"): 1,
+        ("shop", "deliveries", "order_id is one that the orders know"): 1,
+        ("shop", "deliveries", "delivered_at is not before the order"): 1,
+        ("shop", "returns", "returned_at is not before the order"): 1,
+        ("shop", "returns", "no more of a product comes back than was bought"): 1,
+        ("web", "events", "before the day of the report"): 1,
+    }
+    assert [row["kept"] for row in cleaned.rows] == [2, 2, 3, 2, 2, 1]
+
+
+def test_a_value_that_stands_suspiciously_often_is_told_and_never_emptied(clean):
+    content = "person_id,birth_date\n" + "".join(f"{n},{'1970-01-01' if n % 4 == 0 else dt.date(1960, 1, 1) + dt.timedelta(n * 37)}\n" for n in range(100))
+    cleaned = clean(PEOPLE, p__csv=content)
+    assert failed(cleaned) == {("crm", "people", "birth_date does not stand suspiciously often"): 25}
+    assert None not in [row[0] for row in rows(cleaned.tables["people"], "birth_date")]
+
+
+def test_quality_has_owners_and_a_history_of_days(make_book, engine):
+    book = open_book(make_book(f"name: Made\nsources:\n{PEOPLE}", p__csv="person_id,email\n1,n/a\n2,a@b.de\n"))
+    cleaned = cleaning.clean(book, engine, AS_OF)
+    quality = cleaning.quality(cleaned, cleaned.tables, book)
+    assert set(quality["owner"]) == {"sales"} and set(quality["severity"]) <= {"error", "warning", "note"}
+    first = cleaning.history(quality, dt.date(2024, 5, 1), [])
+    better = quality.assign(failed=0)
+    second = cleaning.history(better, AS_OF, [first])
+    assert sorted(set(second["as_of"])) == [dt.date(2024, 5, 1), AS_OF]
+    # a run made again for the same day says the same again, and one for an earlier day does not see later ones
+    assert cleaning.history(better, AS_OF, [first, second]).equals(second)
+    assert cleaning.history(quality, dt.date(2024, 5, 1), [second]).equals(first)
+    trend = cleaning.trend(second)
+    assert trend["crm"].iloc[0] > 0 == trend["crm"].iloc[1] and cleaning.say_trend(trend).startswith("Quality got better most in crm")
+    assert "first day" in cleaning.say_trend(cleaning.trend(first))
+
+
+@pytest.mark.slow
+def test_the_made_company_is_put_right(tmp_path):
+    from clientbook import demo
+
+    folder = tmp_path / "made"
+    demo.make(folder, people=600, seed=4711)
+    book = open_book(folder)
+    with engines.open(scratch=tmp_path / "scratch") as engine:
+        cleaned = cleaning.clean(book, engine, book.settings.as_of)
+        spoiled, rejects = (engine.read_parquet(folder / "truth" / f"{name}.parquet") for name in ("spoiled", "rejects"))
+        told = cleaning.score(cleaned.tables, spoiled, rejects, "DE").set_index("what")["share"]
+    assert told["cells that can be put right from themselves"] >= 0.99
+    assert told["good cells left as good as they were"] > 0.999
+    assert told["planted rejects found"] == told["rejected rows that were planted"] == 1
 
 
 def test_the_default_day_is_the_one_after_the_newest_thing_seen(make_book, engine):

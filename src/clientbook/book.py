@@ -183,6 +183,54 @@ class Delivery(_Settings):
         return self.dates if isinstance(self.dates, str) else self.dates.get(column)
 
 
+_Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+_Worth = Annotated[float, _Number, Field(gt=0, allow_inf_nan=False)]
+_End = dt.date | Amount | None
+
+
+def _range(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or all(end is None for end in value):
+        raise ValueError("must be two ends, such as [0, 100] or [1920-01-01, ]; one of them may be null.")
+    ends = [_day(end) if isinstance(end, str) else end for end in value]
+    told = [end for end in ends if end is not None]
+    if len({isinstance(end, dt.date) for end in told}) > 1 or (len(told) == 2 and told[0] > told[1]):
+        raise ValueError("the first end must not lie after the second, and both are numbers or both days.")
+    return ends
+
+
+class Cleaning(_Settings):
+    """What does the company itself say of its data? Columns are written as `table.column`, or `column` for all tables.
+
+    Parameters
+    ----------
+    placeholders
+        More words that stand for nothing, for each column; those under `*` in every one.
+    keep
+        Words that are no placeholders here, for each column.
+    values
+        Delivered value to canonical value, for each column of every source.
+    ranges
+        The smallest and the largest value that a column may hold; others are emptied.
+    required
+        Columns of a table without which a row is rejected.
+    allowed
+        The only values that a column may hold; others are emptied.
+    same_id
+        Of rows of one id with different content: `newest` stays (the default), `oldest`, or `all`.
+    rates
+        What one of another currency is worth in the book's; or by the day from which it holds.
+    """
+
+    placeholders: dict[str, tuple[str, ...]] = {}
+    keep: dict[str, tuple[str, ...]] = {}
+    values: dict[str, dict[str, str | None]] = {}
+    ranges: dict[str, Annotated[tuple[_End, _End], pydantic.BeforeValidator(_range)]] = {}
+    required: dict[Literal[tuple(CANONICAL)], tuple[str, ...]] = {}
+    allowed: dict[str, tuple[str, ...]] = {}
+    same_id: dict[Literal[tuple(CANONICAL)], Literal["newest", "oldest", "all"]] = {}
+    rates: dict[_Currency, _Worth | dict[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")], _Worth]] = {}
+
+
 class Source(_Settings):
     """Which system is it, who owns it, and which tables does it bring?"""
 
@@ -210,6 +258,7 @@ class Settings(_Settings):
     journeys: Journeys = Journeys()
     contact_policy: ContactPolicy = ContactPolicy()
     triggers: tuple[Trigger, ...] = ()
+    cleaning: Cleaning = Cleaning()
 
     @field_validator("timezone")
     @classmethod
@@ -508,7 +557,7 @@ def _plain(kind: str, context: Mapping, message: str) -> str:
 
 
 def _allowed_at(path: tuple) -> list[str]:
-    models = {"goals": Goal, "contact_policy": ContactPolicy, "journeys": Journeys, "triggers": Trigger}
+    models = {"goals": Goal, "contact_policy": ContactPolicy, "journeys": Journeys, "triggers": Trigger, "cleaning": Cleaning}
     if not path:
         return list(Settings.model_fields)
     if path[0] in models:
@@ -531,6 +580,33 @@ def _cross_check(settings: Settings) -> list[Fault]:
             for position, delivery in enumerate(deliveries):
                 key = f"sources.{source}.{table}" + (f".{position}" if len(deliveries) > 1 else "")
                 faults += _check_delivery(settings, table, delivery, key)
+    return faults + _check_cleaning(settings.cleaning)
+
+
+def _check_cleaning(cleaning: Cleaning) -> list[Fault]:
+    """Does every column that the section names stand in a table, and is it of a kind that the setting can speak of?"""
+    known = {f"{table.name}.{column.name}": column for table in CANONICAL.values() for column in table.columns}
+    known |= {column.name: column for column in known.values()}
+    faults = []
+    for where in ("placeholders", "keep", "values", "ranges", "allowed"):
+        for name in getattr(cleaning, where):
+            key = f"cleaning.{where}"
+            if name == "*" and where == "placeholders":
+                continue
+            if name not in known:
+                faults.append(_unknown(name, key, known, "is not a column"))
+            elif where == "ranges" and known[name].kind in ("id", "text", "flag"):
+                faults.append(Fault(f"`{name}` holds no numbers or days, and has no range.", key=key))
+            elif where == "ranges":
+                days = any(isinstance(end, dt.date) for end in cleaning.ranges[name])
+                if days != (known[name].kind in ("date", "time")):
+                    wanted = "numbers" if days else "days, such as 1920-01-01"
+                    faults.append(Fault(f"the ends must be {wanted}.", key=f"{key}.{name}"))
+            elif where != "values" and known[name].kind not in ("id", "text"):
+                faults.append(Fault(f"`{name}` holds no words.", "`ranges` is for numbers and days.", key=key))
+    for table, names in cleaning.required.items():
+        where = f"cleaning.required.{table}"
+        faults += [_unknown(n, where, CANONICAL[table].names, f"is not a column of {table}") for n in names if n not in CANONICAL[table].names]
     return faults
 
 

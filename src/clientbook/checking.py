@@ -111,11 +111,14 @@ def _ranges(rows: ir.Table, most: int = 10) -> str:
 
 
 def _emptied(changes: ir.Table, delivered: Mapping[tuple[str, str, str], Mapping[str, str]]) -> list[str]:
+    changes = changes.filter(changes["rule"] != "superseded")
     places = ["source", "table", "file", "column", "rule"]
-    counted = changes.group_by(*places).agg(cells=changes.count(), first=changes["row"].min())
+    counted = changes.mutate(emptied=changes["after"].isnull())
+    counted = counted.group_by(*places, "emptied").agg(cells=counted.count(), first=counted["row"].min())
     told = []
-    for row in counted.order_by("file", "column", "rule", "source", "table").to_pandas().itertuples():
+    for row in counted.order_by("file", "column", "rule", "emptied", "source", "table").to_pandas().itertuples():
         column = delivered[row.source, row.table, row.file][row.column]
-        cells = f"{row.cells:,} {'cell' if row.cells == 1 else 'cells'} will be emptied"
+        what = "emptied" if row.emptied else "put right"
+        cells = f"{row.cells:,} {'cell' if row.cells == 1 else 'cells'} will be {what}"
         told.append(f"{row.file}, column {column!r}: {cells}: {row.rule}; the first is in row {row.first}.")
     return told

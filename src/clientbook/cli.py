@@ -127,6 +127,20 @@ def demo(
     typer.echo(f"Made {people:,} people: {directory / 'clientbook.yaml'}")
 
 
+@app.command(epilog="Example: [bold]clientbook init data/shop[/bold]")
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of files; a folder in it is a source.")],
+    debug: DebugOption = False,
+) -> None:
+    """Look at the files of a folder that nobody described, and draft its clientbook.yaml. One that is there stays."""
+    from clientbook import drafting
+
+    target, placed = drafting.init(directory)
+    for line in drafting.say(placed):
+        typer.echo(line)
+    typer.echo(f"Draft: {target}. Read what it says to check, then: clientbook check {directory}")
+
+
 @app.command(epilog="Example: [bold]clientbook check data/cdnow[/bold]")
 def check(
     book: BookArgument = None,

@@ -24,7 +24,8 @@ DESCRIBED = (
     "governance", "overview",
 )  # fmt: skip
 _DERIVED = (
-    "changes", "rejected", "quality", "column_profiles", "overlaps", "customers", "identities", "resolved_accounts",
+    "changes", "rejected", "quality", "quality_history", "column_profiles", "overlaps", "correspondences", "drift",
+    "bad_data_cost", "customers", "identities", "resolved_accounts",
     "account_identities", "review_pairs", "system_overlap", "value", "value_backtest", "allocations", "recoveries",
     "timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness", "content_map",
     "message_audit", "pressure", "next_actions", "segments", "personas", "targets", "use_cases",

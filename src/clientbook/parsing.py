@@ -251,9 +251,10 @@ def _tells_offset(pattern: str) -> bool:
 
 
 def _within(value: ir.TimestampColumn, earliest: dt.date) -> ir.TimestampColumn:
-    fits = (value >= _midnight(earliest)) & (value < _midnight(LATEST))
+    fits = (value >= midnight(earliest)) & (value < midnight(LATEST))
     return fits.ifelse(value, ibis.null("timestamp"))
 
 
-def _midnight(day: dt.date) -> ir.TimestampScalar:
+def midnight(day: dt.date) -> ir.TimestampScalar:
+    """The time at which a day begins, without a zone."""
     return ibis.timestamp(day.year, day.month, day.day, 0, 0, 0)

@@ -411,6 +411,28 @@ _TABLES = (
 CANONICAL: dict[str, Table] = {table.name: table for table in _TABLES}
 
 
+# What cleaning splits off a cell, or makes of it to compare by, beside the columns that were delivered.
+DERIVED: dict[str, tuple[Column, ...]] = {
+    "people": (
+        _text("name_title", "title, taken off the name", personal="name"),
+        _text("given_name_key", "first name in small Latin letters, to compare by", personal="name"),
+        _text("family_name_key", "surname in small Latin letters, to compare by", personal="name"),
+        _text("full_name_key", "whole name in small Latin letters, to compare by", personal="name"),
+        _text("email_key", "e-mail address without its tag, to compare by; only one that can be an address", personal="email"),
+        _text("street_name", "the street without its number", personal="address"),
+        _text("house_number", "the house number", personal="address"),
+        _text("company_name", "employer's name without its legal form"),
+        _text("legal_form", "the employer's legal form"),
+        _text("job_role", "what the job title says that they do"),
+        _text("seniority", "how high the job title says that they stand"),
+    ),
+    "accounts": (
+        _text("company_name", "the account's name without its legal form"),
+        _text("legal_form", "its legal form"),
+    ),
+}
+
+
 # `as_of` is by default the day after the newest of these.
 OBSERVED_AT = ("ordered_at", "occurred_at", "sent_at", "opened_at", "asked_at")
 
@@ -430,6 +452,7 @@ def clean_columns(table: Table) -> tuple[Column, ...]:
         told.append(column)
         if table.name == "orders" and column.name == "ordered_at":
             told.append(_date("ordered_on", "the day of the order in the book's time zone"))
+    told += DERIVED.get(table.name, ())
     if table.name == "returns":
         told.append(_text("person_source", "the source that the person_id belongs to, where an order was turned into a return"))
         told.append(_id("person_id", "who returned it, where an order was turned into a return", personal="id"))

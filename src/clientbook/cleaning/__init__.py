@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import ibis
@@ -13,15 +13,34 @@ import pandas as pd
 
 from clientbook import parsing, sources, suppression
 from clientbook.book import Book, Delivery
+from clientbook.cleaning import cells, repeats
+from clientbook.cleaning.cells import KIND_IN_WORDS as _KIND_IN_WORDS
+from clientbook.cleaning.repeats import Judged
+from clientbook.cleaning.scoring import score
+from clientbook.cleaning.sense import sense
+from clientbook.cleaning.standards import RULES
 from clientbook.engine import Engine
 from clientbook.faults import Fault, FaultError
 from clientbook.stage import KeyNumber, Parameters, Stage
-from clientbook.tables import CANONICAL, OBSERVED_AT, Column, Table, owner_column
+from clientbook.tables import CANONICAL, DERIVED, OBSERVED_AT, Column, Table, owner_column
+
+_QUALITY = (
+    Column("source", "text", "the system"),
+    Column("owner", "text", "who answers for it"),
+    Column("table", "text", "the canonical table"),
+    Column("column", "text", "the canonical column; empty where the rule is of the whole row"),
+    Column("rule", "text", "what a row should be"),
+    Column("check", "text", "the rule without its column, the same in all tables"),
+    Column("failed", "number", "rows that are not", unit="rows"),
+    Column("of", "number", "rows that it was asked of", unit="rows"),
+    Column("severity", "text", "error (the row or its money is lost), warning (look at it), note (it was put right)"),
+)
 
 STAGE = Stage(
     name="cleaning",
     reads_files=True,
-    writes=(*CANONICAL, "changes", "rejected", "quality"),
+    remembers=True,
+    writes=(*CANONICAL, "changes", "rejected", "quality", "quality_history"),
     shows="what was delivered, and what of it can be used",
     parameters=Parameters,
     tables=(
@@ -45,31 +64,30 @@ STAGE = Stage(
             (
                 Column("source", "text", "the system it came from"),
                 Column("table", "text", "the canonical table"),
+                Column("id", "id", "the row's own id in its source, where the table has one", personal="id"),
                 Column("column", "text", "the canonical column"),
                 Column("before", "text", "what was delivered", personal="words"),
                 Column("after", "text", "what stands there now; empty where it was emptied", personal="words"),
-                Column("rule", "text", "why"),
+                Column("rule", "text", "why; several with a comma between"),
                 Column("file", "text", "its file"),
                 Column("row", "number", "its row's number in the file, as a spreadsheet shows it", unit="rows"),
                 Column("arrival", "number", "the order of arrival"),
             ),
         ),
+        Table("quality", "a rule, and how many rows of a source's table fail it", _QUALITY),
         Table(
-            "quality",
-            "a rule, and how many rows of a source's table fail it",
-            (
-                Column("source", "text", "the system"),
-                Column("table", "text", "the canonical table"),
-                Column("rule", "text", "what a row should be"),
-                Column("failed", "number", "rows that are not", unit="rows"),
-                Column("of", "number", "rows delivered", unit="rows"),
-                Column("severity", "text", "error (the row is lost), warning (a cell is), note"),
-            ),
+            "quality_history",
+            "the same, for each day that a run was made for",
+            (Column("as_of", "date", "the day of the run"), *_QUALITY),
         ),
     ),
 )
 
+_SEVERITIES = ["error", "warning", "note"]
 ROW_COUNTS = ("rows_in", "kept", "merged", "returns", "later", "suppressed", "rejected")
+
+# So many days of the quality's history are carried from run to run.
+HISTORY_DAYS = 400
 
 # Rows of a delivery stay together and in order when deliveries are put one below the other.
 _DELIVERY_STRIDE = 2**40
@@ -78,7 +96,7 @@ _DELIVERY_STRIDE = 2**40
 _PLACE = {"file": "string", "row": "int64", "arrival": "int64"}
 _ALWAYS = {
     "rejected": dict.fromkeys(("source", "table", "column", "reason", "raw"), "string") | _PLACE,
-    "changes": dict.fromkeys(("source", "table", "column", "before", "after", "rule"), "string") | _PLACE,
+    "changes": dict.fromkeys(("source", "table", "id", "column", "before", "after", "rule"), "string") | _PLACE,
 }
 
 _IBIS_TYPES = {
@@ -106,12 +124,15 @@ class Cleaned:
         One mapping a file: what it is and its hash.
     notes
         What a reader should know of the deliveries, a sentence each.
+    cells
+        How many cells fail each rule, a row each source, table, column and rule of a delivery.
     """
 
     tables: dict[str, ir.Table] = field(default_factory=dict)
     rows: list[dict] = field(default_factory=list)
     inputs: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    cells: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -125,6 +146,7 @@ class _Loaded:
     raw: sources.Raw
     mapping: dict[str, str]
     readings: dict[str, parsing.Reading]
+    values: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
 
 def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] | None = None) -> Cleaned:
@@ -152,22 +174,251 @@ def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] 
     loaded = load(book, engine) if loaded is None else loaded
     cleaned = Cleaned()
     forgotten = _forgotten(loaded, book)
-    parts: dict[str, list[ir.Table]] = {}
+    repeated = _delivered_again(loaded, cleaned.notes)
+    judged: list[Judged] = []
     for number, item in enumerate(loaded):
         cleaned.inputs += [_describe(item, facts) for facts in item.raw.files]
         cleaned.notes += [str(note) for note in item.raw.notes]
-        judged = _judge(item, engine, book, as_of, number, forgotten)
-        seen = _count(judged, item)
-        for name, rows in _split(judged, item, number, seen).items():
-            parts.setdefault(name, []).append(rows)
-        cleaned.rows += _account(seen, item)
+        looked = _judge(item, engine, book, as_of, number, forgotten, repeated[number])
+        cleaned.notes += looked.notes
+        owners = {name: _owner(item, name) for name in item.table.owned_ids if name in item.mapping}
+        judged.append(Judged(looked.rows, item.mapping, owners))
+    parts: dict[str, list[ir.Table]] = {}
+    quality: list[pd.DataFrame] = []
+    for numbers in _by_table(loaded).values():
+        parts_of_table = [judged[number] for number in numbers]
+        table, rule = (
+            loaded[numbers[0]].table,
+            book.settings.cleaning.same_id.get(loaded[numbers[0]].table.name, "newest"),
+        )
+        settled, changes = _settle(table, parts_of_table, rule, loaded[numbers[0]].source, engine)
+        if changes is not None:
+            parts.setdefault("changes", []).append(changes)
+        for number, rows in zip(numbers, settled, strict=True):
+            item = loaded[number]
+            seen = _count(rows, item)
+            for name, part in _split(rows, item, number, seen).items():
+                parts.setdefault(name, []).append(part)
+            quality.append(_failed(rows, item))
+            cleaned.rows += _account(seen, item)
     none = {name: ibis.memtable(pd.DataFrame(columns=list(kinds)), schema=kinds) for name, kinds in _ALWAYS.items()}
     cleaned.tables = none | {name: _stack(rows) for name, rows in parts.items()}
     for row in cleaned.rows:
         if row["rows_in"] != sum(row[name] for name in ROW_COUNTS[1:]):
             raise AssertionError(f"rows of {row['file']} are not accounted for: {row}")
-    cleaned.tables["quality"] = ibis.memtable(_quality(cleaned.tables, cleaned.rows))
+    cleaned.cells = pd.concat(quality, ignore_index=True) if quality else pd.DataFrame()
+    # what reads the tables again reads them as they are written, once they are: the quality is asked for by itself
     return cleaned
+
+
+def quality(cleaned: Cleaned, tables: Mapping[str, ir.Table], book: Book) -> pd.DataFrame:
+    """How many of how many rows fail each rule, and who answers for it?
+
+    Parameters
+    ----------
+    cleaned
+        As from :func:`clean`.
+    tables
+        Its clean tables, as they were written or as they are.
+    book
+        Who owns which source.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The public table, by source, table and rule.
+    """
+    counts = summary(cleaned.rows).groupby(["source", "table"], as_index=False, sort=True)[list(ROW_COUNTS)].sum()
+    counts = counts.assign(of=counts["rows_in"], column=None)
+    superseded = _superseded(cleaned)
+    merged = counts.merge(superseded, on=["source", "table"], how="left")
+    older = merged["superseded"].fillna(0).astype("int64")
+    told = [
+        merged.assign(rule="delivered once", check="delivered once", failed=merged["merged"] - older, severity="note"),
+        counts.assign(
+            rule="complete and readable", check="complete and readable", failed=counts["rejected"], severity="error"
+        ),
+        merged.assign(rule="the newest of its id", check="superseded", failed=older, severity="note")[older > 0],
+        # of no rule that can fail: what had not happened on that day
+        counts.assign(rule="before the day of the report", check="later", failed=counts["later"], severity="note")[
+            counts["later"] > 0
+        ],
+    ]
+    told += [cleaned.cells] if len(cleaned.cells) else []
+    told.append(sense(tables))
+    names = [column.name for column in _QUALITY]
+    frame = pd.concat([part for part in told if len(part)], ignore_index=True)
+    frame = frame.assign(
+        owner=[book.settings.sources[name].owner for name in frame["source"]],
+        failed=frame["failed"].astype("int64"), of=frame["of"].astype("int64"),
+        **{name: frame[name].astype("object").where(frame[name].notna(), None) for name in ("column",)},
+    )[names]  # fmt: skip
+    frame["owner"] = frame["owner"].astype("object").where(frame["owner"].notna(), None)
+    return frame.sort_values(["source", "table", "rule"], ignore_index=True)
+
+
+def history(now: pd.DataFrame, as_of: dt.date, earlier: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """How did each rule fare, day by day?
+
+    Parameters
+    ----------
+    now
+        The public table `quality`.
+    as_of
+        Its day.
+    earlier
+        `quality_history` of earlier runs, in any order. Of one day the last one counts; days after `as_of` do not.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The public table, by day, source, table and rule; the last `HISTORY_DAYS` days.
+    """
+    # a day is one however often it was run, so that a run made again says the same again
+    parts = [part.assign(as_of=pd.to_datetime(part["as_of"]).dt.date) for part in earlier if len(part)]
+    parts = [part[part["as_of"] < as_of] for part in parts]
+    days: dict[dt.date, pd.DataFrame] = {}
+    for part in parts:
+        for day, rows in part.groupby("as_of"):
+            days[day] = rows
+    days[as_of] = now.assign(as_of=as_of)
+    names = ["as_of", *(column.name for column in _QUALITY)]
+    frame = pd.concat([days[day] for day in sorted(days)[-HISTORY_DAYS:]], ignore_index=True)[names]
+    for name in ("owner", "column"):
+        frame[name] = frame[name].astype("object").where(frame[name].notna(), None)
+    return frame.sort_values(["as_of", "source", "table", "rule"], ignore_index=True)
+
+
+def earlier_quality(runs: Iterable) -> list[pd.DataFrame]:
+    """What earlier runs that are kept say of their own quality and of that before them.
+
+    Parameters
+    ----------
+    runs
+        Whole runs, oldest first. The newest of them knows most; one from before there was a history knows nothing.
+    """
+    return [run.read("quality_history").to_pandas() for run in runs if "quality_history" in run.tables]
+
+
+def _delivered_again(loaded: Sequence[_Loaded], notes: list[str]) -> list[frozenset[str]]:
+    """By delivery, the files that are byte for byte one that came before for the same table."""
+    seen: dict[tuple, str] = {}
+    told = []
+    for item in loaded:
+        again = set()
+        for facts in item.raw.files:
+            key = (
+                item.source,
+                item.table.name,
+                tuple(sorted(item.mapping.items())),
+                tuple(sorted(item.delivery.ids.items())),
+                facts.sha256,
+            )
+            # the same file under two of the book's paths is one file
+            if key in seen:
+                again.add(facts.path)
+                notes.append(f"{facts.path} was delivered before, as {seen[key]}: all its rows were merged.")
+            seen.setdefault(key, facts.path)
+        told.append(frozenset(again))
+    return told
+
+
+def _by_table(loaded: Sequence[_Loaded]) -> dict[tuple[str, str], list[int]]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, item in enumerate(loaded):
+        groups.setdefault((item.source, item.table.name), []).append(number)
+    return groups
+
+
+def _settle(
+    table: Table, parts: Sequence[Judged], rule: str, source: str, engine: Engine
+) -> tuple[list[ir.Table], ir.Table | None]:
+    """The rows of each delivery of one table, once those that another one holds too are merged; what was superseded."""
+    settled = list(parts)
+    found = repeats.again(table, settled, engine) if len(settled) > 1 else None
+    if found is not None:
+        settled = [_merge(part, found, engine) for part in settled]
+    older = repeats.superseded(table, settled, rule, engine)
+    if older is None:
+        return [part.rows for part in settled], None
+    changes = _superseded_cells(table, settled, older, source, engine)
+    return [_merge(part, older, engine).rows for part in settled], changes
+
+
+def _merge(part: Judged, found: ir.Table, engine: Engine) -> Judged:
+    joined = part.rows.left_join(found.select(_again="arrival"), part.rows["arrival"] == found["arrival"])
+    fate = joined["_again"].notnull().ifelse(ibis.literal("merged"), joined["_fate"])
+    rows = engine.keep(joined.mutate(_fate=fate).select(*part.rows.columns))
+    return Judged(rows, part.mapping, part.owners)
+
+
+def _superseded_cells(table: Table, parts: Sequence[Judged], older: ir.Table, source: str, engine: Engine) -> ir.Table:
+    """What the older row said where the newer one says something else; one line at least for each row."""
+    told = []
+    names = [n for n in table.names if all(f"typed:{n}" in part.rows.columns for part in parts)]
+    key = repeats.SAME[table.name][0]
+    stacked = [
+        part.rows.select(
+            **{n: part.rows[f"typed:{n}"].cast("string") for n in names},
+            file=part.rows["file"], row=part.rows["row"], arrival=part.rows["arrival"],
+        )
+        for part in parts
+    ]  # fmt: skip
+    every = ibis.union(*stacked) if len(stacked) > 1 else stacked[0]
+    old = engine.keep(every.inner_join(older, "arrival"))
+    new = engine.keep(
+        every.semi_join(older.select(arrival="winner"), "arrival").rename({f"new:{c}": c for c in every.columns})
+    )
+    both = engine.keep(old.inner_join(new, old["winner"] == new["new:arrival"]))
+    for name in names:
+        differs = ~both[name].identical_to(both[f"new:{name}"])
+        # a row that differs in nothing that all deliveries bring is told by its key
+        rows = both.filter(differs) if name != key else both
+        told.append(
+            rows.select(
+                source=ibis.literal(source), table=ibis.literal(table.name), file=rows["file"], row=rows["row"], id=rows[key],
+                column=ibis.literal(name), before=rows[name], after=rows[f"new:{name}"], rule=ibis.literal("superseded"), arrival=rows["arrival"],
+            )
+        )  # fmt: skip
+    return ibis.union(*told) if len(told) > 1 else told[0]
+
+
+def _superseded(cleaned: Cleaned) -> pd.DataFrame:
+    changes = cleaned.tables["changes"]
+    rows = changes.filter(changes["rule"] == "superseded")
+    counted = rows.group_by("source", "table").agg(superseded=rows["arrival"].nunique()).to_pandas()
+    return counted if len(counted) else pd.DataFrame({"source": [], "table": [], "superseded": []}, dtype="object")
+
+
+def _failed(rows: ir.Table, item: _Loaded) -> pd.DataFrame:
+    """How many cells of a delivery fail each rule?"""
+    used = rows.filter(rows["_fate"].isin(["kept", "returns"]))
+    told = []
+    parts = []
+    for name in (c.removeprefix("rules:") for c in rows.columns if c.startswith("rules:")):
+        part = used.select(
+            column=ibis.literal(name), rules=used[f"rules:{name}"], filled=used[f"raw:{item.mapping[name]}"].notnull()
+        )
+        parts.append(part.group_by("column", "rules").agg(n=part["filled"].count(where=part["filled"])))
+    if not parts:
+        return pd.DataFrame()
+    counted = (ibis.union(*parts) if len(parts) > 1 else parts[0]).to_pandas()
+    # a column that a default or another column fills is asked of no cell
+    of = counted.groupby("column")["n"].sum()
+    totals: dict[tuple[str, str], int] = {}
+    for row in counted[counted["rules"].notna()].itertuples():
+        for rule in row.rules.split(", "):
+            totals[row.column, rule] = totals.get((row.column, rule), 0) + int(row.n)
+    for (column, rule), n in sorted(totals.items()):
+        phrase, severity = RULES.get(rule, ("can be read", "warning"))
+        check = "can be read" if rule.startswith("not ") and rule != "not allowed" else rule
+        told.append(
+            {
+                "source": item.source, "table": item.table.name, "column": column, "rule": f"{column} {phrase}", "check": check,
+                "failed": n, "of": int(of[column]), "severity": severity,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(told)
 
 
 def load(book: Book, engine: Engine) -> list[_Loaded]:
@@ -195,7 +446,11 @@ def load(book: Book, engine: Engine) -> list[_Loaded]:
             )
             mapping = _map_columns(CANONICAL[name], delivery, raw, key)
             readings = _read_times(book, source, CANONICAL[name], delivery, raw, mapping, key)
-            loaded.append(_Loaded(source, CANONICAL[name], position, delivery, raw, mapping, readings))
+            loaded.append(
+                _Loaded(
+                    source, CANONICAL[name], position, delivery, raw, mapping, readings, book.settings.cleaning.values
+                )
+            )
         except FaultError as error:
             faults += error.faults
     if faults:
@@ -216,7 +471,7 @@ def default_as_of(loaded: Iterable[_Loaded], today: dt.date, zone: str) -> dt.da
         The book's time zone, whose days are meant.
     """
     newest = []
-    tomorrow = _midnight(today + dt.timedelta(days=1))
+    tomorrow = parsing.midnight(today + dt.timedelta(days=1))
     for item in loaded:
         for column in item.table.columns:
             if column.name in OBSERVED_AT and column.name in item.mapping:
@@ -272,7 +527,11 @@ def fates(rows: Sequence[dict]) -> pd.DataFrame:
         `fate` in words, `rows`; those that happened, in the order of `ROW_COUNTS`.
     """
     told = pd.DataFrame({"fate": ROW_COUNTS[1:], "rows": [sum(row[name] for row in rows) for name in ROW_COUNTS[1:]]})
-    words = {"later": "after this report's day", "suppressed": "forgotten on request", "merged": "merged with an equal one"}
+    words = {
+        "later": "after this report's day",
+        "suppressed": "forgotten on request",
+        "merged": "merged with an equal one",
+    }
     told["fate"] = told["fate"].replace(words)
     return told[told["rows"] > 0].reset_index(drop=True)
 
@@ -285,22 +544,280 @@ def say_fates(fates: pd.DataFrame) -> str:
     return f"{most['rows'] / fates['rows'].sum():.0%} of the rows were {most['fate']}"
 
 
-def quality_shares(quality: ir.Table) -> pd.DataFrame:
-    """The table `quality` with the share of rows that fail, worst first."""
-    told = quality.mutate(share=quality["failed"] / quality["of"].nullif(0))
-    return told.order_by(ibis.desc("share"), "source", "table", "rule").to_pandas()
+def quality_shares(quality: pd.DataFrame) -> pd.DataFrame:
+    """The rules that some row fails, with its share, the worst first: errors before warnings before notes.
+
+    Parameters
+    ----------
+    quality
+        As from :func:`quality`.
+    """
+    told = quality[quality["failed"] > 0]
+    told = told.assign(
+        share=told["failed"] / told["of"].where(told["of"] > 0), rank=told["severity"].map(_SEVERITIES.index)
+    )
+    told = told.sort_values(
+        ["rank", "share", "source", "table", "rule"], ascending=[True, False, True, True, True], ignore_index=True
+    )
+    return told[["severity", "source", "owner", "table", "rule", "failed", "of", "share"]]
 
 
-def key_numbers(cleaned_rows: Sequence[dict]) -> list[KeyNumber]:
-    """Which numbers of this stage are watched from run to run?"""
+def changed_cells(changes: ir.Table) -> pd.DataFrame:
+    """What was changed, and why, how often?
+
+    Parameters
+    ----------
+    changes
+        The public table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `source`, `table`, `column`, `rule`, `cells`, `emptied` of them; the most frequent first.
+    """
+    counted = changes.group_by("source", "table", "column", "rule").agg(
+        cells=changes.count(), emptied=changes["after"].isnull().sum()
+    )
+    return counted.order_by(ibis.desc("cells"), "source", "table", "column", "rule").to_pandas()
+
+
+def explain(changes: ir.Table, source: str, table: str, row_id: str) -> pd.DataFrame:
+    """Why does this row say what it says?
+
+    Parameters
+    ----------
+    changes
+        The public table.
+    source, table, row_id
+        Which row: its system, its canonical table, its own id.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `column`, `before`, `after`, `rule`, `file`, `row`; what was delivered, and what became of it.
+    """
+    rows = changes.filter((changes["source"] == source) & (changes["table"] == table) & (changes["id"] == row_id))
+    return rows.order_by("column", "arrival").select("column", "before", "after", "rule", "file", "row").to_pandas()
+
+
+def undo(rows: ir.Table, changes: ir.Table, table: str, column: str, rules: Sequence[str] | None = None) -> ir.Table:
+    """A clean table with one column as it was delivered, where cleaning changed it.
+
+    Parameters
+    ----------
+    rows
+        The clean table.
+    changes
+        The public table.
+    table, column
+        Canonical names. Of a column that is no text, what could not be read stays empty.
+    rules
+        Undo only these; None means all but `superseded`, whose rows are others.
+    """
+    theirs = changes.filter(
+        (changes["table"] == table) & (changes["column"] == column) & (changes["rule"] != "superseded")
+    )
+    if rules is not None:
+        theirs = theirs.filter(theirs["rule"].isin(list(rules)))
+    before = theirs.select(_arrival="arrival", _before="before")
+    joined = rows.left_join(before, rows["arrival"] == before["_arrival"])
+    was = joined["_before"].try_cast(rows[column].type()) if not rows[column].type().is_string() else joined["_before"]
+    return joined.mutate(**{column: joined["_arrival"].notnull().ifelse(was, joined[column])}).select(*rows.columns)
+
+
+def failing(quality: pd.DataFrame, most: int = 12) -> pd.DataFrame:
+    """Where does quality fail most: sources' tables against kinds of rule?
+
+    Parameters
+    ----------
+    quality
+        As from :func:`quality`.
+    most
+        So many of the worst tables and kinds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Shares: a row a source's table, a column a kind of rule, warnings and errors alone. Empty where nothing fails.
+    """
+    rows = quality[(quality["severity"] != "note") & (quality["failed"] > 0)]
+    if rows.empty:
+        return pd.DataFrame()
+    rows = rows.assign(
+        name=rows["source"] + " " + rows["table"], share=rows["failed"] / rows["of"].where(rows["of"] > 0)
+    )
+    wide = rows.pivot_table(index="name", columns="check", values="share", aggfunc="max").fillna(0.0)
+    worst = wide.max(axis=1).sort_values(ascending=False, kind="stable").index[:most]
+    kinds = wide.max().sort_values(ascending=False, kind="stable").index[:most]
+    return wide.loc[sorted(worst), list(kinds)].rename_axis(index=None, columns=None)
+
+
+def say_failing(shares: pd.DataFrame) -> str:
+    """In one sentence: where is it worst?
+
+    Parameters
+    ----------
+    shares
+        As from :func:`failing`.
+    """
+    if shares.empty:
+        return "No rule fails in a way that loses anything"
+    name, kind = max(((a, b) for a in shares.index for b in shares.columns), key=lambda at: (shares.loc[at], at))
+    told = {"reference": "name something that its register does not know", "placeholder": "are placeholders",
+            "complete and readable": "cannot be used", "can be read": "cannot be read", "order of time": "are out of order in time"}  # fmt: skip
+    what = told.get(kind, f"fail on {kind!r}")
+    rows = "rows" if kind == "complete and readable" else "cells of one column"
+    return f"In {name} {shares.loc[name, kind]:.1%} of the {rows} {what}, the most of all tables"
+
+
+def draw_failing(shares: pd.DataFrame):
+    """The same as a heat map.
+
+    Parameters
+    ----------
+    shares
+        As from :func:`failing`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from clientbook import charts
+
+    if shares.empty:
+        return charts.bars(["rules that fail"], [0], finding=say_failing(shares), detail="warnings and errors")
+    return charts.heatmap(
+        shares, finding=say_failing(shares), detail="worst share of rows or cells that fail", format="percent"
+    )
+
+
+def told(notes: Sequence[str]) -> pd.DataFrame:
+    """The notes as a table.
+
+    Parameters
+    ----------
+    notes
+        As in :attr:`Cleaned.notes`.
+    """
+    return pd.DataFrame({"note": list(dict.fromkeys(notes)) or ["Nothing: every file was read as it is."]})
+
+
+def scored(
+    tables: Mapping[str, ir.Table], spoiled: ir.Table | None, rejects: ir.Table | None, country: str
+) -> pd.DataFrame:
+    """The score of a made company; a book without truth, or without people, has none.
+
+    Parameters
+    ----------
+    tables
+        Clean tables by name.
+    spoiled, rejects
+        The truth, or None.
+    country
+        The book's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `what`, `right`, `of`, `share`.
+    """
+    if spoiled is None or "people" not in tables:
+        return pd.DataFrame([("no truth to score against", 0, 0, None)], columns=["what", "right", "of", "share"])
+    return score(tables, spoiled, rejects, country)
+
+
+def trend(history: pd.DataFrame) -> pd.DataFrame:
+    """Does quality get better: of all that was asked, what share failed, day by day?
+
+    Parameters
+    ----------
+    history
+        As from :func:`history`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a day, a column a source; the share of failed warnings and errors. A day that a source did not deliver on
+        is empty.
+    """
+    rows = history[history["severity"] != "note"]
+    sums = rows.groupby(["as_of", "source"])[["failed", "of"]].sum()
+    shares = (sums["failed"] / sums["of"].where(sums["of"] > 0)).unstack("source")
+    return shares.rename_axis(index=None, columns=None)
+
+
+def say_trend(shares: pd.DataFrame) -> str:
+    """In one sentence: better or worse than on the day before?
+
+    Parameters
+    ----------
+    shares
+        As from :func:`trend`.
+    """
+    if len(shares) < 2:
+        return "This is the first day that quality was measured on; the next run has something to compare with"
+    change = (shares.iloc[-1] - shares.iloc[-2]).dropna()
+    if change.empty or change.abs().max() < 0.00005:
+        return "Quality is as it was on the day before"
+    worst, best = change.idxmax(), change.idxmin()
+    if change[worst] >= 0.00005:
+        better = f", while {best} got better" if change[best] <= -0.00005 else ""
+        return f"Quality got worse most in {worst}: from {shares[worst].iloc[-2]:.2%} to {shares[worst].iloc[-1]:.2%} that fail{better}"
+    return (
+        f"Quality got better most in {best}: from {shares[best].iloc[-2]:.2%} to {shares[best].iloc[-1]:.2%} that fail"
+    )
+
+
+def draw_trend(shares: pd.DataFrame):
+    """The same as lines, or as bars while there is one day alone.
+
+    Parameters
+    ----------
+    shares
+        As from :func:`trend`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from clientbook import charts
+
+    detail = "share of what was asked that fails, warnings and errors"
+    if len(shares) < 2:
+        now = (
+            shares.iloc[-1].dropna().sort_values(ascending=False, kind="stable")
+            if len(shares)
+            else pd.Series(dtype=float)
+        )
+        return charts.bars(list(now.index), list(now), finding=say_trend(shares), detail=detail, format="percent")
+    shares = shares.set_axis(pd.to_datetime(shares.index))
+    return charts.lines(shares, finding=say_trend(shares), detail=detail, format="percent")
+
+
+def key_numbers(cleaned_rows: Sequence[dict], quality: pd.DataFrame | None = None) -> list[KeyNumber]:
+    """Which numbers of this stage are watched from run to run?
+
+    Parameters
+    ----------
+    cleaned_rows
+        As in :attr:`Cleaned.rows`.
+    quality
+        As from :func:`quality`, where it was asked for.
+    """
     total = {name: sum(row[name] for row in cleaned_rows) for name in ROW_COUNTS}
     delivered = max(total["rows_in"], 1)
     usable = (total["kept"] + total["returns"]) / delivered
-    return [
+    numbers = [
         KeyNumber("Rows that can be used", round(usable, 6), "share", "up", n=total["rows_in"]),
         KeyNumber("Rows rejected", total["rejected"], "rows", "down", n=total["rows_in"]),
         KeyNumber("Rows delivered", total["rows_in"], "rows", n=total["rows_in"]),
     ]
+    if quality is not None and len(quality):
+        asked = quality[quality["severity"] != "note"]
+        failed, of = int(asked["failed"].sum()), int(asked["of"].sum())
+        note = "warnings and errors, of all rows that a rule was asked of"
+        numbers.append(KeyNumber("Rules failed", round(failed / max(of, 1), 6), "share", "down", n=of, note=note))
+    return numbers
 
 
 def answer(rows: Sequence[dict]) -> str:
@@ -417,9 +934,15 @@ def _describe(item: _Loaded, facts: sources.FileFacts) -> dict:
 
 
 def _judge(
-    item: _Loaded, engine: Engine, book: Book, as_of: dt.date, number: int, forgotten: _Forgotten | None
-) -> ir.Table:
-    """Every delivered row with its typed values, and `_fate`: what becomes of it."""
+    item: _Loaded,
+    engine: Engine,
+    book: Book,
+    as_of: dt.date,
+    number: int,
+    forgotten: _Forgotten | None,
+    repeated: frozenset[str],
+) -> cells.Looked:
+    """Every delivered row with its typed values put right, and `_fate`: what becomes of it."""
     table, raw = item.table, item.raw.table
     delivered = sorted(set(item.mapping.values()))
     mapped = [column for column in table.columns if column.name in item.mapping]
@@ -435,8 +958,12 @@ def _judge(
         arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
         _digest=_digest([raw[name] for name in delivered]),
     )
-    wide = _with_merged(engine.keep(wide), item, delivered, engine)
-    column, reason = _rejection(wide, item)
+    wide = _with_merged(engine.keep(wide), item, delivered, engine, repeated)
+    substituted = [name for name in item.mapping if _given(item, name)]
+    where = f"{item.source}.{table.name}"
+    looked = cells.put_right(wide, table, item.mapping, substituted, book, engine, as_of, where)
+    wide = looked.rows
+    column, reason = _rejection(wide, item, book)
     dated = table.at and table.at in item.mapping
     later = wide[f"typed:{table.at}"] >= _instant_of(as_of, book.settings.timezone) if dated else ibis.literal(False)
     back = _is_return(wide, item) if table.name == "orders" else ibis.literal(False)
@@ -451,7 +978,7 @@ def _judge(
     )
     judged = wide.mutate(_fate=fate, _column=column, _reason=reason)
     judged = judged.mutate(**_unseen(judged, table, as_of, book.settings.timezone), **_derived(judged, item, book))
-    return engine.keep(judged.drop("_merged", "_digest"))
+    return cells.Looked(engine.keep(judged.drop("_merged", "_digest")), looked.columns, looked.notes)
 
 
 @dataclass
@@ -551,14 +1078,20 @@ def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
 
 def _substituted(raw: ir.Table, item: _Loaded, name: str) -> ir.Column:
     delivered = raw[item.mapping[name]]
-    given = item.delivery.values.get(name)
+    given = _given(item, name)
     if not given:
         return delivered
     value = parsing.text(delivered)
     cases = [
-        (value == old.strip() if old.strip() else value.isnull(), ibis.literal(new, "string")) for old, new in given.items()
+        (value == old.strip() if old.strip() else value.isnull(), ibis.literal(new, "string"))
+        for old, new in given.items()
     ]
     return ibis.cases(*cases, else_=value)
+
+
+def _given(item: _Loaded, name: str) -> Mapping[str, str | None]:
+    """What the book says that a column's values mean: of this delivery, else of every one."""
+    return {**(cells.setting(item.values, item.table, name) or {}), **item.delivery.values.get(name, {})}
 
 
 def _is_bad(raw: ir.Table, item: _Loaded, column: Column, typed: ir.Column) -> ir.BooleanColumn:
@@ -573,8 +1106,15 @@ def _digest(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
     return digest
 
 
-def _with_merged(wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine: Engine) -> ir.Table:
-    """The rows with `_merged`: an earlier one is equal in all mapped columns."""
+def _with_merged(
+    wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine: Engine, repeated: frozenset[str]
+) -> ir.Table:
+    """The rows with `_merged`: an earlier one is equal in all mapped columns, or the whole file is."""
+    wide = _with_equal(wide, item, delivered, engine)
+    return wide.mutate(_merged=wide["_merged"] | wide["file"].isin(sorted(repeated))) if repeated else wide
+
+
+def _with_equal(wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine: Engine) -> ir.Table:
     key = item.table.key
     optional = bool(key) and not item.table[key].required
     if optional and key not in item.mapping:
@@ -592,27 +1132,24 @@ def _with_merged(wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine
     return joined.select(*wide.columns, _merged=joined["_merged"].fill_null(False))
 
 
-def _rejection(wide: ir.Table, item: _Loaded) -> tuple[ir.StringColumn, ir.StringColumn]:
+def _rejection(wide: ir.Table, item: _Loaded, book: Book) -> tuple[ir.StringColumn, ir.StringColumn]:
     """The first required column, as delivered, that is missing or bad, and why; null for a good row."""
     table, columns, why = item.table, [], []
-    for name in table.required:
-        missing = wide[f"typed:{name}"].isnull()
-        columns.append((missing, item.mapping[name]))
-        if _can_be_bad(table[name]):
+    for name in dict.fromkeys((*table.required, *book.settings.cleaning.required.get(table.name, ()))):
+        missing = wide[f"typed:{name}"].isnull() if f"typed:{name}" in wide.columns else ibis.literal(True)
+        columns.append((missing, item.mapping.get(name, name)))
+        if f"bad:{name}" in wide.columns:
             why.append((missing & wide[f"bad:{name}"], f"{name} is not {_KIND_IN_WORDS[table[name].kind]}"))
+        if f"rules:{name}" in wide.columns:
+            said = wide[f"rules:{name}"].fill_null("")
+            told = {
+                "placeholder": "is a placeholder",
+                "out of range": "lies outside its range",
+                "not allowed": "is none of the values allowed",
+            }
+            why += [(missing & said.contains(rule), f"{name} {words}") for rule, words in told.items()]
         why.append((missing, f"{name} is missing"))
     return ibis.cases(*columns, else_=ibis.null("string")), ibis.cases(*why, else_=ibis.null("string"))
-
-
-_KIND_IN_WORDS = {
-    "id": "an id",
-    "text": "one of the values that are allowed",
-    "number": "a number",
-    "money": "an amount",
-    "time": "a time that can be",
-    "date": "a date that can be",
-    "flag": "yes or no",
-}
 
 
 def _is_return(wide: ir.Table, item: _Loaded) -> ir.BooleanColumn:
@@ -681,7 +1218,7 @@ def _split(judged: ir.Table, item: _Loaded, number: int, seen: pd.DataFrame) -> 
     if rejected:
         parts["rejected"] = ibis.union(*rejected) if len(rejected) > 1 else rejected[0]
     used = seen[seen["_fate"].isin(["kept", "returns"])]
-    bad = [name.removeprefix("bad:") for name in seen.columns if name.startswith("bad:") and used[name].any()]
+    bad = [name.removeprefix("rules:") for name in seen.columns if name.startswith("rules:") and used[name].any()]
     if bad:
         parts["changes"] = _changes(judged.filter(judged["_fate"].isin(["kept", "returns"])), item, bad)
     return parts
@@ -696,6 +1233,9 @@ def _canonical(rows: ir.Table, item: _Loaded) -> ir.Table:
         columns[name] = _value(rows, table, name)
         if name == "ordered_at":
             columns["ordered_on"] = rows["typed:ordered_on"]
+    for column in DERIVED.get(table.name, ()):
+        there = f"typed:{column.name}" in rows.columns
+        columns[column.name] = rows[f"typed:{column.name}"] if there else ibis.null("string")
     extras = [c for c in rows.columns if c.startswith("typed:x_")]
     columns |= {name.removeprefix("typed:"): rows[name] for name in extras}
     return rows.select(**columns, file=rows["file"], row=rows["row"], arrival=rows["arrival"])
@@ -751,18 +1291,22 @@ def _unread(item: _Loaded, number: int) -> ir.Table:
 
 def _changes(rows: ir.Table, item: _Loaded, names: Sequence[str]) -> ir.Table:
     parts = []
+    key = item.table.key
     for name in names:
-        bad = rows.filter(rows[f"bad:{name}"])
+        before, after = rows[f"raw:{item.mapping[name]}"].cast("string"), rows[f"typed:{name}"].cast("string")
+        # what fails a rule and stays as it is was not changed
+        bad = rows.filter(rows[f"rules:{name}"].notnull() & (before != after).fill_null(True))
         parts.append(
             bad.select(
                 source=ibis.literal(item.source),
                 table=ibis.literal(item.table.name),
+                id=_value(bad, item.table, key) if key else ibis.null("string"),
                 file=bad["file"],
                 row=bad["row"],
                 column=ibis.literal(name),
                 before=bad[f"raw:{item.mapping[name]}"].cast("string"),
-                after=ibis.null("string"),
-                rule=ibis.literal(f"not {_KIND_IN_WORDS[item.table[name].kind]}"),
+                after=bad[f"typed:{name}"].cast("string"),
+                rule=bad[f"rules:{name}"],
                 arrival=bad["arrival"],
             )
         )
@@ -771,7 +1315,7 @@ def _changes(rows: ir.Table, item: _Loaded, names: Sequence[str]) -> ir.Table:
 
 def _count(judged: ir.Table, item: _Loaded) -> pd.DataFrame:
     """How many rows of each file met each fate, and how many of their cells are bad?"""
-    bad = {name: judged[name].sum() for name in judged.columns if name.startswith("bad:")}
+    bad = {name: judged[name].count() for name in judged.columns if name.startswith("rules:")}
     return judged.group_by("file", "_fate").agg(n=judged.count(), **bad).to_pandas()
 
 
@@ -809,28 +1353,5 @@ def _stack(parts: Sequence[ir.Table]) -> ir.Table:
     return stacked.order_by(*order)
 
 
-def _quality(tables: dict[str, ir.Table], rows: Sequence[dict]) -> pd.DataFrame:
-    """How many of how many rows fail each rule?"""
-    counts = summary(rows).groupby(["source", "table"], as_index=False, sort=True)[list(ROW_COUNTS)].sum()
-    seen = counts[["source", "table", "rows_in"]].rename(columns={"rows_in": "of"})
-    parts = [
-        counts.assign(rule="delivered once", failed=counts["merged"], severity="note"),
-        counts.assign(rule="complete and readable", failed=counts["rejected"], severity="error"),
-    ]
-    quality = [part[["source", "table", "rule", "failed", "severity"]] for part in parts]
-    changes = tables["changes"]
-    if changes.count().to_pandas():
-        emptied = changes.group_by("source", "table", "column").agg(failed=changes.count()).to_pandas()
-        emptied["rule"] = emptied["column"] + " can be read"
-        quality.append(emptied.assign(severity="warning")[["source", "table", "rule", "failed", "severity"]])
-    told = pd.concat(quality).merge(seen, on=["source", "table"])
-    told = told[["source", "table", "rule", "failed", "of", "severity"]]
-    return told.sort_values(["source", "table", "rule"], ignore_index=True)
-
-
 def _instant_of(day: dt.date, zone: str) -> ir.TimestampScalar:
-    return parsing.utc(_midnight(day), zone)
-
-
-def _midnight(day: dt.date) -> ir.TimestampScalar:
-    return ibis.timestamp(day.year, day.month, day.day, 0, 0, 0)
+    return parsing.utc(parsing.midnight(day), zone)

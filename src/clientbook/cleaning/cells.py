@@ -1,0 +1,374 @@
+"""Which cells of a delivery are not as they should be, and what should stand there?
+
+Every distinct value is looked at once, in Python; what it becomes is joined back, so that the rows stay in the engine.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from clientbook.book import Book
+from clientbook.cleaning import standards
+from clientbook.cleaning.standards import Standard
+from clientbook.engine import Engine
+from clientbook.faults import Fault, FaultError
+from clientbook.tables import DERIVED, Column, Table
+
+# The oldest human whose age is beyond doubt was 122; nobody alive is 118 today, and systems write 1900 for nothing.
+OLDEST_AGE = 118
+# What programs write for no day at all: the first days that they can count.
+NO_DAYS = tuple(
+    dt.date.fromisoformat(day) for day in ("1900-01-01", "1899-12-30", "1899-12-31", "1901-01-01", "1111-11-11")
+)
+_RANGES = {"preferences.weekday": (1, 7), "preferences.hour": (0, 23), "people.social_reach": (0, None)}
+
+_NAMES = {"given_name": "given", "family_name": "family", "full_name": "whole"}
+_PROSE = ("text", "title", "url", "name")
+_BY_COLUMN = {
+    "email": standards.email, "postcode": standards.postcode, "country": standards.country, "company": standards.company,
+    "job_title": standards.job, "domain": standards.domain,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Rows with standard values, and what was found.
+
+    Parameters
+    ----------
+    rows
+        With `typed:` columns put right, `rules:` columns (null where nothing was found), and `typed:` columns beside.
+    columns
+        Canonical columns that have a `rules:` column.
+    notes
+        Columns that were left alone, a sentence each.
+    """
+
+    rows: ir.Table
+    columns: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def put_right(rows: ir.Table, table: Table, mapping: Mapping[str, str], substituted: Sequence[str], book: Book, engine: Engine,
+              as_of: dt.date, where: str) -> Looked:  # fmt: skip
+    """Put every cell right that can be put right from itself.
+
+    Parameters
+    ----------
+    rows
+        Delivered rows: `typed:` values by canonical name, `raw:` by delivered name, `bad:` where one could not be read.
+    table
+        The canonical table.
+    mapping
+        Canonical to delivered name.
+    substituted
+        Columns whose values the book maps; a mapped value is not told as changed.
+    book
+        Its country, currency and `cleaning` settings.
+    engine
+        Where the distinct values are looked up.
+    as_of
+        Nobody is born on it or later.
+    where
+        The source and table, for notes.
+    """
+    told: dict[str, list[tuple[ir.BooleanValue, ir.StringValue]]] = {}
+    notes: list[str] = []
+    columns = [column for column in table.columns if column.name in mapping]
+    beside_names = DERIVED.get(table.name, ())
+    made: dict[str, list[str]] = {column.name: [] for column in beside_names}
+    for column in columns:
+        function, contexts = _function(table, column, book, rows)
+        if function is None:
+            continue
+        rows = _look_up(rows, column, function, contexts, made, _own(table, column, book))
+    if any(c.startswith("found:") for c in rows.columns):
+        # what was looked up is read several times from here on
+        rows = engine.keep(rows)
+    changed: dict[str, ir.Value] = {}
+    for column in columns:
+        name, rules = column.name, []
+        typed = rows[f"typed:{name}"]
+        if f"found:{name}" in rows.columns:
+            hit = rows[f"hit:{name}"].fill_null(False)
+            to = hit.ifelse(rows[f"to:{name}"], typed)
+            # without it the row would be lost, and a name like Select may be one
+            to = ibis.coalesce(to, typed) if column.required else to
+            typed = to
+            rules.append(rows[f"found:{name}"])
+        raw = rows[f"raw:{mapping[name]}"]
+        if (
+            column.kind == "text"
+            and raw.type().is_string()
+            and name not in substituted
+            and f"found:{name}" in rows.columns
+        ):
+            blank = (raw != rows[f"typed:{name}"]).fill_null(False) & rows[f"typed:{name}"].notnull()
+            seen = rows[f"found:{name}"].fill_null("").contains("blanks")
+            rules.insert(0, (blank & ~seen).ifelse(ibis.literal("blanks"), ibis.null("string")))
+        if f"bad:{name}" in rows.columns:
+            rules.append(
+                rows[f"bad:{name}"].ifelse(ibis.literal(f"not {KIND_IN_WORDS[column.kind]}"), ibis.null("string"))
+            )
+        typed, more, left = _within(rows, table, column, typed, book, as_of)
+        if left:
+            notes.append(f"{where}: {left}")
+        rules += more
+        if rules:
+            changed[f"typed:{name}"] = typed
+            changed[f"rules:{name}"] = _together(rules)
+            told[name] = rules
+    for column in beside_names:
+        parts = [rows[name] for name in made[column.name]]
+        if parts:
+            changed[f"typed:{column.name}"] = ibis.coalesce(*parts)
+    for part in ("given_name", "family_name"):
+        spare = [name for name in made.get(f"+{part}", []) if name in rows.columns]
+        if spare and table.name == "people":
+            own = changed.get(f"typed:{part}", rows[f"typed:{part}"] if f"typed:{part}" in rows.columns else None)
+            changed[f"typed:{part}"] = ibis.coalesce(own, rows[spare[0]]) if own is not None else rows[spare[0]]
+    rows = rows.mutate(**changed)
+    rows = rows.drop(*[c for c in rows.columns if c.partition(":")[0] in ("to", "hit", "found", "made")])
+    rows, notes_of_money = _converted(rows, table, mapping, book, where)
+    return Looked(rows, tuple(told), tuple(notes) + notes_of_money)
+
+
+KIND_IN_WORDS = {
+    "id": "an id",
+    "text": "one of the values that are allowed",
+    "number": "a number",
+    "money": "an amount",
+    "time": "a time that can be",
+    "date": "a date that can be",
+    "flag": "yes or no",
+}
+
+
+def setting(settings: Mapping, table: Table, name: str):
+    """What the book says of a column: under `table.column`, else under `column`, else None."""
+    return settings.get(f"{table.name}.{name}", settings.get(name))
+
+
+def _own(table: Table, column: Column, book: Book) -> frozenset[str]:
+    """The book's own placeholders for a column, in small letters."""
+    given = book.settings.cleaning.placeholders
+    words = (*(setting(given, table, column.name) or ()), *given.get("*", ()))
+    return frozenset(word.strip().lower() for word in words)
+
+
+def _function(table: Table, column: Column, book: Book, rows: ir.Table) -> tuple[Callable | None, list[str]]:
+    """What is done with a value of this column, and which other columns it has to know."""
+    cleaning, name = book.settings.cleaning, column.name
+    own = _own(table, column, book)
+    kept = frozenset(word.strip().lower() for word in setting(cleaning.keep, table, name) or ())
+    where = ["country"] if "typed:country" in rows.columns else []
+    if column.kind == "id":
+        given = own - kept
+        return (
+            lambda value: Standard(None, ("placeholder",)) if _is_no_id(value, given, kept) else Standard(value)
+        ), []
+    if column.kind != "text" or column.allowed:
+        return None, []
+    home = book.settings.country
+    if name == "phone":
+        return (lambda value, land=None: standards.phone(value, _land(land), home, own, kept)), where
+    if name == "street":
+        sharp = _is_sharp(rows, home)
+        return (lambda value, land=None: standards.street(value, _land(land) or home, sharp, own, kept)), where
+    if table.name == "people" and name in _NAMES:
+        return (lambda value: standards.person_name(value, _NAMES[name], own, kept)), []
+    if name == "name" and table.name == "accounts":
+        return (lambda value: standards.company(value, own, kept)), []
+    if name == "currency":
+        return (lambda value: standards.currency(value, book.settings.currency, own, kept)), []
+    if name in _BY_COLUMN and (name != "domain" or table.name == "accounts"):
+        function = _BY_COLUMN[name]
+        return (lambda value: function(value, own, kept)), []
+    if name in _PROSE and not own:
+        return None, []
+    return (lambda value: standards.words(value, own, kept)), []
+
+
+# What an export writes into an empty cell. A number such as 0 or -1 may be an id.
+_NO_IDS = frozenset({"n/a", "#n/a", "null", "(null)", "<null>", "nan", "none", "-", "--", "n.a.", "undefined"})
+
+
+def _is_no_id(value: str, own: frozenset[str], kept: frozenset[str]) -> bool:
+    small = value.lower()
+    return small not in kept and (small in _NO_IDS or small in own)
+
+
+def _land(text: str | None) -> str:
+    found = standards.country(text) if text else None
+    return found.value if found and found.value and len(found.value) == 2 else ""
+
+
+def _is_sharp(rows: ir.Table, country: str) -> bool:
+    """How does this system write it itself? Where it never does, as in the book's country: without sz in Switzerland."""
+    street = rows["typed:street"].lower()
+    counted = rows.aggregate(sharp=street.contains("straße").sum(), double=street.contains("strasse").sum())
+    sharp, double = (int(n or 0) for n in next(counted.to_pandas().itertuples(index=False)))
+    return sharp > double if sharp or double else country not in ("CH", "LI")
+
+
+def _look_up(rows: ir.Table, column: Column, function: Callable, contexts: Sequence[str], made: dict[str, list[str]],
+             own: frozenset[str]) -> ir.Table:  # fmt: skip
+    name = column.name
+    keys = {"_value": rows[f"typed:{name}"], **{f"_{c}": rows[f"typed:{c}"] for c in contexts}}
+    asked = rows.select(**keys)
+    if column.kind == "id":
+        # ids are as many as rows, and few words stand for none
+        asked = asked.filter(asked["_value"].lower().isin(sorted({*_NO_IDS, *own})))
+    distinct = asked.filter(asked["_value"].notnull()).distinct().to_pyarrow()
+    values = [distinct.column(c).to_pylist() for c in keys]
+    kept: list[list] = [[] for _ in keys]
+    to, rules, beside = [], [], []
+    wants_key = name in _NAMES
+    for cell in zip(*values, strict=True):
+        found = function(*cell)
+        if found.value == cell[0] and not found.rules and not found.beside and not wants_key:
+            continue
+        for part, value in zip(kept, cell, strict=True):
+            part.append(value)
+        to.append(found.value)
+        rules.append(", ".join(found.rules) or None)
+        more = dict(found.beside)
+        if wants_key and found.value:
+            more[f"{name}_key"] = standards.latin_key(found.value, name == "family_name")
+        beside.append(more)
+    if not to:
+        return rows
+    names = sorted({key for more in beside for key in more})
+    columns = {f"key:{i}": pa.array(part, pa.string()) for i, part in enumerate(kept)}
+    columns |= {f"to:{name}": pa.array(to, pa.string()), f"found:{name}": pa.array(rules, pa.string())}
+    columns[f"hit:{name}"] = pa.array([True] * len(to))
+    columns |= {f"made:{name}:{key}": pa.array([more.get(key) for more in beside], pa.string()) for key in names}
+    for key in names:
+        # a part of a whole name fills its own column where nobody delivered it
+        made.setdefault(key if key in made else f"+{key}", []).append(f"made:{name}:{key}")
+    table = ibis.memtable(pa.table(columns))
+    on = [rows[f"typed:{name}"] == table["key:0"]]
+    on += [rows[f"typed:{c}"].fill_null("") == table[f"key:{i}"].fill_null("") for i, c in enumerate(contexts, 1)]
+    joined = rows.left_join(table, on)
+    return joined.select(*rows.columns, *[c for c in columns if not c.startswith("key:")])
+
+
+def _within(rows: ir.Table, table: Table, column: Column, typed: ir.Value, book: Book, as_of: dt.date):
+    """Is a value one that the book allows, and in its usual range? The value, what was wrong, and why it was left alone."""
+    cleaning, name = book.settings.cleaning, column.name
+    allowed, asked = setting(cleaning.allowed, table, name), setting(cleaning.ranges, table, name)
+    rules: list[ir.StringValue] = []
+    if allowed is not None:
+        out = typed.notnull() & ~typed.isin(list(allowed))
+        rules.append(out.ifelse(ibis.literal("not allowed"), ibis.null("string")))
+        typed = out.ifelse(ibis.null(typed.type()), typed)
+    low, high = asked or _RANGES.get(f"{table.name}.{name}", (None, None))
+    no_day = None
+    if name == "birth_date" and column.kind == "date":
+        no_day = typed.isin([ibis.literal(day) for day in NO_DAYS])
+        if asked is None:
+            low, high = (
+                as_of.replace(year=as_of.year - OLDEST_AGE, day=min(as_of.day, 28)),
+                as_of - dt.timedelta(days=1),
+            )
+    if low is None and high is None:
+        return typed, rules, ""
+    if column.kind in ("date", "time"):
+        ends = [ibis.literal(end) if end is not None else None for end in (_day(low), _day(high))]
+        value = typed.date() if column.kind == "time" else typed
+    else:
+        ends, value = [None if end is None else float(end) for end in (low, high)], typed
+    out = ibis.literal(False)
+    if ends[0] is not None:
+        out = out | (value < ends[0])
+    if ends[1] is not None:
+        out = out | (value > ends[1])
+    out = (out | no_day if no_day is not None else out).fill_null(False)
+    if asked is None:
+        counted = rows.aggregate(out=out.sum(), of=typed.count()).to_pandas().iloc[0]
+        if counted["out"] * 2 > counted["of"]:
+            left = (
+                f"most of {name} lies outside its usual range ({int(counted['out']):,} of {int(counted['of']):,}): it was left as it is. "
+                f"`cleaning: {{ranges: {{{table.name}.{name}: [from, to]}}}}` sets another."
+            )
+            return typed, rules, left
+    word = ibis.literal("out of range")
+    if no_day is not None:
+        word = no_day.fill_null(False).ifelse(ibis.literal("placeholder"), word)
+    rules.append(out.ifelse(word, ibis.null("string")))
+    return out.ifelse(ibis.null(typed.type()), typed), rules, ""
+
+
+def _day(value):
+    return dt.date.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _together(rules: Sequence[ir.StringValue]) -> ir.StringValue:
+    if len(rules) == 1:
+        return rules[0]
+    both = rules[0]
+    for rule in rules[1:]:
+        both = ibis.cases((both.isnull(), rule), (rule.isnull(), both), else_=both + ", " + rule)
+    return both
+
+
+def _converted(
+    rows: ir.Table, table: Table, mapping: Mapping[str, str], book: Book, where: str
+) -> tuple[ir.Table, tuple[str, ...]]:
+    """Money in the book's currency, where the row says that it is in another."""
+    if table.name != "orders" or "typed:currency" not in rows.columns:
+        return rows, ()
+    home, rates = book.settings.currency, book.settings.cleaning.rates
+    # what is no currency at all says nothing; the quality tells of it
+    code = rows["typed:currency"].upper()
+    code = code.isin(sorted(standards.currencies())).ifelse(code, ibis.null("string")).fill_null(home)
+    counted = rows.group_by(code=code).agg(n=rows.count()).order_by("code").to_pandas()
+    foreign = counted[counted["code"] != home]
+    if foreign.empty:
+        return rows, ()
+    day = rows["typed:ordered_at"].date()
+    cases, lacking = [], []
+    for one in foreign["code"]:
+        given = rates.get(one)
+        if given is None:
+            lacking.append(one)
+        elif isinstance(given, Mapping):
+            # the newest rate of that day or before; before the first, the first
+            days = sorted(given)
+            rate = ibis.literal(float(given[days[0]]))
+            for when in days[1:]:
+                rate = (day >= ibis.literal(_day(when))).ifelse(ibis.literal(float(given[when])), rate)
+            cases.append((code == one, rate))
+        else:
+            cases.append((code == one, ibis.literal(float(given))))
+    without = ibis.null("float64")
+    rate = ibis.cases(
+        (code == home, ibis.literal(1.0, "float64")), *[(a, b.cast("float64")) for a, b in cases], else_=without
+    )
+    changed: dict[str, ir.Value] = {}
+    for name in ("unit_price", "amount", "discount"):
+        if f"typed:{name}" in rows.columns:
+            value = rows[f"typed:{name}"]
+            rule = ibis.cases(
+                (value.isnull() | (code == home), ibis.null("string")),
+                (rate.isnull(), ibis.literal("no rate")),
+                else_=ibis.literal("converted"),
+            )
+            changed[f"typed:{name}"] = (code == home).ifelse(value, (value * rate).round(6)).cast("float64")
+            earlier = [rows[f"rules:{name}"]] if f"rules:{name}" in rows.columns else []
+            changed[f"rules:{name}"] = _together([*earlier, rule])
+    notes = ()
+    if lacking:
+        remedy = f"Say what one is worth in {home}: `cleaning: {{rates: {{{lacking[0]}: 1.05}}}}`, or which `currency` the book is in."
+        n = int(foreign[foreign["code"].isin(lacking)]["n"].sum())
+        if n * 2 > int(counted["n"].sum()):
+            told = f"{n:,} of {int(counted['n'].sum()):,} lines are in {', '.join(lacking)}, and the book is in {home}."
+            raise FaultError(Fault(told, remedy, key=f"sources.{where}", column=mapping["currency"]))
+        notes = (f"{where}: {n:,} lines are in {', '.join(lacking)}: their money was emptied. {remedy}",)
+    return rows.mutate(**changed), notes
