@@ -67,9 +67,11 @@ STAGE_INTERVALS = Table(
         Column("stage", "text", "need, research, decide, adopt, use or recommend"),
         Column("valid_from", "time", "from then"),
         Column("valid_to", "time", "to then, exclusive; none where it still lasts"),
-        Column("probability", "number", "how far the event that it begins with tells this stage, 1 for hard evidence",
-               unit="probability"),
+        Column("probability", "number", "of this stage when it began, for somebody who had not left", unit="probability"),
         Column("method", "text", "filtered: from what was known then; smoothed: with hindsight"),
+        Column("open_probability", "number", "that they had not left, when it began", unit="probability"),
+        Column("probability_now", "number", "of the stage that is the most probable now; none where it has ended",
+               unit="probability"),
     ),
     at="valid_from",
 )  # fmt: skip

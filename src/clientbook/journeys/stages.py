@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 
 from clientbook import parsing
 from clientbook.engine import Engine
+from clientbook.journeys import model as hidden
 from clientbook.journeys.declared import STAGE_INTERVALS
 from clientbook.journeys.timeline import OPENED, REPLIED, WON
 from clientbook.tables import STAGES
@@ -55,7 +56,8 @@ class Ways:
         row on the lane), `occurred_at`, `code` (of its name, see :func:`clientbook.journeys.as_evidence`),
         `level` (the stage that it left the subject in, as its place among the six; none before the first that is
         known), `told_level` and `told_probability` (what this very event told, if anything), `deals` (how many were
-        open once it had happened), `bought` (an order or a won deal).
+        open once it had happened), `bought` (an order or a won deal), `mark`
+        (what it is to the model, see :mod:`clientbook.journeys.model`).
     changes
         The steps with which a stage begins, with `probability`, and with hindsight: `next_at`, `next_level` (of the
         next change on the journey), `last_at` (the journey's last event), `held` (whether a deal was then open).
@@ -197,11 +199,25 @@ def _with_told(rows: ir.Table) -> ir.Table:
         (rows["deals"] > 0, place_of["decide"]),
         else_=ibis.null("int64"),
     )
-    told = rows.mutate(hard=hard)
+    told = rows.mutate(hard=hard, mark=_mark(rows, first_day))
     return told.mutate(
         told_level=told["hard"].fill_null(told["told_level"]).cast("int64"),
         told_probability=told["hard"].notnull().ifelse(1.0, told["told_probability"]).cast("float64"),
     ).drop("hard", "first_order_until", "turn", "event_name", "kind", "subject_id", "topic")
+
+
+def _mark(rows: ir.Table, first_day: ir.BooleanColumn) -> ir.IntegerColumn:
+    """What kind of evidence each row is to the model."""
+    is_deal = rows["kind"] == "opportunity"
+    return ibis.cases(
+        (rows["kind"] == "order", first_day.ifelse(hidden.FIRST_ORDER, hidden.LATER_ORDER)),
+        (is_deal & (rows["event_name"] == OPENED), hidden.OPENED),
+        (is_deal & (rows["event_name"] == WON), hidden.WON),
+        (is_deal, hidden.LOST),
+        (rows["kind"] == "referral", hidden.REFERRAL),
+        (rows["kind"].isin(["message", "case", "survey"]), hidden.PASSIVE),
+        else_=hidden.VISIT,
+    ).cast("int64")
 
 
 def _with_journeys(rows: ir.Table, gap_days: int) -> ir.Table:
