@@ -59,38 +59,63 @@ class Reading:
     steps: ir.Table
 
 
-def read_stages(
-    ways: Ways, told: pd.DataFrame, as_of: dt.date, engine: Engine, *, zone: str, seed: int = 1, model: Model | None = None
-) -> Reading:
-    """Where was everybody at every time, and where are they now?
+@dataclass(frozen=True)
+class Seen:
+    """The steps of all ways as columns of numbers, by lane and place; read once, used by several."""
+
+    lane: np.ndarray
+    place: np.ndarray
+    at: np.ndarray
+    code: np.ndarray
+    mark: np.ndarray
+    deals: np.ndarray
+    told_level: np.ndarray
+    bought: np.ndarray
+
+
+def seen_of(ways: Ways) -> Seen:
+    """What was seen, in numbers.
 
     Parameters
     ----------
     ways
         As from :func:`clientbook.journeys.follow`.
+    """
+    s = ways.steps
+    rows = s.order_by("lane", "place").select(
+        "lane", "place", "occurred_at", "bought", code=s["code"].cast("int32"), mark=s["mark"].cast("int8"),
+        deals=s["deals"].cast("int32"), told_level=s["told_level"].fill_null(-1).cast("int8"),
+    ).to_pyarrow()  # fmt: skip
+    column = {name: rows[name].to_numpy() for name in ("lane", "place", "code", "mark", "deals", "told_level", "bought")}
+    return Seen(at=rows["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64), **column)
+
+
+def read_stages(
+    seen: Seen, told: pd.DataFrame, as_of: dt.date, engine: Engine, *, zone: str, seed: int = 1
+) -> Reading:
+    """Where was everybody at every time, and where are they now?
+
+    Parameters
+    ----------
+    seen
+        As from :func:`seen_of`.
     told
         The written table, as from :func:`clientbook.journeys.stage_table_of`: there the emissions begin.
     as_of
         The day of the run.
     engine
-        Where the steps lie.
+        Where what is read is staged.
     zone
         The book's.
     seed
         For the choice of the ways that the model is fitted to.
-    model
-        A model to use instead of fitting one.
 
     Returns
     -------
     Reading
     """
-    rows = ways.steps.order_by("lane", "place").select("lane", "place", "occurred_at", "code", "mark", "deals").to_pyarrow()
-    at = rows["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64)
-    lane, end = rows["lane"].to_numpy(), _microseconds(as_of, zone)
-    steps, lanes, is_end = _coded(lane, at, rows["mark"].to_numpy(), rows["deals"].to_numpy(), rows["code"].to_numpy(), end)
-    if model is None:
-        model = _fitted(told, steps, lanes, seed)
+    steps, lanes, is_end = _coded(seen.lane, seen.at, seen.mark, seen.deals, seen.code, _microseconds(as_of, zone))
+    model = _fitted(told, steps, lanes, seed)
     spans, now, levels = [], [], []
     for part in _lots(steps, lanes):
         mine = steps.take(part)
@@ -108,7 +133,7 @@ def read_stages(
         spans=_written(_spans_table(spans), engine),
         now=_written(_now_table(now), engine),
         steps=_written(pa.table({
-            "lane": rows["lane"], "place": rows["place"],
+            "lane": pa.array(seen.lane), "place": pa.array(seen.place),
             "stage_level": pa.array(np.concatenate(levels) if levels else np.empty(0, np.int64), pa.int64()),
         }), engine),
     )  # fmt: skip
@@ -120,70 +145,84 @@ class Stood:
 
     Attributes
     ----------
+    lane
+        Which ways: those of which anything had been seen.
     state
         Ways by states: how probable each was, from what had been seen before.
     last
         The stage that the last event to tell one told, as its place; -1 for none.
+    quiet
+        Days since anything was seen.
     ordered
         Whether there had been an order.
     bought
         Whether an order or a won deal came within the days after.
     """
 
+    lane: np.ndarray
     state: np.ndarray
     last: np.ndarray
+    quiet: np.ndarray
     ordered: np.ndarray
     bought: np.ndarray
 
 
-def stood(
-    ways: Ways, told: pd.DataFrame, days: list[dt.date], window_days: int, *, zone: str, seed: int = 1
-) -> list[Stood]:
-    """How did the ways stand on each of these days, by a model that knew only what came before the first of them?
+def stood(seen: Seen, model: Model, day: dt.date, *, zone: str, window_days: int = 1) -> Stood:
+    """How did the ways stand when a day began, from what had been seen before?
 
     Parameters
     ----------
-    ways
-        As from :func:`clientbook.journeys.follow`.
+    seen
+        As from :func:`seen_of`.
+    model
+        As fitted.
+    day
+        The day.
+    zone
+        The book's.
+    window_days
+        How soon an order must come to count as bought.
+    """
+    then = _microseconds(day, zone)
+    before = seen.at < then
+    lane, marks = seen.lane[before], seen.mark[before]
+    steps, lanes, is_end = _coded(lane, seen.at[before], marks, seen.deals[before], seen.code[before], then)
+    parts = [hidden.filtered(model, steps.take(part)) for part in _lots(steps, lanes)]
+    state = np.concatenate(parts)[is_end] if parts else np.empty((0, AWAY + 1))
+    own = np.unique(lane)
+    last, quiet = np.full(len(own), -1), np.zeros(len(own))
+    # of what is written several times to one place, the last stays
+    quiet[np.searchsorted(own, lane)] = (then - seen.at[before]) / _DAY
+    speaks = seen.told_level[before] >= 0
+    last[np.searchsorted(own, lane[speaks])] = seen.told_level[before][speaks]
+    ordered, bought = np.zeros(len(own), bool), np.zeros(len(own), bool)
+    ordered[np.searchsorted(own, lane[(marks == hidden.FIRST_ORDER) | (marks == hidden.LATER_ORDER)])] = True
+    soon = seen.lane[~before & (seen.at < then + window_days * _DAY) & seen.bought]
+    bought[np.searchsorted(own, soon[np.isin(soon, own)])] = True
+    return Stood(own, state, last, quiet, ordered, bought)
+
+
+def fitted_before(seen: Seen, told: pd.DataFrame, day: dt.date, *, zone: str, seed: int = 1) -> Model:
+    """The model as it would have been fitted when a day began.
+
+    Parameters
+    ----------
+    seen
+        As from :func:`seen_of`.
     told
         The written table.
-    days
-        In order; the model is fitted to what came before the first.
-    window_days
-        How soon an order must come to count.
+    day
+        The day.
     zone
         The book's.
     seed
         For the choice of the ways that the model is fitted to.
     """
-    names = ("lane", "occurred_at", "code", "mark", "deals", "told_level", "bought")
-    rows = ways.steps.order_by("lane", "place").select(*names).to_pyarrow()
-    at = rows["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64)
-    column = {name: rows[name].to_numpy(zero_copy_only=False) for name in names if name != "occurred_at"}
-    found, model = [], None
-    for day in days:
-        then = _microseconds(day, zone)
-        before = at < then
-        lane = column["lane"][before]
-        marks = column["mark"][before]
-        steps, lanes, is_end = _coded(lane, at[before], marks, column["deals"][before], column["code"][before], then)
-        if not len(lanes):
-            found.append(Stood(np.empty((0, AWAY + 1)), *(np.empty(0, int) for _ in range(3))))
-            continue
-        model = model or _fitted(told, steps, lanes, seed)
-        state = np.concatenate([hidden.filtered(model, steps.take(part)) for part in _lots(steps, lanes)])[is_end]
-        own = np.unique(lane)
-        last = np.full(len(own), -1)
-        speaks = np.isfinite(column["told_level"][before].astype(float))
-        # of what is written several times to one place, the last stays
-        last[np.searchsorted(own, lane[speaks])] = column["told_level"][before][speaks].astype(int)
-        ordered, bought = np.zeros(len(own), bool), np.zeros(len(own), bool)
-        ordered[np.searchsorted(own, lane[(marks == hidden.FIRST_ORDER) | (marks == hidden.LATER_ORDER)])] = True
-        soon = ~before & (at < then + window_days * _DAY) & column["bought"].astype(bool)
-        soon = column["lane"][soon]
-        bought[np.searchsorted(own, soon[np.isin(soon, own)])] = True
-        found.append(Stood(state, last, ordered, bought))
-    return found
+    then = _microseconds(day, zone)
+    before = seen.at < then
+    columns = (column[before] for column in (seen.lane, seen.at, seen.mark, seen.deals, seen.code))
+    steps, lanes, _ = _coded(*columns, then)
+    return _fitted(told, steps, lanes, seed)
 
 
 def stage_intervals(reading: Reading, ways: Ways, subject_type: str) -> ir.Table:

@@ -11,8 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook.engine import Engine
-from clientbook.journeys.inference import Reading, read_stages, stood
+from clientbook.journeys.inference import Reading, Seen, Stood, fitted_before, stood
 from clientbook.journeys.model import AWAY, Model
 from clientbook.journeys.stages import Ways, instant_of
 from clientbook.tables import STAGES
@@ -31,17 +30,18 @@ KNOWING = ("true_model", "commonest")
 TRUTH = ("people", "stages", "journeys", "emissions", "stays")
 _COLUMNS = ["rule", "right", "n", "right_of_all", "all", "calibration_error"]
 _BINS = 10
+RECENT_DAYS = 90
 
 
 def score(
     ways: Ways,
+    seen: Seen,
     reading: Reading,
     told: pd.DataFrame,
     who: ir.Table,
     subject: str,
     as_of: dt.date,
     truth: Mapping[str, ir.Table | None],
-    engine: Engine,
     *,
     zone: str,
 ) -> pd.DataFrame:
@@ -49,9 +49,9 @@ def score(
 
     Parameters
     ----------
-    ways, reading, told
-        As from :func:`clientbook.journeys.follow`, :func:`clientbook.journeys.read_stages` and
-        :func:`clientbook.journeys.stage_table_of`.
+    ways, seen, reading, told
+        As from :func:`clientbook.journeys.follow`, :func:`clientbook.journeys.seen_of`,
+        :func:`clientbook.journeys.read_stages` and :func:`clientbook.journeys.stage_table_of`.
     who
         As from :func:`clientbook.journeys.who_is_who`.
     subject
@@ -60,8 +60,6 @@ def score(
         The day of the run.
     truth
         `people`, `stages`, `journeys`, `emissions` and `stays` of the made company; None without one.
-    engine
-        Where the true model's reading is staged.
     zone
         The book's.
 
@@ -79,9 +77,10 @@ def score(
     guesses = _guesses(ways, reading).merge(_true_accounts(who, truth["people"], subject), on="subject_id")
     true_model = _true_model(reading.model, told, truth)
     if true_model is not None:
-        knowing = read_stages(ways, told, as_of, engine, zone=zone, model=true_model).now.to_pandas()
-        knowing = knowing.rename(columns={"level": "true_model", "probability": "true_probability"})
-        guesses = guesses.merge(knowing[["lane", "true_model", "true_probability"]], on="lane")
+        knowing = stood(seen, true_model, as_of, zone=zone)
+        on = knowing.state[:, :AWAY] / np.maximum(knowing.state[:, :AWAY].sum(axis=1, keepdims=True), 1e-300)
+        best = pd.DataFrame({"lane": knowing.lane, "true_model": on.argmax(axis=1), "true_probability": on.max(axis=1)})
+        guesses = guesses.merge(best, on="lane")
     both = _open_truly(truth, now).merge(
         guesses.sort_values(["last_at", "lane"], kind="stable").drop_duplicates(["true_account", "topic"], keep="last"),
         on=["true_account", "topic"], how="left",
@@ -89,7 +88,7 @@ def score(
     if both.empty:
         return pd.DataFrame(columns=_COLUMNS)
     stage = both["true_stage"].map({name: i for i, name in enumerate(STAGES)}).to_numpy()
-    seen = (both["last_at"] >= both["opened_at"]).to_numpy() & both["model"].notna().to_numpy()
+    known = (both["last_at"] >= both["opened_at"]).to_numpy() & both["model"].notna().to_numpy()
     both["commonest"] = np.bincount(stage).argmax()
     rows = []
     for column, rule in RULES.items():
@@ -97,8 +96,8 @@ def score(
             continue
         right = (both[column] == stage).to_numpy()
         sure = {"model": "probability", "true_model": "true_probability"}.get(column)
-        error = calibration_error(both.loc[seen, sure].to_numpy(), right[seen]) if sure and seen.any() else None
-        rows.append([rule, right[seen].mean() if seen.any() else np.nan, int(seen.sum()), right.mean(), len(both), error])
+        error = calibration_error(both.loc[known, sure].to_numpy(), right[known]) if sure and known.any() else None
+        rows.append([rule, right[known].mean() if known.any() else np.nan, int(known.sum()), right.mean(), len(both), error])
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -139,16 +138,17 @@ def say_score(scores: pd.DataFrame) -> str:
     return f"{told}. Knowing the true rates gives {right[TRUE_MODEL]:.1%}" if TRUE_MODEL in right.index else told
 
 
-def foresight(ways: Ways, told: pd.DataFrame, as_of: dt.date, *, zone: str, window_days: int) -> dict:
+def foresight(seen: Seen, told: pd.DataFrame, as_of: dt.date, *, zone: str, window_days: int, most: int = 30_000) -> dict:
     """Does the stage say who buys next? Fitted before, tried on the last days of the book.
 
     Two windows before the run are taken: what the stages mean for buying is learned on the earlier, and tried on the
-    later. The model beneath was fitted to what came before both.
+    later. The model beneath was fitted to what came before both. Only ways of which something was seen in the 90 days
+    before are asked about: that the long silent do not buy is no art.
 
     Parameters
     ----------
-    ways
-        As from :func:`clientbook.journeys.follow`.
+    seen
+        As from :func:`clientbook.journeys.seen_of`.
     told
         The written table.
     as_of
@@ -157,6 +157,8 @@ def foresight(ways: Ways, told: pd.DataFrame, as_of: dt.date, *, zone: str, wind
         The book's.
     window_days
         How soon an order or a won deal must come.
+    most
+        Of more ways, so many drawn at random are looked at.
 
     Returns
     -------
@@ -166,7 +168,9 @@ def foresight(ways: Ways, told: pd.DataFrame, as_of: dt.date, *, zone: str, wind
         probably in decide, and `others`: of all others. Empty tables where too little was bought.
     """
     days = [as_of - dt.timedelta(days=window_days * 2), as_of - dt.timedelta(days=window_days)]
-    before, after = stood(ways, told, days, window_days, zone=zone)
+    seen = _drawn(seen, most)
+    model = fitted_before(seen, told, days[0], zone=zone)
+    before, after = (_recent(stood(seen, model, day, zone=zone, window_days=window_days)) for day in days)
     names = ["by", "auc", "calibration_error", "n", "bought"]
     empty = {"table": pd.DataFrame(columns=names), "tenths": pd.DataFrame(columns=["foretold", "bought", "n"])}
     if min(before.bought.sum(), after.bought.sum(), (~before.bought.astype(bool)).sum()) < 20:
@@ -212,6 +216,19 @@ def say_foresight(found: Mapping) -> str:
     better = "better than" if auc[MODEL] > auc[LAST] else "no better than"
     times = found["decide"] / max(found["others"], 1e-9)
     return f"Who is read as deciding buys {times:.1f} times as often as others; the model ranks {better} the last event"
+
+
+def _drawn(seen: Seen, most: int) -> Seen:
+    lanes = np.unique(seen.lane)
+    if len(lanes) <= most:
+        return seen
+    keep = np.isin(seen.lane, np.random.default_rng(1).choice(lanes, most, replace=False))
+    return Seen(**{name: column[keep] for name, column in vars(seen).items()})
+
+
+def _recent(one: Stood) -> Stood:
+    keep = one.quiet <= RECENT_DAYS
+    return Stood(**{name: column[keep] for name, column in vars(one).items()})
 
 
 def _tenths(foretold: np.ndarray, bought: np.ndarray) -> pd.DataFrame:
