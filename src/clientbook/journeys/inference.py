@@ -17,7 +17,7 @@ from clientbook.engine import Engine
 from clientbook.journeys import model as hidden
 from clientbook.journeys.declared import STAGE_INTERVALS
 from clientbook.journeys.model import AWAY, Model, Steps
-from clientbook.journeys.stages import Ways, stage_of
+from clientbook.journeys.stages import Ways, stage_of, with_levels
 from clientbook.tables import STAGES
 
 FILTERED, SMOOTHED = "filtered", "smoothed"
@@ -49,7 +49,7 @@ class Reading:
         A row a lane, as of the run: `lane`, `level` (the most probable of the six), `probability` (of it, if they are
         still on the way), `open_probability`.
     steps
-        `lane`, `place`, `stage_level`: the most probable stage of each step as it was known then.
+        `lane`, `place`, `stage_level` (the most probable stage of each step as it was known then), `stage_probability`.
     """
 
     model: Model
@@ -127,14 +127,16 @@ def read_stages(
         ends = np.flatnonzero(is_end[rows_of])
         level, probability = _told(known)
         now.append((of[ends], level[ends], probability[ends], 1 - known[ends, AWAY]))
-        levels.append(np.where(known[:, AWAY] > 0.5, AWAY, level)[~is_end[rows_of]])
+        here = ~is_end[rows_of]
+        levels.append((np.where(known[:, AWAY] > 0.5, AWAY, level)[here], np.round(probability[here], 6)))
     return Reading(
         model, told["event_name"].tolist(),
         spans=_written(_spans_table(spans), engine),
         now=_written(_now_table(now), engine),
         steps=_written(pa.table({
             "lane": pa.array(seen.lane), "place": pa.array(seen.place),
-            "stage_level": pa.array(np.concatenate(levels) if levels else np.empty(0, np.int64), pa.int64()),
+            "stage_level": pa.array(np.concatenate([each for each, _ in levels] or [np.empty(0)]), pa.int64()),
+            "stage_probability": pa.array(np.concatenate([each for _, each in levels] or [np.empty(0)]), pa.float64()),
         }), engine),
     )  # fmt: skip
 
@@ -254,8 +256,8 @@ def stage_intervals(reading: Reading, ways: Ways, subject_type: str) -> ir.Table
     return told.order_by("method", "lane", "number", "valid_from").select(*STAGE_INTERVALS.names)
 
 
-def with_stages(ways: Ways, reading: Reading) -> ir.Table:
-    """The steps with `stage_level`, the stage as it was known once each had happened; none for who was away.
+def restaged(ways: Ways, reading: Reading, engine: Engine) -> Ways:
+    """The ways with the stages that were read in place of those that the last event told.
 
     Parameters
     ----------
@@ -263,9 +265,13 @@ def with_stages(ways: Ways, reading: Reading) -> ir.Table:
         As from :func:`clientbook.journeys.follow`.
     reading
         As from :func:`read_stages`.
+    engine
+        Where the steps are staged.
     """
     steps = ways.steps.inner_join(reading.steps, ["lane", "place"])
-    return steps.mutate(stage_level=steps["stage_level"].nullif(AWAY))
+    # who is away is in no stage
+    level = steps["stage_level"].nullif(AWAY)
+    return with_levels(ways, steps.mutate(level=level).drop("stage_level"), engine)
 
 
 def emission_change(model: Model, told: pd.DataFrame) -> pd.DataFrame:

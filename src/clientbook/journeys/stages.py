@@ -110,11 +110,30 @@ def follow(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str,
     rows = rows.inner_join(known, ["subject_id", "topic"]).inner_join(evidence, ["event_name", "kind"])
     rows = _with_journeys(_with_told(rows), gap_days)
     steps = _staged(rows.mutate(day=parsing.local(rows["occurred_at"], zone).date()), engine)
-    ends = steps.group_by("lane", "number").agg(
+    ends = _staged(_ends(steps), engine)
+    return Ways(lanes, steps, _staged(_changes(steps, ends), engine), _staged(_days(steps, ends), engine))
+
+
+def with_levels(ways: Ways, steps: ir.Table, engine: Engine) -> Ways:
+    """The same ways with other stages at their steps, and the days told anew.
+
+    Parameters
+    ----------
+    ways
+        As from :func:`follow`.
+    steps
+        Its steps with another `level`.
+    engine
+        Where they are staged.
+    """
+    steps = _staged(steps, engine)
+    return Ways(ways.lanes, steps, ways.changes, _staged(_days(steps, _ends(steps)), engine))
+
+
+def _ends(steps: ir.Table) -> ir.Table:
+    return steps.group_by("lane", "number").agg(
         last_at=steps["occurred_at"].max(), last_day=steps["day"].max(), held=steps["deals"].argmax(steps["place"]) > 0
     )
-    ends = _staged(ends, engine)
-    return Ways(lanes, steps, _staged(_changes(steps, ends), engine), _staged(_days(steps, ends), engine))
 
 
 def intervals(ways: Ways, subject_type: str, as_of: dt.date, *, zone: str, gap_days: int) -> ir.Table:
