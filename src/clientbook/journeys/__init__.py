@@ -4,7 +4,7 @@ from clientbook.journeys.declared import READS, STAGE, JourneysParameters
 from clientbook.journeys.effects import after_purchase, experiments
 from clientbook.journeys.evidence import as_evidence, row_of, stage_table, stage_table_of
 from clientbook.journeys.inference import Reading, as_model, emission_change, read_stages, restaged, seen_of, stage_intervals, stood
-from clientbook.journeys.moments import moments, responsiveness
+from clientbook.journeys.moments import acquaintance, moments, responsiveness
 from clientbook.journeys.paths import event_transitions, raw_events, variants
 from clientbook.journeys.reading import (
     answer,

@@ -18,6 +18,7 @@ READS = (
     "opportunity_people",
     "referrals",
     "surveys",
+    "deliveries",
     "products",
     "content",
     "identities",
@@ -97,21 +98,35 @@ VARIANTS = Table(
 
 MOMENTS = Table(
     "moments",
-    "an event at a stage, and what followed it; observed, so no proof that it was the cause",
+    "an event at a stage, and what followed it; where observed, no proof that it was the cause",
     (
         Column("event_name", "text", "the event"),
         Column("kind", "text", "event, order, case, opportunity, message, referral or survey"),
-        Column("stage", "text", "the stage of the journey in the evening of that day"),
+        Column("stage", "text", "the stage of the journey in the evening of that day; none for effects on the next order"),
         Column("n", "number", "on how many days it happened, long enough ago to know what followed", unit="days"),
         Column("subjects", "number", "to how many accounts or customers, each counted once a topic", unit="subjects"),
-        Column("moved_on", "number", "share whose next move came soon and led to a later stage", unit="share"),
-        Column("moved_on_base", "number", "the same over everything that happened at the stage", unit="share"),
-        Column("fell_back", "number", "share whose next move came soon and led to an earlier stage", unit="share"),
-        Column("fell_back_base", "number", "the same over everything that happened at the stage", unit="share"),
-        Column("went_silent", "number", "share after whose day nothing further happened on the journey", unit="share"),
-        Column("went_silent_base", "number", "the same over everything that happened at the stage", unit="share"),
+        *(
+            Column(f"{name}{ending}", "number", f"{what}{more}", unit="share")
+            for name, what in (
+                ("moved_on", "share whose next move came soon and led to a later stage"),
+                ("fell_back", "share whose next move came soon and led to an earlier stage"),
+                ("went_silent", "share after whose day nothing further happened on the journey"),
+                ("ordered", "share that ordered or won a deal on the topic in the 90 days after"),
+            )
+            for ending, more in (
+                ("", ""),
+                ("_base", "; the same over all days at the stage"),
+                ("_effect", ": more than of days alike on which it had not happened"),
+                ("_low", ": lower end of the effect's 95 % interval"),
+                ("_high", ": upper end of it"),
+            )
+        ),
+        Column("design", "text", "observed: like days compared; randomised: chance decided who got it"),
+        Column("outcome", "text", "of effects found otherwise: what counted as ordered; none for the others"),
+        Column("q_value", "number", "of the surest of the four effects, corrected for all that were looked at",
+               unit="probability"),
     ),
-)
+)  # fmt: skip
 
 RESPONSIVENESS = Table(
     "responsiveness",
