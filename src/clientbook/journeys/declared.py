@@ -144,11 +144,26 @@ RESPONSIVENESS = Table(
     ),
 )
 
+BEST_TIMES = Table(
+    "best_times",
+    "how each customer who ever got a message is best reached, a little history drawn towards their segment's",
+    (
+        Column("customer_id", "id", "the customer"),
+        Column("channel", "text", "the channel that they answer most"),
+        Column("weekday", "number", "the weekday on which they are most active, 1 is Monday", unit="day of the week"),
+        Column("hour", "number", "the hour at which they are most active, 0 to 23, in the book's zone", unit="hour"),
+        Column("rate", "number", "share that they answer by that channel, drawn towards their segment's", unit="share"),
+        Column("messages", "number", "sent to them by that channel", unit="messages"),
+        Column("active", "number", "hours in which they were active: what weekday and hour rest on", unit="hours"),
+        Column("own_probability", "number", "how probably the weekday is their own, and not only their segment's", unit="probability"),
+    ),
+)
+
 STAGE = Stage(
     name="journeys",
     uses=READS,
-    writes=("timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness"),
+    writes=("timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness", "best_times"),
     shows="where each customer is on their way, how they got there, and what came before they moved on or fell silent",
     parameters=JourneysParameters,
-    tables=(TIMELINE, STAGE_INTERVALS, EVENT_TRANSITIONS, VARIANTS, MOMENTS, RESPONSIVENESS),
+    tables=(TIMELINE, STAGE_INTERVALS, EVENT_TRANSITIONS, VARIANTS, MOMENTS, RESPONSIVENESS, BEST_TIMES),
 )

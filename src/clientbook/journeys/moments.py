@@ -1,4 +1,4 @@
-"""What happens before people move on, fall back or fall silent, and when do they answer?"""
+"""What happens before people move on, fall back, fall silent or order?"""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ import pandas as pd
 
 from clientbook import parsing
 from clientbook.engine import Engine
-from clientbook.journeys.declared import MOMENTS, RESPONSIVENESS
+from clientbook.journeys.declared import MOMENTS
 from clientbook.journeys.stages import Ways, has_topics
 from clientbook.tables import STAGES
 
-# An hour with fewer messages than this is believed less than its channel as a whole; where one in a hundred answers,
-# it takes about so many to see any difference between hours.
-SHRINKAGE_MESSAGES = 200.0
 # These are about no topic, and meet whatever journeys the subject is on.
 AT_LARGE = ("case", "survey", "referral")
 # An order counts as following if it comes within so many days: as long as a usual way to one takes.
@@ -100,42 +97,6 @@ def moments(
     spent = _counted(spent, [*_KEYS, *_ALIKE]).to_pandas().assign(is_loose=False)
     own = strata[strata["is_loose"]]
     return _told(each, strata, every, pd.concat([spent, own]), others)
-
-
-def responsiveness(messages: ir.Table | None, zone: str) -> ir.Table:
-    """On which channel, weekday and hour are messages answered?
-
-    Parameters
-    ----------
-    messages
-        Clean messages; operational ones are left out. None gives an empty table.
-    zone
-        The book's.
-
-    Returns
-    -------
-    ibis.expr.types.Table
-        The public table `responsiveness`. The rate of an hour with few messages is drawn towards its channel's.
-    """
-    if messages is None:
-        kinds = {"channel": "string", "rate": "float64"}
-        return ibis.memtable([], schema={name: kinds.get(name, "int64") for name in RESPONSIVENESS.names})
-    sent = messages.filter(~messages["is_operational"].fill_null(False))
-    local = parsing.local(sent["sent_at"], zone)
-    sent = sent.mutate(
-        weekday=(local.day_of_week.index() + 1).cast("int64"),
-        hour=local.hour().cast("int64"),
-        answered=sent["clicked_at"].notnull() | sent["replied_at"].notnull(),
-    )
-    each = sent.group_by("channel", "weekday", "hour").agg(
-        messages=sent.count(), opens=sent["opened_at"].count(), clicks=sent["clicked_at"].count(),
-        replies=sent["replied_at"].count(), answers=sent["answered"].sum(),
-    )  # fmt: skip
-    channel = ibis.window(group_by="channel")
-    overall = each["answers"].sum().over(channel) / each["messages"].sum().over(channel)
-    each = each.mutate(overall=overall)
-    rate = (each["answers"] + SHRINKAGE_MESSAGES * each["overall"]) / (each["messages"] + SHRINKAGE_MESSAGES)
-    return each.mutate(rate=rate.round(6)).select(*RESPONSIVENESS.names).order_by("channel", "weekday", "hour")
 
 
 def _described(ways: Ways, known: ir.Table | None) -> ir.Table:
