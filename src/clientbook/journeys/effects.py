@@ -28,6 +28,21 @@ _ARM = re.compile(r"^(?P<name>.+)_(?P<arm>treated|treatment|control|holdout)$")
 _COLUMNS = ["event_name", "outcome", "design", "n", "subjects", "rate", "base", "effect", "low", "high", "p_value"]
 
 
+def next_order_effects(
+    tables: Mapping[str, ir.Table | None], timeline: ir.Table, who: ir.Table, as_of: dt.date, *, zone: str
+) -> pd.DataFrame:
+    """All that is known of what moves the next order, observed and tried out, as :func:`experiments`.
+
+    Parameters
+    ----------
+    tables, timeline, who, as_of, zone
+        As for :func:`after_purchase` and :func:`experiments`.
+    """
+    found = [after_purchase(tables, who, as_of, zone=zone), experiments(timeline, as_of)]
+    found = [rows for rows in found if len(rows)]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=_COLUMNS)
+
+
 def after_purchase(
     tables: Mapping[str, ir.Table | None], who: ir.Table, as_of: dt.date, *, zone: str, complaint: str = "complaint"
 ) -> pd.DataFrame:

@@ -27,7 +27,7 @@ RULES = {
 }
 # Neither could be followed without the truth.
 KNOWING = ("true_model", "commonest")
-TRUTH = ("people", "stages", "journeys", "emissions", "stays")
+TRUTH = ("people", "stages", "journeys", "emissions", "stays", "responsiveness", "response_model")
 _COLUMNS = ["rule", "right", "n", "right_of_all", "all", "calibration_error"]
 _BINS = 10
 RECENT_DAYS = 90
