@@ -7,7 +7,7 @@ from clientbook.journeys.friction import carts, contentment, own_words, searches
 from clientbook.journeys.gap import misfit, plan_and_actual, plan_table, say_plan, silence_and_push
 from clientbook.journeys.inference import Reading, as_model, emission_change, read_stages, restaged, seen_of, stage_intervals, stood
 from clientbook.journeys.moments import acquaintance, corrected, moments
-from clientbook.journeys.paths import event_transitions, raw_events, variants
+from clientbook.journeys.paths import event_transitions, funnel, raw_events, variants
 from clientbook.journeys.pictures import outlined, paths, persona_map, sampled, sankey, say_paths, sequence_index, swim, swim_lanes
 from clientbook.journeys.reading import (
     answer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from pydantic import Field
 
 from clientbook.stage import Parameters, Stage
@@ -33,6 +34,22 @@ class JourneysParameters(Parameters):
 
     gap_days: int = Field(90, ge=1, le=3650, description="so many days of silence on a topic close a journey")
     window_days: int = Field(30, ge=1, le=365, description="how soon after a day a move counts as following")
+
+
+def typed(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """The columns of a public table in their order and kinds, with rows or without.
+
+    Parameters
+    ----------
+    frame
+        Has them all; without rows it may have none.
+    table
+        The table.
+    """
+    kinds = {column.name: "float64" if column.kind == "number" else "str" for column in table.columns}
+    frame = frame.reindex(columns=list(kinds))
+    whole = {name for name in frame if kinds[name] == "float64" and pd.api.types.is_integer_dtype(frame[name])}
+    return frame.astype({name: kind for name, kind in kinds.items() if name not in whole})
 
 
 TIMELINE = Table(

@@ -63,13 +63,14 @@ def plan_and_actual(
 
 
 def misfit(plan: pd.DataFrame) -> float:
-    """The gap as a number: the share of messages for another stage than theirs or the one after it.
+    """The gap as a number: of the messages to people on a journey, the share for neither their stage nor the next.
 
     Parameters
     ----------
     plan
         As from :func:`plan_and_actual`.
     """
+    plan = plan[plan["actual"] != NO_JOURNEY]
     if plan.empty:
         return float("nan")
     place = {stage: i for i, stage in enumerate(STAGES)}
@@ -97,8 +98,8 @@ def say_plan(plan: pd.DataFrame) -> str:
         return "Nothing was sent whose stage and receiver's stage are known"
     nobody = plan.loc[plan["actual"] == NO_JOURNEY, "messages"].sum() / plan["messages"].sum()
     return (
-        f"{misfit(plan):.0%} of the messages are for another stage than their receivers'; {nobody:.0%} meet people who are on "
-        "no journey on that topic"
+        f"{nobody:.0%} of the messages meet people who are on no journey on their topic; of the others "
+        f"{misfit(plan):.0%} are for neither their stage nor the next"
     )
 
 
@@ -135,19 +136,19 @@ def silence_and_push(
     seen = seen.group_by("subject_id", topic=seen["topic"].fill_null("")).agg(last=seen["occurred_at"].max())
     messages = tables.get("messages")
     if messages is None:
-        written = ibis.memtable([], schema={"subject_id": "string", "letters": "int64"})
+        written = ibis.memtable([], schema={"subject_id": "string", "written_to": "int64"})
     else:
         sent = messages.filter((messages["sent_at"] >= since) & ~messages["is_operational"].fill_null(False))
         sent = sent.inner_join(who, ["person_source", "person_id"])
-        written = sent.group_by(subject_id=sent[f"{subject}_id"]).agg(letters=sent.count())
+        written = sent.group_by(subject_id=sent[f"{subject}_id"]).agg(written_to=sent.count())
     both = now.left_join(seen, ["subject_id", "topic"]).drop("subject_id_right", "topic_right").left_join(written, "subject_id")
     active = both["last"].notnull()
-    silent = active & both["letters"].isnull()
+    silent = active & both["written_to"].isnull()
     each = both.mutate(active=active, silent=silent, first=silent & (both["last"] >= lately) & both["stage"].isin(["research", "decide"]))
     told = each.group_by("stage").agg(
         journeys=each.count(), active=each["active"].sum(), silent=each["silent"].sum(), approach_first=each["first"].sum()
     ).to_pandas().set_index("stage").reindex(list(STAGES)).dropna(how="all").reset_index()  # fmt: skip
     gone = timeline.select("subject_id").distinct().anti_join(now.select("subject_id").distinct(), "subject_id")
     gone = gone.left_join(written, "subject_id")
-    counted = gone.aggregate(journeys=gone.count(), pushed=(gone["letters"] >= 4).sum()).to_pandas()
+    counted = gone.aggregate(journeys=gone.count(), pushed=(gone["written_to"] >= 4).sum()).to_pandas()
     return pd.concat([told, counted.assign(stage=NO_JOURNEY)], ignore_index=True)[[n for n in names if n in told or n == "pushed"]]

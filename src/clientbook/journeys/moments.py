@@ -12,7 +12,7 @@ import pandas as pd
 
 from clientbook import parsing
 from clientbook.engine import Engine
-from clientbook.journeys.declared import MOMENTS
+from clientbook.journeys.declared import MOMENTS, typed
 from clientbook.journeys.stages import Ways, has_topics
 from clientbook.tables import STAGES
 
@@ -81,8 +81,8 @@ def moments(
     last = ibis.date((as_of - dt.timedelta(days=max(gap_days, window_days, ORDER_DAYS))).isoformat())
     met, days = _followed(met.filter(met["day"] < last), window_days), _followed(days.filter(days["day"] < last), window_days)
     each = _counted(met, [*_KEYS, "is_loose"], subjects=met["lane"].nunique()).to_pandas()
-    if each.empty and others is None:
-        return pd.DataFrame(columns=list(MOMENTS.names))
+    if each.empty and (others is None or others.empty):
+        return typed(pd.DataFrame(), MOMENTS)
     strata = _counted(met, [*_KEYS, "is_loose", *_ALIKE]).to_pandas()
     loose = met.filter(met["is_loose"])
     every = pd.concat([
@@ -214,7 +214,7 @@ def _told(each, strata, every, spent, others) -> pd.DataFrame:
     table["q_value"] = table["q_value"].replace(np.inf, np.nan)
     order = {stage: i for i, stage in enumerate(STAGES)}
     table = table.assign(_place=table["stage"].map(order).fillna(-1)).sort_values(["_place", "event_name", "kind"], kind="stable")
-    return table[list(MOMENTS.names)].reset_index(drop=True)
+    return typed(table, MOMENTS).reset_index(drop=True)
 
 
 def corrected(p_values: np.ndarray) -> np.ndarray:

@@ -296,6 +296,6 @@ def swim(lanes: pd.DataFrame, *, finding: str, detail: str = "") -> Figure:
         for label in ax.get_xticklabels():
             label.set_rotation(30)
         if len(lanes):
-            ax.legend(loc="upper left", ncols=3, labelcolor=charts.INK)
+            fig.legend(loc="outside lower left", ncols=4, labelcolor=charts.INK)
     charts.title(ax, finding, detail)
     return fig

@@ -10,7 +10,8 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook.journeys.inference import FILTERED, SMOOTHED
+from clientbook.journeys.inference import FILTERED, SMOOTHED, emission_change
+from clientbook.journeys.model import Model
 from clientbook.journeys.paths import JOIN
 from clientbook.journeys.stages import Ways, instant_of, stage_of
 from clientbook.site.numbers import percent
@@ -415,26 +416,34 @@ def stage_rows(told: pd.DataFrame) -> pd.DataFrame:
     return known[["event_name", "stage", "probability", "told_by", "events"]].reset_index(drop=True)
 
 
-def unmapped(told: pd.DataFrame) -> pd.DataFrame:
-    """Which delivered events tell no stage, the most frequent first?
+def unmapped(told: pd.DataFrame, model: Model | None = None) -> pd.DataFrame:
+    """Which delivered events tell no stage, the most frequent first, and which does their company suggest?
 
     Parameters
     ----------
     told
         As from :func:`clientbook.journeys.stage_table_of`.
+    model
+        As fitted; it has seen in whose company they come.
 
     Returns
     -------
     pandas.DataFrame
-        `event_name`, `events`, `share` (of all delivered events).
+        `event_name`, `events`, `share` (of all delivered events), and with a model `suggested` (a stage) and
+        `probability` (of it, all stages alike).
     """
     own = told[told["kind"] == "event"]
     some = own[own["stage"].isna()].sort_values(["events", "event_name"], ascending=[False, True], kind="stable")
     share = some["events"] / max(own["events"].sum(), 1)
-    return some[["event_name", "events"]].assign(share=share).reset_index(drop=True)
+    listed = some[["event_name", "events"]].assign(share=share).reset_index(drop=True)
+    if model is None:
+        return listed
+    learned = emission_change(model, told).set_index("event_name")
+    suggested = learned.loc[listed["event_name"], ["learned", "probability"]].reset_index(drop=True)
+    return listed.assign(suggested=suggested["learned"], probability=suggested["probability"])
 
 
-def telling_moments(moments: ir.Table, outcome: str = "ordered", limit: int = 16) -> pd.DataFrame:
+def telling_moments(moments: ir.Table | pd.DataFrame, outcome: str = "ordered", limit: int = 16) -> pd.DataFrame:
     """After which moments does most more, or most less, follow than for others like them?
 
     Parameters
@@ -453,7 +462,8 @@ def telling_moments(moments: ir.Table, outcome: str = "ordered", limit: int = 16
         `design`, `q_value`; of those that are sure after correction for many (`q_value` at most 0.05, the interval
         without 0), the largest effect first.
     """
-    known = moments.filter((moments["q_value"] <= 0.05) & moments[f"{outcome}_effect"].notnull()).to_pandas()
+    known = moments.to_pandas() if isinstance(moments, ir.Table) else moments
+    known = known[(known["q_value"] <= 0.05) & known[f"{outcome}_effect"].notna()]
     known = known[(known[f"{outcome}_low"] > 0) | (known[f"{outcome}_high"] < 0)]
     known = known.rename(columns={f"{outcome}_{end}": end for end in ("effect", "low", "high")})
     known["stage"] = known["stage"].fillna("after an order")
@@ -461,7 +471,7 @@ def telling_moments(moments: ir.Table, outcome: str = "ordered", limit: int = 16
     return ranked[["event_name", "stage", "n", outcome, "effect", "low", "high", "q_value"]].head(limit).reset_index(drop=True)
 
 
-def planned_effects(moments: ir.Table) -> pd.DataFrame:
+def planned_effects(moments: ir.Table | pd.DataFrame) -> pd.DataFrame:
     """What did late deliveries, complaints and trials do to the next order?
 
     Parameters
@@ -474,7 +484,8 @@ def planned_effects(moments: ir.Table) -> pd.DataFrame:
     pandas.DataFrame
         `event_name`, `outcome`, `design`, `n`, `ordered`, `ordered_base`, `effect`, `low`, `high`.
     """
-    rows = moments.filter(moments["stage"].isnull()).to_pandas()
+    rows = moments.to_pandas() if isinstance(moments, ir.Table) else moments
+    rows = rows[rows["stage"].isna()]
     rows = rows.rename(columns={f"ordered_{end}": end for end in ("effect", "low", "high")})
     rows = rows.sort_values(["effect", "event_name"], ignore_index=True)
     return rows[["event_name", "outcome", "design", "n", "ordered", "ordered_base", "effect", "low", "high"]]

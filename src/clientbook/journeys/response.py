@@ -11,7 +11,7 @@ import pandas as pd
 
 from clientbook import parsing
 from clientbook.customers import with_customer
-from clientbook.journeys.declared import BEST_TIMES, RESPONSIVENESS
+from clientbook.journeys.declared import BEST_TIMES, RESPONSIVENESS, typed
 
 # An hour with fewer messages than this is believed less than its channel as a whole; where one in a hundred answers,
 # it takes about so many to see any difference between hours.
@@ -81,7 +81,7 @@ def best_times(
     """
     messages = tables.get("messages")
     if messages is None:
-        return pd.DataFrame(columns=list(BEST_TIMES.names))
+        return typed(pd.DataFrame(), BEST_TIMES)
     sent = with_customer(messages.filter(~messages["is_operational"].fill_null(False)), tables.get("identities"))
     sent = sent.mutate(
         channel=sent["channel"].fill_null("not known"), answered=sent["clicked_at"].notnull() | sent["replied_at"].notnull()
@@ -89,7 +89,7 @@ def best_times(
     each = sent.group_by("customer_id", "channel").agg(messages=sent.count(), answers=sent["answered"].sum())
     each = each.order_by("customer_id", "channel").to_pandas()
     if each.empty:
-        return pd.DataFrame(columns=list(BEST_TIMES.names))
+        return typed(pd.DataFrame(), BEST_TIMES)
     people = pd.Index(each["customer_id"].unique())
     company = people.isin(_at_companies(tables))
     person = people.get_indexer(each["customer_id"])
