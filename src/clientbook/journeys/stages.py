@@ -137,7 +137,7 @@ def _ends(steps: ir.Table) -> ir.Table:
 
 
 def intervals(ways: Ways, subject_type: str, as_of: dt.date, *, zone: str, gap_days: int) -> ir.Table:
-    """From when to when was each subject in which stage, as far as was known then?
+    """From when to when was each subject in which stage, by the rule of the last event?
 
     Parameters
     ----------
@@ -168,6 +168,8 @@ def intervals(ways: Ways, subject_type: str, as_of: dt.date, *, zone: str, gap_d
         valid_from=rows["occurred_at"],
         valid_to=ibis.coalesce(rows["next_at"], closed.ifelse(closes, ibis.null("timestamp"))),
         method=ibis.literal(METHOD),
+        open_probability=ibis.null("float64"),
+        probability_now=ibis.null("float64"),
     )
     return told.order_by("lane", "number", "valid_from").select(*STAGE_INTERVALS.names)
 
