@@ -159,8 +159,10 @@ def plain_walk(log: list[tuple[dt.datetime, str]]) -> list[tuple]:
                 out[-1][2] = last + dt.timedelta(days=GAP)
             out.append(["gap", None, time, None])
         last = time
-        overtaken = i + 1 < len(log) and log[i + 1][0] == time and any(
-            then == time and after in ROWS for then, after in log[i + 1 :]
+        overtaken = (
+            i + 1 < len(log)
+            and log[i + 1][0] == time
+            and any(then == time and after in ROWS for then, after in log[i + 1 :])
         )
         if name not in ROWS or overtaken:
             continue
@@ -463,7 +465,9 @@ def test_scores_compare_rules_on_true_accounts(engine):
     seen = journeys.seen_of(ways)
     reading = journeys.read_stages(seen, rows, AS_OF, engine, zone="Europe/Berlin")
     given = {"people": people, "stages": truth}
-    found = journeys.score(ways, seen, reading, rows, who, "customer", AS_OF, given, zone="Europe/Berlin").set_index("rule")
+    found = journeys.score(ways, seen, reading, rows, who, "customer", AS_OF, given, zone="Europe/Berlin").set_index(
+        "rule"
+    )
     assert found.loc["stage of the last event", ["right", "n", "right_of_all", "all"]].tolist() == [0.5, 2, 1 / 3, 3]
     assert found.loc["furthest stage reached", "right"] == 0
     assert found.loc["hidden Markov model", "n"] == 2
@@ -482,7 +486,9 @@ def made_steps(seed: int, ways: int = 60, longest: int = 9) -> hidden.Steps:
     size = rng.integers(1, longest, ways)
     first = np.concatenate([[0], np.cumsum(size + 1)])
     n = first[-1]
-    kind = rng.choice([hidden.VISIT, hidden.VISIT, hidden.PAGE, hidden.PASSIVE, hidden.LATER_ORDER, hidden.OPENED, hidden.LOST], n)
+    kind = rng.choice(
+        [hidden.VISIT, hidden.VISIT, hidden.PAGE, hidden.PASSIVE, hidden.LATER_ORDER, hidden.OPENED, hidden.LOST], n
+    )
     kind[first[1:] - 1] = hidden.END
     days = np.concatenate([np.sort(rng.uniform(0, 300, k + 1)) for k in size])
     code = np.where(kind <= hidden.PAGE, rng.integers(0, len(NAMES), n), -1)
@@ -536,6 +542,7 @@ def test_hindsight_is_what_all_paths_together_say():
     n = steps.first[1]
     lengths, generator = hidden._lengths(), model.generator()
     weight = np.zeros((n, hidden.SIZE))
+
     # every path of states before and after each step, one by one: the state at a step is the one after it
     def walk(i, state, mass, path):
         if i == n:
@@ -588,7 +595,12 @@ def crowd(n: int = 60) -> list[tuple]:
     for who in range(n):
         days = np.sort(rng.uniform(0, 300, rng.integers(1, 8)))
         rows += [
-            (f"p{who}", (at("2023-08-01") + dt.timedelta(days=float(d))).isoformat()[:19], NAMES[rng.integers(0, 4)], "suits")
+            (
+                f"p{who}",
+                (at("2023-08-01") + dt.timedelta(days=float(d))).isoformat()[:19],
+                NAMES[rng.integers(0, 4)],
+                "suits",
+            )
             for d in days
         ]
     return rows
@@ -637,7 +649,8 @@ def test_hard_evidence_is_believed(engine):
     tables = {
         "events": events(*crowd(), ("b", "2024-06-20", "read", "suits")),
         "orders": table("orders", [
-            {"person_id": "b", "order_id": "1", "ordered_at": at("2024-06-21"), "product_id": "x", "quantity": 1.0, "amount": 5.0},
+            {"person_id": "b", "order_id": "1", "ordered_at": at("2024-06-21"), "product_id": "x", "quantity": 1.0,
+             "amount": 5.0},
         ]),
         "products": table("products", [{"product_id": "x", "topic": "suits"}]),
     }  # fmt: skip
@@ -655,7 +668,7 @@ def test_events_without_topic_at_one_time_alone_or_running_ahead_are_read(engine
         ("tie", "2024-06-01", "price", "suits"), ("lost", "2024-06-01", "read", None),
         ("ahead", "2024-07-05", "read", "suits"), ("odd", "2024-06-02", "never_mapped", "suits"),
     ]  # fmt: skip
-    ways, reading, found = read(engine, {"events": events(*rows)})
+    _, reading, found = read(engine, {"events": events(*rows)})
     assert len(reading.now.to_pandas()) == 4 and found["probability"].notna().all()
     tied = found[(found["valid_from"] == at("2024-06-01")) & (found["method"] == "filtered")]
     assert not tied.duplicated(["subject_id", "topic", "valid_from"]).any()
@@ -670,10 +683,11 @@ def test_a_robot_and_topics_that_only_messages_know(engine):
     tables = {
         "events": events(*robot, ("a", "2024-06-01", "read", "suits")),
         "messages": table("messages", [
-            {"message_id": "1", "person_id": "a", "topic": "capes", "sent_at": at("2024-06-01"), "clicked_at": at("2024-06-02")},
+            {"message_id": "1", "person_id": "a", "topic": "capes", "sent_at": at("2024-06-01"),
+             "clicked_at": at("2024-06-02")},
         ]),
     }  # fmt: skip
-    ways, reading, found = read(engine, tables)
+    _, reading, found = read(engine, tables)
     # read in pieces, but one way
     assert len(reading.now.to_pandas()) == 3
     assert set(found["topic"]) == {"suits", "capes"}
@@ -699,10 +713,20 @@ def test_a_trial_is_compared_by_arms(engine):
         treated = i % 2 == 0
         rows.append((f"p{i}", "2024-04-01", "letter_treated" if treated else "letter_control", None))
         if i % (4 if treated else 8) < 2 and i % 3 == 0:
-            orders.append({"person_id": f"p{i}", "order_id": str(i), "ordered_at": at("2024-04-10"), "quantity": 1.0, "amount": 1.0})
+            orders.append(
+                {
+                    "person_id": f"p{i}",
+                    "order_id": str(i),
+                    "ordered_at": at("2024-04-10"),
+                    "quantity": 1.0,
+                    "amount": 1.0,
+                }
+            )
     timeline = journeys.compose({"events": events(*rows), "orders": table("orders", orders)}, "customer", engine)
     found = journeys.experiments(timeline, AS_OF).iloc[0]
-    share = {arm: np.mean([any(o["person_id"] == f"p{i}" for o in orders) for i in range(arm, 400, 2)]) for arm in (0, 1)}
+    share = {
+        arm: np.mean([any(o["person_id"] == f"p{i}" for o in orders) for i in range(arm, 400, 2)]) for arm in (0, 1)
+    }
     assert found["effect"] == pytest.approx(share[0] - share[1]) and found["low"] < found["effect"] < found["high"]
     assert (found["design"], found["n"], found["subjects"]) == ("randomised", 200, 400)
 
@@ -727,8 +751,10 @@ def test_best_times_follow_a_persons_own_hours(engine):
     rows, sent = [], []
     for i in range(60):
         own = 8 if i % 2 else 19
-        for k in range(12):
-            day = at("2024-03-01") + dt.timedelta(days=int(rng.integers(0, 90)), hours=own, minutes=int(rng.integers(0, 50)))
+        for _ in range(12):
+            day = at("2024-03-01") + dt.timedelta(
+                days=int(rng.integers(0, 90)), hours=own, minutes=int(rng.integers(0, 50))
+            )
             rows.append((f"p{i}", day.isoformat(), "read", "suits"))
         sent.append({"message_id": str(i), "person_id": f"p{i}", "channel": "email", "sent_at": at("2024-04-01T09:00")})
     tables = {"events": events(*rows), "messages": table("messages", sent)}
@@ -739,7 +765,9 @@ def test_best_times_follow_a_persons_own_hours(engine):
 
 def test_carts_and_searches(engine):
     seen = events(("a", "2024-05-01", "add_to_cart", "suits"), ("b", "2024-05-01", "add_to_cart", "suits"))
-    orders = table("orders", [{"person_id": "a", "order_id": "1", "ordered_at": at("2024-05-03"), "quantity": 1.0, "amount": 1.0}])
+    orders = table(
+        "orders", [{"person_id": "a", "order_id": "1", "ordered_at": at("2024-05-03"), "quantity": 1.0, "amount": 1.0}]
+    )
     tables = {"events": seen, "orders": orders}
     who = journeys.who_is_who(tables, engine)
     known = journeys.acquaintance(tables, who, "customer")
@@ -757,7 +785,8 @@ def test_carts_and_searches(engine):
 
 def test_own_words_hide_what_few_people_say():
     cases = [
-        {"case_id": str(i), "person_id": f"p{i}", "opened_at": at("2024-05-01"), "text": f"Delivery late again Xaver{i}" if i % 2
+        {"case_id": str(i), "person_id": f"p{i}", "opened_at": at("2024-05-01"), 
+         "text": f"Delivery late again Xaver{i}" if i % 2
          else f"Jacket sleeves wrong Xaver{i}"}
         for i in range(40)
     ]  # fmt: skip

@@ -91,7 +91,9 @@ def effects(folders: list[Path]) -> None:
     told["held"] = (told["ordered_low"] <= told["true"]) & (told["true"] <= told["ordered_high"])
     print(told.groupby("event_name").agg(books=("held", "size"), held=("held", "mean"),
                                          off=("ordered_effect", lambda e: (e - told.loc[e.index, "true"]).mean())))  # fmt: skip
-    order = told.groupby("book")[["true", "ordered_effect"]].apply(lambda t: t["true"].rank().equals(t["ordered_effect"].rank()))
+    order = told.groupby("book")[["true", "ordered_effect"]].apply(
+        lambda t: t["true"].rank().equals(t["ordered_effect"].rank())
+    )
     show("Planted effects", [
         ("true effect within the interval", f"{told['held'].mean():.0%} of {len(told)}", "at least 90 %"),
         ("order of all effects found", f"{order.sum()} of {len(order)} books", "found"),

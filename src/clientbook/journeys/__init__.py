@@ -5,10 +5,29 @@ from clientbook.journeys.effects import after_purchase, experiments, next_order_
 from clientbook.journeys.evidence import as_evidence, row_of, stage_table, stage_table_of
 from clientbook.journeys.friction import carts, contentment, own_words, searches
 from clientbook.journeys.gap import misfit, plan_and_actual, plan_table, say_plan, silence_and_push
-from clientbook.journeys.inference import Reading, as_model, emission_change, read_stages, restaged, seen_of, stage_intervals, stood
+from clientbook.journeys.inference import (
+    Reading,
+    as_model,
+    emission_change,
+    read_stages,
+    restaged,
+    seen_of,
+    stage_intervals,
+    stood,
+)
 from clientbook.journeys.moments import acquaintance, corrected, moments
 from clientbook.journeys.paths import event_transitions, funnel, raw_events, variants
-from clientbook.journeys.pictures import outlined, paths, persona_map, sampled, sankey, say_paths, sequence_index, swim, swim_lanes
+from clientbook.journeys.pictures import (
+    outlined,
+    paths,
+    persona_map,
+    sampled,
+    sankey,
+    say_paths,
+    sequence_index,
+    swim,
+    swim_lanes,
+)
 from clientbook.journeys.reading import (
     answer,
     best_hours,
@@ -37,5 +56,4 @@ from clientbook.journeys.response import best_times, reached, responsiveness
 from clientbook.journeys.scoring import TRUTH, foresight, say_foresight, say_score, score
 from clientbook.journeys.stages import Ways, follow, has_topics, instant_of, intervals, stage_of
 from clientbook.journeys.timeline import choose_subject, compose, who_is_who
-
 from clientbook.tables import STAGES

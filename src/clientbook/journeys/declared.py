@@ -85,7 +85,7 @@ STAGE_INTERVALS = Table(
         Column("stage", "text", "need, research, decide, adopt, use or recommend"),
         Column("valid_from", "time", "from then"),
         Column("valid_to", "time", "to then, exclusive; none where it still lasts"),
-        Column("probability", "number", "of this stage when it began, for somebody who had not left", unit="probability"),
+        Column("probability", "number", "of this stage when it began, had they not left", unit="probability"),
         Column("method", "text", "filtered: from what was known then; smoothed: with hindsight"),
         Column("open_probability", "number", "that they had not left, when it began", unit="probability"),
         Column("probability_now", "number", "of the stage that is the most probable now; none where it has ended",
@@ -119,7 +119,7 @@ MOMENTS = Table(
     (
         Column("event_name", "text", "the event"),
         Column("kind", "text", "event, order, case, opportunity, message, referral or survey"),
-        Column("stage", "text", "the stage of the journey in the evening of that day; none for effects on the next order"),
+        Column("stage", "text", "of the journey in the evening of that day; none for effects on the next order"),
         Column("n", "number", "on how many days it happened, long enough ago to know what followed", unit="days"),
         Column("subjects", "number", "to how many accounts or customers, each counted once a topic", unit="subjects"),
         *(
@@ -172,7 +172,12 @@ BEST_TIMES = Table(
         Column("rate", "number", "share that they answer by that channel, drawn towards their segment's", unit="share"),
         Column("messages", "number", "sent to them by that channel", unit="messages"),
         Column("active", "number", "hours in which they were active: what weekday and hour rest on", unit="hours"),
-        Column("own_probability", "number", "how probably the weekday is their own, and not only their segment's", unit="probability"),
+        Column(
+            "own_probability",
+            "number",
+            "how probably the weekday is their own, and not only their segment's",
+            unit="probability",
+        ),
     ),
 )
 

@@ -90,7 +90,9 @@ def after_purchase(
         one, none = _curve(with_it @ weights), _curve(without @ weights)
         whole = share.sum()
         effect = float((share * (one - none)).sum() / whole)
-        slope = (share[:, None] * ((one * (1 - one))[:, None] * with_it - (none * (1 - none))[:, None] * without)).sum(axis=0)
+        slope = (share[:, None] * ((one * (1 - one))[:, None] * with_it - (none * (1 - none))[:, None] * without)).sum(
+            axis=0
+        )
         error = float(np.sqrt(max(slope @ spread @ slope, 0.0)) / whole)
         rate = float((share * again).sum() / whole)
         subjects = len(np.unique(whose[share > 0.5]))
@@ -119,7 +121,9 @@ def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
         (of the treated), `base` (of the others), `effect`, `low`, `high` (95 %), `p_value`.
     """
     names = timeline.filter(timeline["kind"] == "event").select("event_name").distinct().to_pandas()["event_name"]
-    arms = [(found["name"], name, found["arm"] in ("treated", "treatment")) for name in names if (found := _ARM.match(name))]
+    arms = [
+        (found["name"], name, found["arm"] in ("treated", "treatment")) for name in names if (found := _ARM.match(name))
+    ]
     rows = []
     for trial in sorted({name for name, _, _ in arms}):
         inside = {full: treated for name, full, treated in arms if name == trial}
@@ -136,7 +140,9 @@ def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
         soon = (both["ordered_at"] >= both["at"]) & (both["ordered_at"] < both["at"] + ibis.interval(days=TRIAL_DAYS))
         told = both.group_by("customer_id", "treated", "at").agg(ordered=soon.fill_null(False).any())
         told = told.filter(told["at"] < ibis.timestamp(f"{as_of - dt.timedelta(days=TRIAL_DAYS)} 00:00:00"))
-        counts = told.group_by("treated").agg(n=told.count(), ordered=told["ordered"].sum()).to_pandas().set_index("treated")
+        counts = (
+            told.group_by("treated").agg(n=told.count(), ordered=told["ordered"].sum()).to_pandas().set_index("treated")
+        )
         if len(counts) < 2 or counts["n"].min() < FEWEST:
             continue
         share = counts["ordered"] / counts["n"]
@@ -146,7 +152,8 @@ def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
         effect = float(share[True] - share[False])
         rows.append(
             [trial, f"an order in {TRIAL_DAYS} days", "randomised", int(counts.loc[True, "n"]), int(counts["n"].sum()),
-             float(share[True]), float(share[False]), effect, effect - _Z * error, effect + _Z * error, _p_value(effect, error)]
+             float(share[True]), float(share[False]), effect, effect - _Z * error, effect + _Z * error,
+             _p_value(effect, error)]
         )  # fmt: skip
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -156,7 +163,9 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
     lines = tables.get("orders")
     if lines is None:
         return None
-    bought = lines.filter((lines["quantity"] > 0) & lines["order_id"].notnull() & (lines["amount"].isnull() | (lines["amount"] >= 0)))
+    bought = lines.filter(
+        (lines["quantity"] > 0) & lines["order_id"].notnull() & (lines["amount"].isnull() | (lines["amount"] >= 0))
+    )
     rows = bought.inner_join(who, ["person_source", "person_id"])
     each = rows.group_by("customer_id", "account_id", "order_source", "order_id").agg(
         at=rows["ordered_at"].min(), amount=rows["amount"].sum().round(2), product=rows["product_id"].min()
@@ -177,7 +186,9 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
             late=(came["delivered_at"].fill_null(end) > came["promised_at"]).any()
         )
         each = each.inner_join(came, ["order_source", "order_id"])
-    found = each.select("customer_id", "account_id", "at", "day", "number", "before", "after", "late", "amount").to_pandas()
+    found = each.select(
+        "customer_id", "account_id", "at", "day", "number", "before", "after", "late", "amount"
+    ).to_pandas()
     found = found.sort_values(["customer_id", "at", "number"], ignore_index=True)
     found["share_bad"] = found["share_well"] = 0.0
     cases = tables.get("cases")
@@ -193,9 +204,13 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
     return found[day < pd.Timestamp(as_of) - pd.Timedelta(days=AFTER_ORDER_DAYS)].reset_index(drop=True)
 
 
-def _with_complaints(orders: pd.DataFrame, cases: ir.Table, surveys: ir.Table | None, who: ir.Table, complaint: str, as_of: dt.date) -> None:
+def _with_complaints(
+    orders: pd.DataFrame, cases: ir.Table, surveys: ir.Table | None, who: ir.Table, complaint: str, as_of: dt.date
+) -> None:
     """How probably the complaint about each order, if there was one, was handled well or badly."""
-    told = cases.filter(cases["reason"].lower().contains(complaint.lower())).inner_join(who, ["person_source", "person_id"])
+    told = cases.filter(cases["reason"].lower().contains(complaint.lower())).inner_join(
+        who, ["person_source", "person_id"]
+    )
     told = told.select("customer_id", "case_id", "opened_at", "closed_at").to_pandas()
     if told.empty:
         return
@@ -218,15 +233,20 @@ def _scores(cases: pd.DataFrame, surveys: ir.Table | None, who: ir.Table) -> np.
     nobody = np.full(len(cases), np.nan)
     if surveys is None:
         return nobody
-    content = surveys.filter(surveys["score"].notnull() & surveys["metric"].lower().isin(["csat", "ces", "satisfaction"]))
-    given = content.inner_join(who, ["person_source", "person_id"]).select("customer_id", "asked_at", "score").to_pandas()
+    content = surveys.filter(
+        surveys["score"].notnull() & surveys["metric"].lower().isin(["csat", "ces", "satisfaction"])
+    )
+    given = (
+        content.inner_join(who, ["person_source", "person_id"]).select("customer_id", "asked_at", "score").to_pandas()
+    )
     if given.empty:
         return nobody
     given["asked_at"] = given["asked_at"].astype("datetime64[us]")
     closed = cases[["customer_id", "closed_at"]].assign(row=np.arange(len(cases))).dropna()
     closed["closed_at"] = closed["closed_at"].astype("datetime64[us]")
     met = pd.merge_asof(
-        closed.sort_values(["closed_at", "row"]), given.sort_values(["asked_at", "customer_id", "score"]), by="customer_id",
+        closed.sort_values(["closed_at", "row"]), given.sort_values(["asked_at", "customer_id", "score"]),
+        by="customer_id",
         left_on="closed_at", right_on="asked_at", direction="forward", tolerance=pd.Timedelta(days=14),
     ).dropna(subset="score")  # fmt: skip
     nobody[met["row"].to_numpy()] = met["score"].to_numpy(dtype=float)
@@ -275,12 +295,19 @@ def _treatments(orders: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _covariates(orders: pd.DataFrame) -> np.ndarray:
-    """What makes two orders alike: how many came before, how long the last wait was, how large, the month, the account."""
+    """What makes two orders alike: how many came before, the last wait, the size, the month, the account."""
     cut = lambda column, edges: np.searchsorted(edges, column.fillna(-1).to_numpy(), side="right")  # noqa: E731
     number = np.searchsorted([1, 2, 3, 5, 8, 13, 21], orders["number"].to_numpy(), side="right")
     waited = cut(orders["waited"], [0, 15, 30, 60, 90, 120, 180, 365])
     tenth = pd.qcut(orders["amount"].rank(method="first"), 5, labels=False).to_numpy()
-    kinds = [number, waited, orders["month"].to_numpy(), tenth, orders["shared"].to_numpy().astype(int), number * 10 + waited]
+    kinds = [
+        number,
+        waited,
+        orders["month"].to_numpy(),
+        tenth,
+        orders["shared"].to_numpy().astype(int),
+        number * 10 + waited,
+    ]
     columns = [np.ones(len(orders))]
     for kind in kinds:
         values, counts = np.unique(kind, return_counts=True)

@@ -54,7 +54,9 @@ def carts(timeline: ir.Table, known: ir.Table, as_of: dt.date, limit: int = 12) 
     told = told.order_by(ibis.desc("left_standing"), "topic").to_pandas()
     if told.empty:
         return told.assign(share=pd.Series(dtype=float))
-    whole = pd.DataFrame({"topic": ["all"], "carts": [told["carts"].sum()], "left_standing": [told["left_standing"].sum()]})
+    whole = pd.DataFrame(
+        {"topic": ["all"], "carts": [told["carts"].sum()], "left_standing": [told["left_standing"].sum()]}
+    )
     told = pd.concat([told.head(limit), whole], ignore_index=True)
     return told.assign(share=told["left_standing"] / told["carts"])
 
@@ -100,7 +102,9 @@ def searches(events: ir.Table | None, limit: int = 12) -> pd.DataFrame:
     return told.assign(without_hit=told["empty"] / share, went_on=told["on"] / share)[names]
 
 
-def own_words(tables: Mapping[str, ir.Table | None], topics: int = 5, words: int = 6, most: int = 20_000) -> pd.DataFrame:
+def own_words(
+    tables: Mapping[str, ir.Table | None], topics: int = 5, words: int = 6, most: int = 20_000
+) -> pd.DataFrame:
     """What is it about, in their own words? Topics of what stands in cases and surveys.
 
     Parameters
@@ -126,7 +130,11 @@ def own_words(tables: Mapping[str, ir.Table | None], topics: int = 5, words: int
         rows = tables.get(name)
         if rows is not None and "text" in rows.columns:
             rows = rows.filter(rows["text"].notnull())
-            parts.append(rows.select("text", who=rows["person_source"].concat("|", rows["person_id"]), at=rows[at], arrival="arrival"))
+            parts.append(
+                rows.select(
+                    "text", who=rows["person_source"].concat("|", rows["person_id"]), at=rows[at], arrival="arrival"
+                )
+            )
     if not parts:
         return pd.DataFrame(columns=names)
     rows = ibis.union(*parts) if len(parts) > 1 else parts[0]
@@ -204,7 +212,9 @@ def contentment(tables: Mapping[str, ir.Table | None], who: ir.Table) -> pd.Data
         )
         whose = orders.select("order_source", "order_id", "person_source", "person_id").distinct()
         whose = whose.inner_join(who, ["person_source", "person_id"]).inner_join(came, ["order_source", "order_id"])
-        whose = whose.select("customer_id", "came_at", "late").to_pandas().sort_values(["came_at", "customer_id", "late"])
+        whose = (
+            whose.select("customer_id", "came_at", "late").to_pandas().sort_values(["came_at", "customer_id", "late"])
+        )
         for frame, column in ((given, "asked_at"), (whose, "came_at")):
             frame[column] = frame[column].astype("datetime64[us]")
         met = pd.merge_asof(

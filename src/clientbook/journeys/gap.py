@@ -48,17 +48,25 @@ def plan_and_actual(
     pieces = pieces.group_by(content_source=pieces["source"], content_id=pieces["content_id"]).agg(
         planned=pieces["stage"].min(), piece_topic=pieces["topic"].max()
     )
-    sent = messages.filter(~messages["is_operational"].fill_null(False)).inner_join(pieces, ["content_source", "content_id"])
-    sent = sent.mutate(topic=sent["topic"].fill_null(sent["piece_topic"]), channel=sent["channel"].fill_null("not known"))
+    sent = messages.filter(~messages["is_operational"].fill_null(False)).inner_join(
+        pieces, ["content_source", "content_id"]
+    )
+    sent = sent.mutate(
+        topic=sent["topic"].fill_null(sent["piece_topic"]), channel=sent["channel"].fill_null("not known")
+    )
     sent = sent.inner_join(who, ["person_source", "person_id"])
     sent = sent.select("channel", "planned", "topic", "sent_at", subject_id=sent[f"{subject}_id"])
     sent = sent.filter(sent["topic"].notnull())
-    on = intervals.filter(intervals["method"] == FILTERED).select("subject_id", "topic", "stage", "valid_from", "valid_to")
+    on = intervals.filter(intervals["method"] == FILTERED).select(
+        "subject_id", "topic", "stage", "valid_from", "valid_to"
+    )
     there = sent.left_join(on, [
         sent["subject_id"] == on["subject_id"], sent["topic"] == on["topic"], on["valid_from"] <= sent["sent_at"],
         on["valid_to"].isnull() | (on["valid_to"] > sent["sent_at"]),
     ])  # fmt: skip
-    counted = there.group_by("channel", "planned", actual=there["stage"].fill_null(NO_JOURNEY)).agg(messages=there.count())
+    counted = there.group_by("channel", "planned", actual=there["stage"].fill_null(NO_JOURNEY)).agg(
+        messages=there.count()
+    )
     return counted.order_by("channel", "planned", "actual").to_pandas()
 
 
@@ -104,7 +112,12 @@ def say_plan(plan: pd.DataFrame) -> str:
 
 
 def silence_and_push(
-    tables: Mapping[str, ir.Table | None], who: ir.Table, timeline: ir.Table, intervals: ir.Table, subject: str, as_of: dt.date
+    tables: Mapping[str, ir.Table | None],
+    who: ir.Table,
+    timeline: ir.Table,
+    intervals: ir.Table,
+    subject: str,
+    as_of: dt.date,
 ) -> pd.DataFrame:
     """Where are we silent while they search, and where do we push while they are gone?
 
@@ -141,14 +154,25 @@ def silence_and_push(
         sent = messages.filter((messages["sent_at"] >= since) & ~messages["is_operational"].fill_null(False))
         sent = sent.inner_join(who, ["person_source", "person_id"])
         written = sent.group_by(subject_id=sent[f"{subject}_id"]).agg(written_to=sent.count())
-    both = now.left_join(seen, ["subject_id", "topic"]).drop("subject_id_right", "topic_right").left_join(written, "subject_id")
+    both = (
+        now.left_join(seen, ["subject_id", "topic"])
+        .drop("subject_id_right", "topic_right")
+        .left_join(written, "subject_id")
+    )
     active = both["last"].notnull()
     silent = active & both["written_to"].isnull()
-    each = both.mutate(active=active, silent=silent, first=silent & (both["last"] >= lately) & both["stage"].isin(["research", "decide"]))
+    each = both.mutate(
+        active=active,
+        silent=silent,
+        first=silent & (both["last"] >= lately) & both["stage"].isin(["research", "decide"]),
+    )
     told = each.group_by("stage").agg(
-        journeys=each.count(), active=each["active"].sum(), silent=each["silent"].sum(), approach_first=each["first"].sum()
+        journeys=each.count(), active=each["active"].sum(), silent=each["silent"].sum(),
+        approach_first=each["first"].sum()
     ).to_pandas().set_index("stage").reindex(list(STAGES)).dropna(how="all").reset_index()  # fmt: skip
     gone = timeline.select("subject_id").distinct().anti_join(now.select("subject_id").distinct(), "subject_id")
     gone = gone.left_join(written, "subject_id")
     counted = gone.aggregate(journeys=gone.count(), pushed=(gone["written_to"] >= 4).sum()).to_pandas()
-    return pd.concat([told, counted.assign(stage=NO_JOURNEY)], ignore_index=True)[[n for n in names if n in told or n == "pushed"]]
+    return pd.concat([told, counted.assign(stage=NO_JOURNEY)], ignore_index=True)[
+        [n for n in names if n in told or n == "pushed"]
+    ]

@@ -1,4 +1,4 @@
-"""In which stage was each subject, how sure is that, and when had they left? Read from what was seen and the silence."""
+"""In which stage was each subject, how sure is that, and when had they left?"""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Seen:
 
     lane: np.ndarray
     place: np.ndarray
-    at: np.ndarray
+    when: np.ndarray
     code: np.ndarray
     mark: np.ndarray
     deals: np.ndarray
@@ -86,13 +86,13 @@ def seen_of(ways: Ways) -> Seen:
         "lane", "place", "occurred_at", "bought", code=s["code"].cast("int32"), mark=s["mark"].cast("int8"),
         deals=s["deals"].cast("int32"), told_level=s["told_level"].fill_null(-1).cast("int8"),
     ).to_pyarrow()  # fmt: skip
-    column = {name: rows[name].to_numpy() for name in ("lane", "place", "code", "mark", "deals", "told_level", "bought")}
-    return Seen(at=rows["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64), **column)
+    column = {
+        name: rows[name].to_numpy() for name in ("lane", "place", "code", "mark", "deals", "told_level", "bought")
+    }
+    return Seen(when=rows["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64), **column)
 
 
-def read_stages(
-    seen: Seen, told: pd.DataFrame, as_of: dt.date, engine: Engine, *, zone: str, seed: int = 1
-) -> Reading:
+def read_stages(seen: Seen, told: pd.DataFrame, as_of: dt.date, engine: Engine, *, zone: str, seed: int = 1) -> Reading:
     """Where was everybody at every time, and where are they now?
 
     Parameters
@@ -114,7 +114,7 @@ def read_stages(
     -------
     Reading
     """
-    steps, lanes, is_end = _coded(seen.lane, seen.at, seen.mark, seen.deals, seen.code, _microseconds(as_of, zone))
+    steps, lanes, is_end = _coded(seen.lane, seen.when, seen.mark, seen.deals, seen.code, _microseconds(as_of, zone))
     model = _fitted(told, steps, lanes, seed)
     spans, now, levels = [], [], []
     for part in _lots(steps, lanes):
@@ -186,20 +186,20 @@ def stood(seen: Seen, model: Model, day: dt.date, *, zone: str, window_days: int
         How soon an order must come to count as bought.
     """
     then = _microseconds(day, zone)
-    before = seen.at < then
+    before = seen.when < then
     lane, marks = seen.lane[before], seen.mark[before]
-    steps, lanes, is_end = _coded(lane, seen.at[before], marks, seen.deals[before], seen.code[before], then)
+    steps, lanes, is_end = _coded(lane, seen.when[before], marks, seen.deals[before], seen.code[before], then)
     parts = [hidden.filtered(model, steps.take(part)) for part in _lots(steps, lanes)]
     state = np.concatenate(parts)[is_end] if parts else np.empty((0, AWAY + 1))
     own = np.unique(lane)
     last, quiet = np.full(len(own), -1), np.zeros(len(own))
     # of what is written several times to one place, the last stays
-    quiet[np.searchsorted(own, lane)] = (then - seen.at[before]) / _DAY
+    quiet[np.searchsorted(own, lane)] = (then - seen.when[before]) / _DAY
     speaks = seen.told_level[before] >= 0
     last[np.searchsorted(own, lane[speaks])] = seen.told_level[before][speaks]
     ordered, bought = np.zeros(len(own), bool), np.zeros(len(own), bool)
     ordered[np.searchsorted(own, lane[(marks == hidden.FIRST_ORDER) | (marks == hidden.LATER_ORDER)])] = True
-    soon = seen.lane[~before & (seen.at < then + window_days * _DAY) & seen.bought]
+    soon = seen.lane[~before & (seen.when < then + window_days * _DAY) & seen.bought]
     bought[np.searchsorted(own, soon[np.isin(soon, own)])] = True
     return Stood(own, state, last, quiet, ordered, bought)
 
@@ -221,8 +221,8 @@ def fitted_before(seen: Seen, told: pd.DataFrame, day: dt.date, *, zone: str, se
         For the choice of the ways that the model is fitted to.
     """
     then = _microseconds(day, zone)
-    before = seen.at < then
-    columns = (column[before] for column in (seen.lane, seen.at, seen.mark, seen.deals, seen.code))
+    before = seen.when < then
+    columns = (column[before] for column in (seen.lane, seen.when, seen.mark, seen.deals, seen.code))
     steps, lanes, _ = _coded(*columns, then)
     return _fitted(told, steps, lanes, seed)
 
@@ -324,8 +324,8 @@ def _coded(lane, at, mark, deals, code, end):
     own = np.repeat(np.arange(len(starts)), size)
     row = np.arange(n) + own
     total = n + len(starts)
-    days, kinds = np.full(total, end / _DAY), np.full(total, hidden.END)
-    is_deal, codes, is_end = np.zeros(total, bool), np.full(total, -1), np.ones(total, bool)
+    days, kinds = np.full(total, end / _DAY), np.full(total, hidden.END, np.int8)
+    is_deal, codes, is_end = np.zeros(total, bool), np.full(total, -1, np.int32), np.ones(total, bool)
     days[row], kinds[row], is_deal[row], is_end[row] = at / _DAY, kind, deals > 0, False
     codes[row] = np.where(kind <= hidden.PAGE, code, -1)
     first = np.append(row[begins], total) if n else np.zeros(1, np.int64)
@@ -451,7 +451,8 @@ def _spans_table(spans: list) -> pa.Table:
         parts.append(
             pa.table(
                 {
-                    "lane": pa.array(lane, pa.int64()), "method": pa.array(np.full(len(lane), method, dtype=object), pa.string()),
+                    "lane": pa.array(lane, pa.int64()),
+                    "method": pa.array(np.full(len(lane), method, dtype=object), pa.string()),
                     "number": pa.array(number, pa.int64()), "level": pa.array(level, pa.int64()),
                     "since": pa.array(since.astype("datetime64[us]")),
                     "until": pa.array(until.astype("datetime64[us]"), mask=lasts),
@@ -462,8 +463,20 @@ def _spans_table(spans: list) -> pa.Table:
             )
         )  # fmt: skip
     if not parts:
-        kinds = {"method": pa.string(), "since": pa.timestamp("us"), "until": pa.timestamp("us")} | {name: pa.float64() for name in ("probability", "open_probability", "probability_now")}
-        names = ("lane", "method", "number", "level", "since", "until", "probability", "open_probability", "probability_now")
+        kinds = {"method": pa.string(), "since": pa.timestamp("us"), "until": pa.timestamp("us")} | {
+            name: pa.float64() for name in ("probability", "open_probability", "probability_now")
+        }
+        names = (
+            "lane",
+            "method",
+            "number",
+            "level",
+            "since",
+            "until",
+            "probability",
+            "open_probability",
+            "probability_now",
+        )
         return pa.schema([(name, kinds.get(name, pa.int64())) for name in names]).empty_table()
     return pa.concat_tables(parts)
 

@@ -20,10 +20,12 @@ from clientbook.tables import STAGES
 
 AWAY = len(STAGES)
 SIZE = len(STAGES) + 1
-# what a step can be: the first event of a visit, a later one, what tells nothing (an answer to us), hard evidence, the day asked for
+# what a step can be: the first event of a visit, a later one, what tells nothing (an answer to us), hard evidence,
+# the day asked for
 VISIT, PAGE, PASSIVE, FIRST_ORDER, LATER_ORDER, OPENED, WON, LOST, REFERRAL, END = range(10)
 _MARKS = (FIRST_ORDER, LATER_ORDER, OPENED, WON, LOST, REFERRAL)
-# What comes within half an hour belongs to the same visit: how many pages somebody turns says little of how often they come.
+# What comes within half an hour belongs to the same visit: how many pages somebody turns says little of how often
+# they come.
 VISIT_DAYS = 1 / 48
 # A longer way is read in pieces; who does more than this is a crawler, or forgets its beginning long before.
 LONGEST = 2_000
@@ -32,7 +34,8 @@ _SHORTEST_DAYS, _LONGEST_DAYS, _LENGTHS = 0.02, 4_000.0, 96
 # Nothing that can happen is believed impossible because it was not seen yet.
 _FLOOR = 1e-6
 
-# Where EM begins, in days and shares: anybody's guess of an ordinary book, a month in a stage, half a year of use, a year away.
+# Where EM begins, in days and shares: anybody's guess of an ordinary book, a month in a stage, half a year of use, a
+# year away.
 _STAY_DAYS = (30.0, 30.0, 30.0, 30.0, 180.0, 30.0, 365.0)
 _MOVES = (
     (0.0, 0.5, 0.1, 0.0, 0.0, 0.0, 0.4),
@@ -63,7 +66,8 @@ _LEADS_TO = {
     LOST: (0.02, 0.06, 0.06, 0.01, 0.04, 0.01, 0.8),
     REFERRAL: (0, 0, 0, 0, 0, 1, 0),
 }
-# The guess weighs a quarter of what was seen: a stage stays what the company calls by its name, and the data says how it looks.
+# The guess weighs a quarter of what was seen: a stage stays what the company calls by its name, and the data says how
+# it looks.
 SHARE_OF_GUESS = 0.25
 # In a small book it weighs at least so many visits in each stage.
 LEAST_STEPS = 60.0
@@ -182,7 +186,8 @@ def start(told: np.ndarray, counts: np.ndarray) -> Model:
     table = table / table.sum(axis=1, keepdims=True)
     stay = np.array(_STAY_DAYS)
     marks = {
-        kind: np.outer(np.array(_MARKS_A_MONTH[kind]) * _MONTH, np.array(_LEADS_TO[kind], dtype=float)) for kind in _MARKS
+        kind: np.outer(np.array(_MARKS_A_MONTH[kind]) * _MONTH, np.array(_LEADS_TO[kind], dtype=float))
+        for kind in _MARKS
     }
     moves = np.array(_MOVES) / np.array(_MOVES).sum(axis=1, keepdims=True) / stay[:, None]
     return Model(

@@ -22,7 +22,8 @@ AT_LARGE = ("case", "survey", "referral")
 ORDER_DAYS = 90
 OUTCOMES = ("moved_on", "fell_back", "went_silent", "ordered")
 _KEYS = ("event_name", "kind", "level")
-# What makes two days alike: the stage, how sure it is, for how long, how many orders came before, in how many systems they
+# What makes two days alike: the stage, how sure it is, for how long, how many orders came before, in how many systems
+# they
 # are known (who is a cookie alone cannot be seen to order), whether a deal is open.
 _ALIKE = ("waited", "orders", "sure", "systems", "deal")
 _MET = (*_KEYS, "is_loose", "lane", "number", "day", *_ALIKE, "next_day", "next_level", "last_day", "next_order")
@@ -31,8 +32,17 @@ _FEWEST = 30
 
 
 def moments(
-    timeline: ir.Table, ways: Ways, evidence: ir.Table, as_of: dt.date, *, zone: str, gap_days: int, window_days: int,
-    engine: Engine | None = None, others: pd.DataFrame | None = None, known: ir.Table | None = None,
+    timeline: ir.Table,
+    ways: Ways,
+    evidence: ir.Table,
+    as_of: dt.date,
+    *,
+    zone: str,
+    gap_days: int,
+    window_days: int,
+    engine: Engine | None = None,
+    others: pd.DataFrame | None = None,
+    known: ir.Table | None = None,
 ) -> pd.DataFrame:
     """After which events, at which stage, did people move on, fall back, fall silent or order?
 
@@ -79,7 +89,10 @@ def moments(
     if has_topics(timeline):
         met = ibis.union(met, _at_large(timeline, days, ways, zone, gap_days))
     last = ibis.date((as_of - dt.timedelta(days=max(gap_days, window_days, ORDER_DAYS))).isoformat())
-    met, days = _followed(met.filter(met["day"] < last), window_days), _followed(days.filter(days["day"] < last), window_days)
+    met, days = (
+        _followed(met.filter(met["day"] < last), window_days),
+        _followed(days.filter(days["day"] < last), window_days),
+    )
     each = _counted(met, [*_KEYS, "is_loose"], subjects=met["lane"].nunique()).to_pandas()
     if each.empty and (others is None or others.empty):
         return typed(pd.DataFrame(), MOMENTS)
@@ -123,7 +136,9 @@ def _described(ways: Ways, known: ir.Table | None) -> ir.Table:
     return days.mutate(
         waited=ibis.cases((waited < 1, 0), (waited < 8, 1), (waited < 31, 2), (waited < 91, 3), else_=4).cast("int64"),
         orders=ibis.least(days["so_far"], 3).cast("int64"),
-        sure=ibis.cases((days["sure"] < 0.5, 0), (days["sure"] < 0.7, 1), (days["sure"] < 0.9, 2), else_=3).cast("int64"),
+        sure=ibis.cases((days["sure"] < 0.5, 0), (days["sure"] < 0.7, 1), (days["sure"] < 0.9, 2), else_=3).cast(
+            "int64"
+        ),
     ).drop("so_far")
 
 
@@ -173,7 +188,11 @@ def _followed(rows: ir.Table, window_days: int) -> ir.Table:
 
 
 def _counted(rows: ir.Table, keys: list[str], **more) -> ir.Table:
-    return rows.group_by(*keys).agg(n=rows.count(), **{name: rows[name].sum() for name in OUTCOMES}, **more).order_by(*keys)
+    return (
+        rows.group_by(*keys)
+        .agg(n=rows.count(), **{name: rows[name].sum() for name in OUTCOMES}, **more)
+        .order_by(*keys)
+    )
 
 
 def _told(each, strata, every, spent, others) -> pd.DataFrame:
@@ -213,7 +232,9 @@ def _told(each, strata, every, spent, others) -> pd.DataFrame:
     table["q_value"] = np.nanmin(np.where(np.isnan(p), np.inf, corrected(p)), axis=1, initial=np.inf).round(6)
     table["q_value"] = table["q_value"].replace(np.inf, np.nan)
     order = {stage: i for i, stage in enumerate(STAGES)}
-    table = table.assign(_place=table["stage"].map(order).fillna(-1)).sort_values(["_place", "event_name", "kind"], kind="stable")
+    table = table.assign(_place=table["stage"].map(order).fillna(-1)).sort_values(
+        ["_place", "event_name", "kind"], kind="stable"
+    )
     return typed(table, MOMENTS).reset_index(drop=True)
 
 
@@ -242,7 +263,8 @@ def corrected(p_values: np.ndarray) -> np.ndarray:
 def _as_moments(others: pd.DataFrame) -> pd.DataFrame:
     """Effects on the next order as rows of the table; they stand at no stage."""
     rows = others.rename(columns={
-        "rate": "ordered", "base": "ordered_base", "effect": "ordered_effect", "low": "ordered_low", "high": "ordered_high",
+        "rate": "ordered", "base": "ordered_base", "effect": "ordered_effect", "low": "ordered_low",
+        "high": "ordered_high",
         "p_value": "ordered_p",
     })  # fmt: skip
     numbers = ["ordered", "ordered_base", "ordered_effect", "ordered_low", "ordered_high"]

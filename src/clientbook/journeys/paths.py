@@ -108,4 +108,6 @@ def funnel(events: ir.Table, names: Sequence[str]) -> pd.DataFrame:
         counts.append(int(reached.count().to_pyarrow().as_py()))
     told = pd.DataFrame({"event_name": list(names), "subjects": counts})
     before = told["subjects"].shift(fill_value=counts[0] if counts else 0)
-    return told.assign(share=told["subjects"] / max(counts[0] if counts else 0, 1), of_before=told["subjects"] / before.clip(lower=1))
+    return told.assign(
+        share=told["subjects"] / max(counts[0] if counts else 0, 1), of_before=told["subjects"] / before.clip(lower=1)
+    )

@@ -98,13 +98,19 @@ def sankey(flows: pd.DataFrame, *, finding: str, detail: str = "") -> Figure:
             ax.add_patch(PathPatch(Path(points, codes), facecolor=COLOURS[row.stage], alpha=0.55, linewidth=0))
         for (step, name), (at, size) in heights.items():
             edge = charts.INK if name == STILL else "none"
-            ax.add_patch(Rectangle((step - 0.08, at), 0.16, size, facecolor=COLOURS[name], edgecolor=edge, linewidth=0.6))
+            ax.add_patch(
+                Rectangle((step - 0.08, at), 0.16, size, facecolor=COLOURS[name], edgecolor=edge, linewidth=0.6)
+            )
             if size > 0.03:
-                ax.text(step, at + size / 2, f"{name}\n{size:.0%}", ha="center", va="center", fontsize=7.5, color=charts.INK,
+                ax.text(step, at + size / 2, f"{name}\n{size:.0%}", ha="center", va="center", fontsize=7.5,
+                        color=charts.INK,
                         bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8})  # fmt: skip
         ax.set_xlim(0.7, (steps[-1] + 1.3) if steps else 2)
         ax.set_ylim(max((at + size for at, size in heights.values()), default=1) + 0.01, -0.01)
-        ax.set_xticks([*steps, *(step + 1 for step in steps[-1:])], [f"stage {step}" for step in [*steps, *(s + 1 for s in steps[-1:])]])
+        ax.set_xticks(
+            [*steps, *(step + 1 for step in steps[-1:])],
+            [f"stage {step}" for step in [*steps, *(s + 1 for s in steps[-1:])]],
+        )
         ax.set_yticks([])
         ax.grid(False)
         ax.spines[:].set_visible(False)
@@ -119,7 +125,8 @@ def say_paths(flows: pd.DataFrame) -> str:
         return "No journey has been seen yet"
     begins = first.groupby("stage")["n"].sum()
     gone = first.loc[first["next"] == LEFT, "n"].sum() / first["n"].sum()
-    return f"Most journeys begin in {begins.idxmax()} ({begins.max() / begins.sum():.0%}), and {gone:.0%} end in the stage they began in"
+    most = f"{begins.idxmax()} ({begins.max() / begins.sum():.0%})"
+    return f"Most journeys begin in {most}, and {gone:.0%} end in the stage they began in"
 
 
 def outlined(fig: Figure, shares: pd.DataFrame) -> Figure:
@@ -138,7 +145,9 @@ def outlined(fig: Figure, shares: pd.DataFrame) -> Figure:
     for row, stage in enumerate(shares.index):
         for column, after in enumerate(shares.columns):
             if place.get(after, 99) < place.get(stage, -1) and shares.iloc[row, column] > 0:
-                fig.axes[0].add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, fill=False, edgecolor=charts.ORANGE, linewidth=2))
+                fig.axes[0].add_patch(
+                    Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, fill=False, edgecolor=charts.ORANGE, linewidth=2)
+                )
     return fig
 
 
@@ -164,7 +173,9 @@ def sampled(intervals: ir.Table, many: int = 80, days: int = 365) -> pd.DataFram
     some = whole.filter(whole["stays"] > 1)
     # by a hash of the id: the same ones in every run, of no kind in particular
     some = some.order_by(some["journey_id"].hexdigest("md5"), "journey_id").limit(many)
-    both = rows.inner_join(some, "journey_id").select("journey_id", "stage", "valid_from", "valid_to", "began").to_pandas()
+    both = (
+        rows.inner_join(some, "journey_id").select("journey_id", "stage", "valid_from", "valid_to", "began").to_pandas()
+    )
     if both.empty:
         return pd.DataFrame(columns=["journey", "stage", "begins", "ends"])
     last = both["valid_to"].max()
@@ -190,7 +201,14 @@ def sequence_index(some: pd.DataFrame, *, finding: str, detail: str = "") -> Fig
     with charts.look():
         for stage in STAGES:
             rows = some[some["stage"] == stage]
-            ax.barh(rows["journey"], rows["ends"] - rows["begins"], left=rows["begins"], height=0.95, color=COLOURS[stage], label=stage)
+            ax.barh(
+                rows["journey"],
+                rows["ends"] - rows["begins"],
+                left=rows["begins"],
+                height=0.95,
+                color=COLOURS[stage],
+                label=stage,
+            )
         ax.set_yticks([])
         ax.set_xlabel("days since the journey began")
         ax.spines[["left"]].set_visible(False)
@@ -199,8 +217,10 @@ def sequence_index(some: pd.DataFrame, *, finding: str, detail: str = "") -> Fig
     return fig
 
 
-def persona_map(ways_steps: ir.Table, told: pd.DataFrame, moments: pd.DataFrame, timeline: ir.Table, share: int = 3) -> pd.DataFrame:
-    """What do they do at each stage, through what, where does it hurt, and where is the chance? The lanes of a journey map.
+def persona_map(
+    ways_steps: ir.Table, told: pd.DataFrame, moments: pd.DataFrame, timeline: ir.Table, share: int = 3
+) -> pd.DataFrame:
+    """What do they do at each stage, where does it hurt, and where is the chance? The lanes of a journey map.
 
     Parameters
     ----------
@@ -225,18 +245,26 @@ def persona_map(ways_steps: ir.Table, told: pd.DataFrame, moments: pd.DataFrame,
     counted["event_name"] = told["event_name"].reindex(counted["code"].astype(int)).to_numpy()
     counted["share"] = counted["n"] / counted.groupby("level")["n"].transform("sum")
     # what stands out at the stage, not what is common everywhere
-    counted["lift"] = counted["share"] * np.log((counted["share"] + 1e-9) / (counted.groupby("code")["n"].transform("sum") / counted["n"].sum()))
+    counted["lift"] = counted["share"] * np.log(
+        (counted["share"] + 1e-9) / (counted.groupby("code")["n"].transform("sum") / counted["n"].sum())
+    )
     words = {}
     for level, stage in enumerate(STAGES):
         mine = counted[counted["level"] == level].sort_values(["lift", "event_name"], ascending=[False, True])
         doing = [f"{row.event_name} ({row.share:.0%})" for row in mine.head(share).itertuples()]
         sure = moments[(moments["stage"] == stage) & (moments["q_value"] < 0.05)]
-        pain = sure[sure["went_silent_low"] > 0].sort_values(["went_silent_effect", "event_name"], ascending=[False, True])
+        pain = sure[sure["went_silent_low"] > 0].sort_values(
+            ["went_silent_effect", "event_name"], ascending=[False, True]
+        )
         chance = sure[sure["ordered_low"] > 0].sort_values(["ordered_effect", "event_name"], ascending=[False, True])
         words[stage] = [
             ", ".join(doing) or "–",
-            ", ".join(f"{row.event_name} ({row.went_silent_effect:+.0%} fall silent)" for row in pain.head(share).itertuples()) or "–",
-            ", ".join(f"{row.event_name} ({row.ordered_effect:+.0%} order)" for row in chance.head(share).itertuples()) or "–",
+            ", ".join(
+                f"{row.event_name} ({row.went_silent_effect:+.0%} fall silent)" for row in pain.head(share).itertuples()
+            )
+            or "–",
+            ", ".join(f"{row.event_name} ({row.ordered_effect:+.0%} order)" for row in chance.head(share).itertuples())
+            or "–",
         ]
     frame = pd.DataFrame(words, index=["doing", "pain", "opportunity"])
     return frame.rename_axis("lane").reset_index()
@@ -261,7 +289,13 @@ def swim_lanes(timeline: ir.Table, most: int = 8) -> pd.DataFrame:
     each = known.group_by("account_id", "customer_id").agg(n=known.count())
     # the third busiest head tells of a team; one robot does not
     rank = ibis.row_number().over(group_by="account_id", order_by=[ibis.desc("n"), "customer_id"])
-    third = each.mutate(rank=rank).filter(lambda t: t["rank"] == 2).order_by(ibis.desc("n"), "account_id").limit(1).to_pandas()
+    third = (
+        each.mutate(rank=rank)
+        .filter(lambda t: t["rank"] == 2)
+        .order_by(ibis.desc("n"), "account_id")
+        .limit(1)
+        .to_pandas()
+    )
     if third.empty:
         return pd.DataFrame(columns=["person", "occurred_at", "kind"])
     rows = known.filter(known["account_id"] == third["account_id"].iloc[0])
@@ -269,7 +303,9 @@ def swim_lanes(timeline: ir.Table, most: int = 8) -> pd.DataFrame:
     rows = rows[rows["occurred_at"] > rows["occurred_at"].max() - pd.Timedelta(days=365)]
     busy = rows["customer_id"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:most]
     rows = rows[rows["customer_id"].isin(busy)]
-    return rows.assign(person=rows["customer_id"].map({name: i + 1 for i, name in enumerate(busy)})).drop(columns="customer_id")
+    return rows.assign(person=rows["customer_id"].map({name: i + 1 for i, name in enumerate(busy)})).drop(
+        columns="customer_id"
+    )
 
 
 def swim(lanes: pd.DataFrame, *, finding: str, detail: str = "") -> Figure:
@@ -284,13 +320,24 @@ def swim(lanes: pd.DataFrame, *, finding: str, detail: str = "") -> Figure:
     """
     people = sorted(lanes["person"].unique())
     fig, ax = charts.figure(height=130 + 36 * max(len(people), 3))
-    marks = {"event": ("o", charts.BLUE), "order": ("D", charts.ORANGE), "message": ("v", charts.SKY), "case": ("X", charts.RED),
-             "opportunity": ("s", charts.GREEN), "referral": ("*", charts.PURPLE), "survey": ("P", charts.GREY)}  # fmt: skip
+    marks = {"event": ("o", charts.BLUE), "order": ("D", charts.ORANGE), "message": ("v", charts.SKY), 
+             "case": ("X", charts.RED),
+             "opportunity": ("s", charts.GREEN), "referral": ("*", charts.PURPLE),
+             "survey": ("P", charts.GREY)}  # fmt: skip
     with charts.look():
         for kind, (mark, colour) in marks.items():
             rows = lanes[lanes["kind"] == kind]
             if len(rows):
-                ax.plot(rows["occurred_at"], rows["person"], mark, color=colour, markersize=5, linestyle="none", label=kind, alpha=0.8)
+                ax.plot(
+                    rows["occurred_at"],
+                    rows["person"],
+                    mark,
+                    color=colour,
+                    markersize=5,
+                    linestyle="none",
+                    label=kind,
+                    alpha=0.8,
+                )
         ax.set_yticks(people, [f"person {number}" for number in people])
         ax.set_ylim(max(people, default=1) + 0.6, 0.4)
         for label in ax.get_xticklabels():

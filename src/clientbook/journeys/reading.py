@@ -99,8 +99,8 @@ def answer(total: Mapping[str, float], subject: str) -> str:
         )
     known = f" Of the delivered events, {percent(total['telling'])} tell a stage." if total["delivered"] else ""
     rule = (
-        "The stage is the most probable one after all that was seen and every silence; a journey has ended when it is more "
-        f"probable than not that they left.{known}"
+        "The stage is the most probable one after all that was seen and every silence; a journey has ended when it is "
+        f"more probable than not that they left.{known}"
     )
     if not total["open"]:
         return f"**None of {total['subjects']:,} {subject}s is on a journey now.** {rule}"
@@ -467,8 +467,14 @@ def telling_moments(moments: ir.Table | pd.DataFrame, outcome: str = "ordered", 
     known = known[(known[f"{outcome}_low"] > 0) | (known[f"{outcome}_high"] < 0)]
     known = known.rename(columns={f"{outcome}_{end}": end for end in ("effect", "low", "high")})
     known["stage"] = known["stage"].fillna("after an order")
-    ranked = known.assign(off=known["effect"].abs()).sort_values(["off", "stage", "event_name"], ascending=[False, True, True])
-    return ranked[["event_name", "stage", "n", outcome, "effect", "low", "high", "q_value"]].head(limit).reset_index(drop=True)
+    ranked = known.assign(off=known["effect"].abs()).sort_values(
+        ["off", "stage", "event_name"], ascending=[False, True, True]
+    )
+    return (
+        ranked[["event_name", "stage", "n", outcome, "effect", "low", "high", "q_value"]]
+        .head(limit)
+        .reset_index(drop=True)
+    )
 
 
 def planned_effects(moments: ir.Table | pd.DataFrame) -> pd.DataFrame:
@@ -497,7 +503,8 @@ def say_effects(found: pd.DataFrame) -> str:
     if sure.empty:
         return "Nothing that went wrong is seen to have cost orders"
     worst = sure.iloc[0]
-    return f"{worst['event_name']}: {abs(worst['effect']):.0%} fewer order again (between {abs(worst['high']):.0%} and {abs(worst['low']):.0%})"
+    between = f"between {abs(worst['high']):.0%} and {abs(worst['low']):.0%}"
+    return f"{worst['event_name']}: {abs(worst['effect']):.0%} fewer order again ({between})"
 
 
 def usual_best(best: pd.DataFrame) -> pd.DataFrame:
@@ -520,7 +527,9 @@ def usual_best(best: pd.DataFrame) -> pd.DataFrame:
         rows.append([channel, len(some), some["rate"].mean(), (hour < 12).mean(), ((hour >= 12) & (hour < 17)).mean(),
                      (hour >= 17).mean(), (some["active"] > 5).mean()])  # fmt: skip
     names = ["channel", "customers", "rate", "morning", "midday", "evening", "own_history"]
-    return pd.DataFrame(rows, columns=names).sort_values(["customers", "channel"], ascending=[False, True], ignore_index=True)
+    return pd.DataFrame(rows, columns=names).sort_values(
+        ["customers", "channel"], ascending=[False, True], ignore_index=True
+    )
 
 
 def best_hours(responsiveness: ir.Table) -> pd.DataFrame:

@@ -55,9 +55,7 @@ def responsiveness(messages: ir.Table | None, zone: str) -> ir.Table:
     return each.mutate(rate=rate.round(6)).select(*RESPONSIVENESS.names).order_by("channel", "weekday", "hour")
 
 
-def best_times(
-    tables: Mapping[str, ir.Table | None], timeline: ir.Table, zone: str
-) -> pd.DataFrame:
+def best_times(tables: Mapping[str, ir.Table | None], timeline: ir.Table, zone: str) -> pd.DataFrame:
     """By which channel, on which weekday and at which hour is each person best written to?
 
     The channel is the one with the highest share answered, the person's own drawn towards their segment's; how far,
@@ -84,7 +82,8 @@ def best_times(
         return typed(pd.DataFrame(), BEST_TIMES)
     sent = with_customer(messages.filter(~messages["is_operational"].fill_null(False)), tables.get("identities"))
     sent = sent.mutate(
-        channel=sent["channel"].fill_null("not known"), answered=sent["clicked_at"].notnull() | sent["replied_at"].notnull()
+        channel=sent["channel"].fill_null("not known"),
+        answered=sent["clicked_at"].notnull() | sent["replied_at"].notnull(),
     )
     each = sent.group_by("customer_id", "channel").agg(messages=sent.count(), answers=sent["answered"].sum())
     each = each.order_by("customer_id", "channel").to_pandas()
@@ -115,7 +114,8 @@ def best_times(
     rows = np.arange(len(people))
     return pd.DataFrame(
         {
-            "customer_id": people, "channel": np.array(channels, dtype=object)[best], "weekday": weekday + 1, "hour": hour,
+            "customer_id": people, "channel": np.array(channels, dtype=object)[best], "weekday": weekday + 1,
+            "hour": hour,
             "rate": rate[rows, best].round(6), "messages": n[rows, best].astype(int), "active": active.astype(int),
             "own_probability": own.round(6),
         }
@@ -163,7 +163,9 @@ def reached(best: pd.DataFrame, who: ir.Table, truth: Mapping[str, ir.Table | No
         good = good + c["open.best_hour"] * np.exp(-((off / c["open.hour_width"]) ** 2))
         return curve(logit[np.arange(len(both)), channel] + good) * given[channel]
 
-    full = np.max([answered(np.full(len(both), k), both["best_weekday"] + 1, both["best_hour"] - 0.5) for k in range(4)], axis=0)
+    full = np.max(
+        [answered(np.full(len(both), k), both["best_weekday"] + 1, both["best_hour"] - 0.5) for k in range(4)], axis=0
+    )
     own = pd.Index(channels).get_indexer(both["channel"])
     usual = both["channel"].mode().iloc[0]
     day, hour = both["weekday"].mode().iloc[0], both["hour"].mode().iloc[0]
@@ -213,7 +215,9 @@ def _activity(people: pd.Index, timeline: ir.Table, zone: str):
     local = parsing.local(rows["at"], zone)
     # several things within an hour are one time to be active
     rows = rows.select("customer_id", hour=local.truncate("h")).distinct()
-    counted = rows.group_by("customer_id", h=rows["hour"].hour(), d=rows["hour"].day_of_week.index()).agg(k=rows.count())
+    counted = rows.group_by("customer_id", h=rows["hour"].hour(), d=rows["hour"].day_of_week.index()).agg(
+        k=rows.count()
+    )
     counted = counted.order_by("customer_id", "h", "d").to_pandas()
     person = people.get_indexer(counted["customer_id"])
     counted, person = counted[person >= 0], person[person >= 0]
@@ -229,7 +233,11 @@ def _tried(people: pd.Index, sent: ir.Table, zone: str) -> dict[str, np.ndarray]
     by_hand = (sent["opened_at"] > sent["sent_at"] + ibis.interval(seconds=90)).fill_null(False)
     local = parsing.local(sent["sent_at"], zone)
     rows = sent.select("customer_id", good=by_hand | sent["answered"], h=local.hour(), d=local.day_of_week.index())
-    counted = rows.group_by("customer_id", "h", "d").agg(n=rows.count(), y=rows["good"].sum()).order_by("customer_id", "h", "d")
+    counted = (
+        rows.group_by("customer_id", "h", "d")
+        .agg(n=rows.count(), y=rows["good"].sum())
+        .order_by("customer_id", "h", "d")
+    )
     counted = counted.to_pandas()
     person = people.get_indexer(counted["customer_id"])
     told = {}
@@ -241,7 +249,7 @@ def _tried(people: pd.Index, sent: ir.Table, zone: str) -> dict[str, np.ndarray]
 
 
 def _log_answers(n: np.ndarray, y: np.ndarray, lift: np.ndarray, off: np.ndarray) -> np.ndarray:
-    """How probable are the answers to what was sent when, for each own hour or day? (Poisson, about a person's own rate.)"""
+    """How probable are the answers to what was sent, for each own hour or day? (Poisson, about one's own rate.)"""
     rate = (y.sum(axis=1) + 1) / (n.sum(axis=1) + 5)
     return y @ np.log(lift)[off] - rate[:, None] * (n @ lift[off])
 
