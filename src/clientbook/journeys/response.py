@@ -60,7 +60,8 @@ def best_times(tables: Mapping[str, ir.Table | None], timeline: ir.Table, zone: 
 
     The channel is the one with the highest share answered, the person's own drawn towards their segment's; how far,
     the spread between people says (empirical Bayes). The hour and weekday are those at which they are active: visits
-    and calls of their own accord, and where there are few, what is common in the segment. A segment is companies' contacts or private people.
+    and calls of their own accord, and where there are few, what is common in the segment. A segment is companies'
+    contacts or private people.
 
     Parameters
     ----------
