@@ -8,15 +8,19 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import ibis
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import shared_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.linalg import expm
 
 from clientbook import cleaning, journeys
 from clientbook import engine as engines
 from clientbook.book import open_book
+from clientbook.journeys import inference
+from clientbook.journeys import model as hidden
 from clientbook.stage import NothingToShow
 from clientbook.tables import CANONICAL, STAGES
 
@@ -155,8 +159,10 @@ def plain_walk(log: list[tuple[dt.datetime, str]]) -> list[tuple]:
                 out[-1][2] = last + dt.timedelta(days=GAP)
             out.append(["gap", None, time, None])
         last = time
-        overtaken = i + 1 < len(log) and log[i + 1][0] == time and any(
-            then == time and after in ROWS for then, after in log[i + 1 :]
+        overtaken = (
+            i + 1 < len(log)
+            and log[i + 1][0] == time
+            and any(then == time and after in ROWS for then, after in log[i + 1 :])
         )
         if name not in ROWS or overtaken:
             continue
@@ -365,7 +371,7 @@ def test_moments_count_what_followed(engine):
         ("d", "2024-01-01", "price", "suits"), ("d", "2024-01-05", "read", "suits"),
     )  # fmt: skip
     timeline, evidence, ways = follow(engine, {"events": seen})
-    found = journeys.moments(timeline, ways, evidence, AS_OF, **SPAN, window_days=30).to_pandas()
+    found = journeys.moments(timeline, ways, evidence, AS_OF, **SPAN, window_days=30)
     found = found.set_index(["event_name", "stage"])
     # a moved on in time, b too late, c and d fell silent after it
     assert found.loc[("read", "need"), ["n", "subjects"]].tolist() == [4, 4]
@@ -381,7 +387,7 @@ def test_cases_meet_the_journeys_that_are_on(engine):
         ]),
     }  # fmt: skip
     timeline, evidence, ways = follow(engine, tables)
-    found = journeys.moments(timeline, ways, evidence, AS_OF, **SPAN, window_days=30).to_pandas()
+    found = journeys.moments(timeline, ways, evidence, AS_OF, **SPAN, window_days=30)
     cases = found[found["kind"] == "case"]
     assert sorted(zip(cases["stage"], cases["n"], strict=True)) == [("decide", 1), ("need", 1)]
 
@@ -413,9 +419,9 @@ def test_a_page_reads_well_with_little(engine, name):
     stages = journeys.intervals(ways, "customer", AS_OF, **SPAN)
     rows = journeys.stage_table_of(timeline, ROWS)
     total = journeys.totals(timeline, stages, rows)
-    assert journeys.answer(total, "customer", GAP).startswith("**")
+    assert journeys.answer(total, "customer").startswith("**")
     assert journeys.key_numbers(total)[0].value == (name == "read")
-    moved = journeys.moves(ways, AS_OF, gap_days=GAP)
+    moved = journeys.moves(stages)
     for frame in (
         journeys.open_now(stages), journeys.transition_shares(moved), journeys.time_in_stage(moved),
         journeys.stage_share(stages, AS_OF), journeys.follow_up(ways, AS_OF, **SPAN, window_days=30),
@@ -455,10 +461,337 @@ def test_scores_compare_rules_on_true_accounts(engine):
         }
     )  # fmt: skip
     who = journeys.who_is_who(tables, engine)
-    found = journeys.score(ways, who, "customer", AS_OF, people, truth, **SPAN).set_index("rule")
+    rows = journeys.stage_table_of(journeys.compose(tables, "customer", engine, who), ROWS)
+    seen = journeys.seen_of(ways)
+    reading = journeys.read_stages(seen, rows, AS_OF, engine, zone="Europe/Berlin")
+    given = {"people": people, "stages": truth}
+    found = journeys.score(ways, seen, reading, rows, who, "customer", AS_OF, given, zone="Europe/Berlin").set_index(
+        "rule"
+    )
     assert found.loc["stage of the last event", ["right", "n", "right_of_all", "all"]].tolist() == [0.5, 2, 1 / 3, 3]
     assert found.loc["furthest stage reached", "right"] == 0
-    assert journeys.score(ways, who, "customer", AS_OF, None, None, **SPAN).empty
+    assert found.loc["hidden Markov model", "n"] == 2
+    assert journeys.say_score(found.reset_index()).startswith("Against the truth")
+    assert journeys.score(ways, seen, reading, rows, who, "customer", AS_OF, {}, zone="Europe/Berlin").empty
+
+
+# --- Stages, read by the model ------------------------------------------------------------------------------------
+
+NAMES = ("read", "compare", "price", "manual")
+
+
+def made_steps(seed: int, ways: int = 60, longest: int = 9) -> hidden.Steps:
+    """Ways drawn at random, of every kind of step."""
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, longest, ways)
+    first = np.concatenate([[0], np.cumsum(size + 1)])
+    n = first[-1]
+    kind = rng.choice(
+        [hidden.VISIT, hidden.VISIT, hidden.PAGE, hidden.PASSIVE, hidden.LATER_ORDER, hidden.OPENED, hidden.LOST], n
+    )
+    kind[first[1:] - 1] = hidden.END
+    days = np.concatenate([np.sort(rng.uniform(0, 300, k + 1)) for k in size])
+    code = np.where(kind <= hidden.PAGE, rng.integers(0, len(NAMES), n), -1)
+    return hidden.Steps(first, days, kind, rng.random(n) < 0.1, code)
+
+
+def guess() -> hidden.Model:
+    table = pd.DataFrame([ROWS[name] for name in NAMES]).reindex(columns=list(STAGES)).fillna(0).to_numpy()
+    return hidden.start(table, np.array([10.0, 5.0, 5.0, 3.0]))
+
+
+def plain_forward(model: hidden.Model, steps: hidden.Steps, way: int) -> list[np.ndarray]:
+    """One way, step by step, by the textbook."""
+    out, state, before = [], model.entry, None
+    half = model.emission.shape[1] // 2
+    lengths = hidden._lengths()
+    for i in range(steps.first[way], steps.first[way + 1]):
+        if before is not None:
+            wait = lengths[hidden._length_of(np.array([steps.days[i] - before]))[0]]
+            state = state @ expm(model.generator() * wait)
+        before = steps.days[i]
+        kind = steps.kind[i]
+        if kind <= hidden.PAGE:
+            state = state * model.emission[:, steps.code[i] + half * (kind == hidden.PAGE)]
+        if kind == hidden.VISIT:
+            state = state * model.visits * (model.deal if steps.deal[i] else 1)
+        if kind in model.marks:
+            state = state @ model.marks[kind]
+        state = state / state.sum()
+        out.append(state)
+    return out
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_model_reads_as_a_plain_walk_does(seed):
+    steps, model = made_steps(seed), guess()
+    found = hidden.filtered(model, steps)
+    plain = np.array([state for way in range(len(steps.first) - 1) for state in plain_forward(model, steps, way)])
+    assert np.allclose(found, plain, atol=1e-9)
+    known, both, _ = hidden.smoothed(model, steps)
+    assert np.allclose(known, found)
+    # at the end hindsight knows no more
+    assert np.allclose(both[steps.first[1:] - 1], found[steps.first[1:] - 1], atol=1e-9)
+    assert np.allclose(both.sum(axis=1), 1)
+
+
+def test_hindsight_is_what_all_paths_together_say():
+    steps, model = made_steps(5, ways=1, longest=3), guess()
+    while np.diff(steps.first)[0] < 3:
+        steps = made_steps(int(steps.days[0] * 1000), ways=1, longest=4)
+    n = steps.first[1]
+    lengths, generator = hidden._lengths(), model.generator()
+    weight = np.zeros((n, hidden.SIZE))
+
+    # every path of states before and after each step, one by one: the state at a step is the one after it
+    def walk(i, state, mass, path):
+        if i == n:
+            for at, where in enumerate(path):
+                weight[at, where] += mass
+            return
+        one = np.zeros(hidden.SIZE)
+        one[state] = 1
+        if i:
+            wait = lengths[hidden._length_of(np.array([steps.days[i] - steps.days[i - 1]]))[0]]
+            reach = one @ expm(generator * wait)
+        else:
+            reach = model.entry
+        kind, half = steps.kind[i], model.emission.shape[1] // 2
+        if kind <= hidden.PAGE:
+            reach = reach * model.emission[:, steps.code[i] + half * (kind == hidden.PAGE)]
+        if kind == hidden.VISIT:
+            reach = reach * model.visits * (model.deal if steps.deal[i] else 1)
+        if kind in model.marks:
+            reach = reach @ model.marks[kind]
+        for after in np.flatnonzero(reach > 0):
+            walk(i + 1, after, mass * reach[after], [*path, after])
+
+    walk(0, 0, 1.0, [])
+    assert np.allclose(hidden.smoothed(model, steps)[1], weight / weight.sum(axis=1, keepdims=True), atol=1e-8)
+
+
+def test_em_never_makes_what_was_seen_less_probable_and_keeps_the_sums():
+    steps = made_steps(3, ways=400)
+    fitted = hidden.fit(guess(), steps, rounds=8, tolerance=0)
+    # the guess has a say in it, so a round may lose a little of the likelihood, never much
+    assert all(b > a - 1e-3 * abs(a) for a, b in itertools.pairwise(fitted.loglik))
+    assert fitted.loglik[-1] > fitted.loglik[0]
+    half = fitted.emission.shape[1] // 2
+    assert np.allclose(fitted.emission[:, :half].sum(axis=1), 1) and np.allclose(fitted.entry.sum(), 1)
+    again = hidden.fit(guess(), steps, rounds=8, tolerance=0)
+    assert np.array_equal(fitted.moves, again.moves)
+
+
+def read(engine, tables, rows=ROWS, day=AS_OF):
+    timeline, _, ways = follow(engine, tables, rows=rows)
+    stage_rows = journeys.stage_table_of(timeline, rows)
+    reading = journeys.read_stages(journeys.seen_of(ways), stage_rows, day, engine, zone="Europe/Berlin")
+    return ways, reading, journeys.stage_intervals(reading, ways, "customer").to_pandas()
+
+
+def crowd(n: int = 60) -> list[tuple]:
+    rng = np.random.default_rng(7)
+    rows = []
+    for who in range(n):
+        days = np.sort(rng.uniform(0, 300, rng.integers(1, 8)))
+        rows += [
+            (
+                f"p{who}",
+                (at("2023-08-01") + dt.timedelta(days=float(d))).isoformat()[:19],
+                NAMES[rng.integers(0, 4)],
+                "suits",
+            )
+            for d in days
+        ]
+    return rows
+
+
+def test_nothing_of_the_future_changes_what_was_known(engine):
+    """The same model, asked on an earlier day, tells the same of every time before it."""
+    rows = crowd()
+    _, whole, _ = read(engine, {"events": events(*rows)})
+    cut = dt.date(2024, 2, 1)
+    early = [row for row in rows if row[1] < "2024-01-31T23:00:00"]
+    ways = follow(engine, {"events": events(*early)})[2]
+    told = {}
+    for name, day, some in (("early", cut, ways), ("late", AS_OF, follow(engine, {"events": events(*rows)})[2])):
+        seen = journeys.seen_of(some)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(inference, "_fitted", lambda *_: whole.model)
+            stage_rows = journeys.stage_table_of(journeys.compose({"events": events(*rows)}, "customer", engine), ROWS)
+            reading = journeys.read_stages(seen, stage_rows, day, engine, zone="Europe/Berlin")
+        frame = journeys.stage_intervals(reading, some, "customer").to_pandas()
+        frame = frame[(frame["method"] == "filtered") & (frame["valid_from"] < pd.Timestamp("2024-01-31T23:00:00"))]
+        told[name] = frame[["subject_id", "stage", "valid_from", "probability", "open_probability"]]
+    assert len(told["early"]) > 40
+    pd.testing.assert_frame_equal(
+        *(told[name].sort_values(["subject_id", "valid_from"], ignore_index=True) for name in ("early", "late"))
+    )
+
+
+def test_intervals_follow_one_another_and_end_in_silence(engine):
+    _, _, found = read(engine, {"events": events(*crowd())})
+    assert set(found["method"]) == {"filtered", "smoothed"} and set(found["stage"]) <= set(STAGES)
+    ended = found["valid_to"].notna()
+    assert (found.loc[ended, "valid_to"] > found.loc[ended, "valid_from"]).all()
+    for _, some in found.groupby(["method", "subject_id", "topic"]):
+        some = some.sort_values("valid_from")
+        assert (some["valid_to"].iloc[:-1].to_numpy() <= some["valid_from"].iloc[1:].to_numpy()).all()
+        assert some["valid_to"].iloc[:-1].notna().all()
+    assert found["probability"].between(0, 1).all() and found.loc[~ended, "probability_now"].notna().all()
+    # who was last seen in August has left by July
+    silent = read(engine, {"events": events(*crowd(), ("quiet", "2023-08-01", "read", "suits"))})[2]
+    quiet = silent[silent["subject_id"] == silent.loc[silent["valid_from"].idxmin(), "subject_id"]]
+    assert quiet["valid_to"].notna().any()
+
+
+def test_hard_evidence_is_believed(engine):
+    tables = {
+        "events": events(*crowd(), ("b", "2024-06-20", "read", "suits")),
+        "orders": table("orders", [
+            {"person_id": "b", "order_id": "1", "ordered_at": at("2024-06-21"), "product_id": "x", "quantity": 1.0,
+             "amount": 5.0},
+        ]),
+        "products": table("products", [{"product_id": "x", "topic": "suits"}]),
+    }  # fmt: skip
+    _, _, found = read(engine, tables)
+    now = found[found["valid_to"].isna() & (found["method"] == "filtered") & (found["valid_from"] == at("2024-06-21"))]
+    assert now["stage"].tolist() == ["adopt"] and now["probability"].iloc[0] > 0.99
+
+
+# --- Bad input ---------------------------------------------------------------------------------------------------
+
+
+def test_events_without_topic_at_one_time_alone_or_running_ahead_are_read(engine):
+    rows = [
+        ("solo", "2024-06-01", "read", "suits"), ("tie", "2024-06-01", "read", "suits"),
+        ("tie", "2024-06-01", "price", "suits"), ("lost", "2024-06-01", "read", None),
+        ("ahead", "2024-07-05", "read", "suits"), ("odd", "2024-06-02", "never_mapped", "suits"),
+    ]  # fmt: skip
+    _, reading, found = read(engine, {"events": events(*rows)})
+    assert len(reading.now.to_pandas()) == 4 and found["probability"].notna().all()
+    tied = found[(found["valid_from"] == at("2024-06-01")) & (found["method"] == "filtered")]
+    assert not tied.duplicated(["subject_id", "topic", "valid_from"]).any()
+    told = journeys.stage_table_of(journeys.compose({"events": events(*rows)}, "customer", engine), ROWS)
+    suggested = journeys.unmapped(told, reading.model)
+    assert suggested["event_name"].tolist() == ["never_mapped"] and suggested["suggested"].iloc[0] in STAGES
+
+
+def test_a_robot_and_topics_that_only_messages_know(engine):
+    start = at("2024-01-01")
+    robot = [("robot", (start + dt.timedelta(minutes=40 * i)).isoformat(), NAMES[i % 4], "suits") for i in range(4_500)]
+    tables = {
+        "events": events(*robot, ("a", "2024-06-01", "read", "suits")),
+        "messages": table("messages", [
+            {"message_id": "1", "person_id": "a", "topic": "capes", "sent_at": at("2024-06-01"),
+             "clicked_at": at("2024-06-02")},
+        ]),
+    }  # fmt: skip
+    _, reading, found = read(engine, tables)
+    # read in pieces, but one way
+    assert len(reading.now.to_pandas()) == 3
+    assert set(found["topic"]) == {"suits", "capes"}
+    assert not found[found["method"] == "filtered"].duplicated(["journey_id", "valid_from"]).any()
+
+
+def test_a_book_of_orders_alone_has_stages(engine):
+    rows = [
+        {"person_id": f"p{i % 9}", "order_id": str(i), "ordered_at": at("2024-01-01") + dt.timedelta(days=7 * i),
+         "product_id": "x", "quantity": 1.0, "amount": 5.0}
+        for i in range(24)
+    ]  # fmt: skip
+    _, _, found = read(engine, {"orders": table("orders", rows)})
+    assert set(found["stage"]) <= set(STAGES) and len(found)
+
+
+# --- Effects -----------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_is_compared_by_arms(engine):
+    rows, orders = [], []
+    for i in range(400):
+        treated = i % 2 == 0
+        rows.append((f"p{i}", "2024-04-01", "letter_treated" if treated else "letter_control", None))
+        if i % (4 if treated else 8) < 2 and i % 3 == 0:
+            orders.append(
+                {
+                    "person_id": f"p{i}",
+                    "order_id": str(i),
+                    "ordered_at": at("2024-04-10"),
+                    "quantity": 1.0,
+                    "amount": 1.0,
+                }
+            )
+    timeline = journeys.compose({"events": events(*rows), "orders": table("orders", orders)}, "customer", engine)
+    found = journeys.experiments(timeline, AS_OF).iloc[0]
+    share = {
+        arm: np.mean([any(o["person_id"] == f"p{i}" for o in orders) for i in range(arm, 400, 2)]) for arm in (0, 1)
+    }
+    assert found["effect"] == pytest.approx(share[0] - share[1]) and found["low"] < found["effect"] < found["high"]
+    assert (found["design"], found["n"], found["subjects"]) == ("randomised", 200, 400)
+
+
+def test_the_correction_for_many_is_benjamini_and_hochberg():
+    p = np.array([0.01, 0.04, np.nan, 0.03, 0.5])
+    assert journeys.corrected(p).tolist()[:2] == pytest.approx([0.04, 0.16 / 3])
+    assert np.isnan(journeys.corrected(p)[2])
+
+
+def test_the_funnel_counts_in_order(make_book, engine):
+    columns = "{person_id: user_id, event_name: event, occurred_at: timestamp}"
+    folder = book_of(make_book, shared_data("ecom.csv.gz"), columns)
+    tables = cleaning.clean(open_book(folder), engine, dt.date(2030, 1, 1)).tables
+    seen = journeys.raw_events(journeys.compose(tables, "customer", engine))
+    found = journeys.funnel(seen, ["catalog", "product_view", "add_to_cart", "purchase"])
+    assert found["subjects"].tolist() == [600, 596, 502, 274]
+
+
+def test_best_times_follow_a_persons_own_hours(engine):
+    rng = np.random.default_rng(1)
+    rows, sent = [], []
+    for i in range(60):
+        own = 8 if i % 2 else 19
+        for _ in range(12):
+            day = at("2024-03-01") + dt.timedelta(
+                days=int(rng.integers(0, 90)), hours=own, minutes=int(rng.integers(0, 50))
+            )
+            rows.append((f"p{i}", day.isoformat(), "read", "suits"))
+        sent.append({"message_id": str(i), "person_id": f"p{i}", "channel": "email", "sent_at": at("2024-04-01T09:00")})
+    tables = {"events": events(*rows), "messages": table("messages", sent)}
+    best = journeys.best_times(tables, journeys.compose(tables, "customer", engine), "UTC")
+    assert len(best) == 60 and set(best["hour"]) == {8, 19} and best["channel"].eq("email").all()
+    assert journeys.best_times({"messages": None}, None, "UTC").empty
+
+
+def test_carts_and_searches(engine):
+    seen = events(("a", "2024-05-01", "add_to_cart", "suits"), ("b", "2024-05-01", "add_to_cart", "suits"))
+    orders = table(
+        "orders", [{"person_id": "a", "order_id": "1", "ordered_at": at("2024-05-03"), "quantity": 1.0, "amount": 1.0}]
+    )
+    tables = {"events": seen, "orders": orders}
+    who = journeys.who_is_who(tables, engine)
+    known = journeys.acquaintance(tables, who, "customer")
+    found = journeys.carts(journeys.compose(tables, "customer", engine, who), known, AS_OF)
+    assert found.iloc[-1][["carts", "left_standing"]].tolist() == [2, 1]
+    looked = [
+        {"person_id": f"p{i}", "event_name": "search", "occurred_at": at("2024-05-01"), "text": word, "results": hits}
+        for i in range(6) for word, hits in (("Capes", 0.0), ("secret" + str(i), 0.0), ("suits", 9.0))
+    ]  # fmt: skip
+    told = journeys.searches(table("events", looked))
+    # what one person alone searched for is told to nobody
+    assert told["words"].tolist() == ["capes", "all with hits", "all without a hit"]
+    assert told["searches"].tolist() == [6, 6, 12]
+
+
+def test_own_words_hide_what_few_people_say():
+    cases = [
+        {"case_id": str(i), "person_id": f"p{i}", "opened_at": at("2024-05-01"), 
+         "text": f"Delivery late again Xaver{i}" if i % 2
+         else f"Jacket sleeves wrong Xaver{i}"}
+        for i in range(40)
+    ]  # fmt: skip
+    found = journeys.own_words({"cases": table("cases", cases)})
+    assert found["texts"].sum() == 40 and not found.astype(str).apply(lambda c: c.str.contains("(?i)xaver")).any().any()
 
 
 def test_every_stage_word_is_one_of_the_six():

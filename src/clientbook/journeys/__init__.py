@@ -1,9 +1,33 @@
 """Where is each customer on their way, and what moves them?"""
 
 from clientbook.journeys.declared import READS, STAGE, JourneysParameters
+from clientbook.journeys.effects import after_purchase, experiments, next_order_effects
 from clientbook.journeys.evidence import as_evidence, row_of, stage_table, stage_table_of
-from clientbook.journeys.moments import moments, responsiveness
-from clientbook.journeys.paths import event_transitions, raw_events, variants
+from clientbook.journeys.friction import carts, contentment, own_words, searches
+from clientbook.journeys.gap import misfit, plan_and_actual, plan_table, say_plan, silence_and_push
+from clientbook.journeys.inference import (
+    Reading,
+    as_model,
+    emission_change,
+    read_stages,
+    restaged,
+    seen_of,
+    stage_intervals,
+    stood,
+)
+from clientbook.journeys.moments import acquaintance, corrected, moments
+from clientbook.journeys.paths import event_transitions, funnel, raw_events, variants
+from clientbook.journeys.pictures import (
+    outlined,
+    paths,
+    persona_map,
+    sampled,
+    sankey,
+    say_paths,
+    sequence_index,
+    swim,
+    swim_lanes,
+)
 from clientbook.journeys.reading import (
     answer,
     best_hours,
@@ -12,6 +36,8 @@ from clientbook.journeys.reading import (
     key_numbers,
     moves,
     open_now,
+    planned_effects,
+    say_effects,
     say_moves,
     say_share,
     say_variants,
@@ -24,7 +50,10 @@ from clientbook.journeys.reading import (
     totals,
     transition_shares,
     unmapped,
+    usual_best,
 )
-from clientbook.journeys.scoring import say_score, score
+from clientbook.journeys.response import best_times, reached, responsiveness
+from clientbook.journeys.scoring import TRUTH, foresight, say_foresight, say_score, score
 from clientbook.journeys.stages import Ways, follow, has_topics, instant_of, intervals, stage_of
 from clientbook.journeys.timeline import choose_subject, compose, who_is_who
+from clientbook.tables import STAGES

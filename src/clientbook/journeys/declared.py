@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from pydantic import Field
 
 from clientbook.stage import Parameters, Stage
@@ -18,6 +19,7 @@ READS = (
     "opportunity_people",
     "referrals",
     "surveys",
+    "deliveries",
     "products",
     "content",
     "identities",
@@ -32,6 +34,22 @@ class JourneysParameters(Parameters):
 
     gap_days: int = Field(90, ge=1, le=3650, description="so many days of silence on a topic close a journey")
     window_days: int = Field(30, ge=1, le=365, description="how soon after a day a move counts as following")
+
+
+def typed(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """The columns of a public table in their order and kinds, with rows or without.
+
+    Parameters
+    ----------
+    frame
+        Has them all; without rows it may have none.
+    table
+        The table.
+    """
+    kinds = {column.name: "float64" if column.kind == "number" else "str" for column in table.columns}
+    frame = frame.reindex(columns=list(kinds))
+    whole = {name for name in frame if kinds[name] == "float64" and pd.api.types.is_integer_dtype(frame[name])}
+    return frame.astype({name: kind for name, kind in kinds.items() if name not in whole})
 
 
 TIMELINE = Table(
@@ -67,9 +85,11 @@ STAGE_INTERVALS = Table(
         Column("stage", "text", "need, research, decide, adopt, use or recommend"),
         Column("valid_from", "time", "from then"),
         Column("valid_to", "time", "to then, exclusive; none where it still lasts"),
-        Column("probability", "number", "how far the event that it begins with tells this stage, 1 for hard evidence",
-               unit="probability"),
+        Column("probability", "number", "of this stage when it began, had they not left", unit="probability"),
         Column("method", "text", "filtered: from what was known then; smoothed: with hindsight"),
+        Column("open_probability", "number", "that they had not left, when it began", unit="probability"),
+        Column("probability_now", "number", "of the stage that is the most probable now; none where it has ended",
+               unit="probability"),
     ),
     at="valid_from",
 )  # fmt: skip
@@ -95,21 +115,35 @@ VARIANTS = Table(
 
 MOMENTS = Table(
     "moments",
-    "an event at a stage, and what followed it; observed, so no proof that it was the cause",
+    "an event at a stage, and what followed it; where observed, no proof that it was the cause",
     (
         Column("event_name", "text", "the event"),
         Column("kind", "text", "event, order, case, opportunity, message, referral or survey"),
-        Column("stage", "text", "the stage of the journey in the evening of that day"),
+        Column("stage", "text", "of the journey in the evening of that day; none for effects on the next order"),
         Column("n", "number", "on how many days it happened, long enough ago to know what followed", unit="days"),
         Column("subjects", "number", "to how many accounts or customers, each counted once a topic", unit="subjects"),
-        Column("moved_on", "number", "share whose next move came soon and led to a later stage", unit="share"),
-        Column("moved_on_base", "number", "the same over everything that happened at the stage", unit="share"),
-        Column("fell_back", "number", "share whose next move came soon and led to an earlier stage", unit="share"),
-        Column("fell_back_base", "number", "the same over everything that happened at the stage", unit="share"),
-        Column("went_silent", "number", "share after whose day nothing further happened on the journey", unit="share"),
-        Column("went_silent_base", "number", "the same over everything that happened at the stage", unit="share"),
+        *(
+            Column(f"{name}{ending}", "number", f"{what}{more}", unit="share")
+            for name, what in (
+                ("moved_on", "share whose next move came soon and led to a later stage"),
+                ("fell_back", "share whose next move came soon and led to an earlier stage"),
+                ("went_silent", "share after whose day nothing further happened on the journey"),
+                ("ordered", "share that ordered or won a deal on the topic in the 90 days after"),
+            )
+            for ending, more in (
+                ("", ""),
+                ("_base", "; the same over all days at the stage"),
+                ("_effect", ": more than of days alike on which it had not happened"),
+                ("_low", ": lower end of the effect's 95 % interval"),
+                ("_high", ": upper end of it"),
+            )
+        ),
+        Column("design", "text", "observed: like days compared; randomised: chance decided who got it"),
+        Column("outcome", "text", "of effects found otherwise: what counted as ordered; none for the others"),
+        Column("q_value", "number", "of the surest of the four effects, corrected for all that were looked at",
+               unit="probability"),
     ),
-)
+)  # fmt: skip
 
 RESPONSIVENESS = Table(
     "responsiveness",
@@ -127,11 +161,31 @@ RESPONSIVENESS = Table(
     ),
 )
 
+BEST_TIMES = Table(
+    "best_times",
+    "how each customer who ever got a message is best reached, a little history drawn towards their segment's",
+    (
+        Column("customer_id", "id", "the customer"),
+        Column("channel", "text", "the channel that they answer most"),
+        Column("weekday", "number", "the weekday on which they are most active, 1 is Monday", unit="day of the week"),
+        Column("hour", "number", "the hour at which they are most active, 0 to 23, in the book's zone", unit="hour"),
+        Column("rate", "number", "share that they answer by that channel, drawn towards their segment's", unit="share"),
+        Column("messages", "number", "sent to them by that channel", unit="messages"),
+        Column("active", "number", "hours in which they were active: what weekday and hour rest on", unit="hours"),
+        Column(
+            "own_probability",
+            "number",
+            "how probably the weekday is their own, and not only their segment's",
+            unit="probability",
+        ),
+    ),
+)
+
 STAGE = Stage(
     name="journeys",
     uses=READS,
-    writes=("timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness"),
+    writes=("timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness", "best_times"),
     shows="where each customer is on their way, how they got there, and what came before they moved on or fell silent",
     parameters=JourneysParameters,
-    tables=(TIMELINE, STAGE_INTERVALS, EVENT_TRANSITIONS, VARIANTS, MOMENTS, RESPONSIVENESS),
+    tables=(TIMELINE, STAGE_INTERVALS, EVENT_TRANSITIONS, VARIANTS, MOMENTS, RESPONSIVENESS, BEST_TIMES),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 
 # A way of so many events is a robot's or a crowd's; the rest of it is cut, or one subject could fill the memory.
 LONGEST_VARIANT = 1_000
@@ -75,3 +78,36 @@ def variants(events: ir.Table, longest: int = LONGEST_VARIANT) -> ir.Table:
     each = ibis.union(*each) if len(each) > 1 else each[0]
     counts = each.group_by("variant").agg(n=each.count())
     return counts.order_by(ibis.desc("n"), "variant")
+
+
+def funnel(events: ir.Table, names: Sequence[str]) -> pd.DataFrame:
+    """How many subjects did the first of these, how many then the second, and so on, in this order?
+
+    Parameters
+    ----------
+    events
+        As for :func:`event_transitions`.
+    names
+        Of the events, in order; other events may come between.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `event_name`, `subjects`, `share` (of those who did the first), `of_before` (of those at the step before).
+    """
+    along = ibis.window(group_by="subject_id", order_by=["occurred_at", "arrival", "event_name"])
+    rows = events.filter(events["event_name"].isin(list(names)))
+    rows = rows.select("subject_id", "event_name", place=ibis.row_number().over(along))
+    reached, counts = None, []
+    for name in names:
+        some = rows.filter(rows["event_name"] == name)
+        if reached is not None:
+            some = some.inner_join(reached, "subject_id")
+            some = some.filter(some["place"] > some["after"])
+        reached = some.group_by("subject_id").agg(after=some["place"].min())
+        counts.append(int(reached.count().to_pyarrow().as_py()))
+    told = pd.DataFrame({"event_name": list(names), "subjects": counts})
+    before = told["subjects"].shift(fill_value=counts[0] if counts else 0)
+    return told.assign(
+        share=told["subjects"] / max(counts[0] if counts else 0, 1), of_before=told["subjects"] / before.clip(lower=1)
+    )

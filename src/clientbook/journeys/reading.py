@@ -7,8 +7,11 @@ from collections.abc import Mapping
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 
+from clientbook.journeys.inference import FILTERED, SMOOTHED, emission_change
+from clientbook.journeys.model import Model
 from clientbook.journeys.paths import JOIN
 from clientbook.journeys.stages import Ways, instant_of, stage_of
 from clientbook.site.numbers import percent
@@ -40,6 +43,7 @@ def totals(timeline: ir.Table, intervals: ir.Table, told: pd.DataFrame) -> dict[
         `open` (journeys), and how many of them are in each stage.
     """
     seen = timeline.aggregate(subjects=timeline["subject_id"].nunique(), events=timeline.count()).to_pandas().iloc[0]
+    intervals = intervals.filter(intervals["method"] == FILTERED)
     now = intervals.filter(intervals["valid_to"].isnull())
     each = now.group_by("stage").agg(n=now.count()).to_pandas().set_index("stage")["n"]
     own = told[told["kind"] == "event"]
@@ -75,7 +79,7 @@ def key_numbers(total: Mapping[str, float]) -> list[KeyNumber]:
     return numbers
 
 
-def answer(total: Mapping[str, float], subject: str, gap_days: int) -> str:
+def answer(total: Mapping[str, float], subject: str) -> str:
     """Where are the customers on their way? In a few sentences of Markdown.
 
     Parameters
@@ -84,8 +88,6 @@ def answer(total: Mapping[str, float], subject: str, gap_days: int) -> str:
         As from :func:`totals`.
     subject
         `account` or `customer`.
-    gap_days
-        Days of silence that close a journey.
     """
     if not total["events"]:
         return "**Nobody has done anything that could be followed yet**: no event, no order, no answered message."
@@ -96,7 +98,10 @@ def answer(total: Mapping[str, float], subject: str, gap_days: int) -> str:
             "`journeys: stages:`, which event belongs to which."
         )
     known = f" Of the delivered events, {percent(total['telling'])} tell a stage." if total["delivered"] else ""
-    rule = f"The stage is what the latest event tells; a journey without a touch for {gap_days} days has ended.{known}"
+    rule = (
+        "The stage is the most probable one after all that was seen and every silence; a journey has ended when it is "
+        f"more probable than not that they left.{known}"
+    )
     if not total["open"]:
         return f"**None of {total['subjects']:,} {subject}s is on a journey now.** {rule}"
     most = max(STAGES, key=lambda stage: total[stage])
@@ -124,7 +129,7 @@ def open_now(intervals: ir.Table, limit: int = 15) -> pd.DataFrame:
     pandas.DataFrame
         `topic`, one column a stage, `journeys`.
     """
-    now = intervals.filter(intervals["valid_to"].isnull())
+    now = intervals.filter(intervals["valid_to"].isnull() & (intervals["method"] == FILTERED))
     counts = {stage: now.count(where=now["stage"] == stage) for stage in STAGES}
     each = now.group_by("topic").agg(**counts, journeys=now.count())
     told = each.order_by(ibis.desc("journeys"), "topic").to_pandas()
@@ -135,36 +140,29 @@ def open_now(intervals: ir.Table, limit: int = 15) -> pd.DataFrame:
     return told
 
 
-def moves(ways: Ways, as_of: dt.date, *, gap_days: int) -> pd.DataFrame:
-    """Where do journeys go from each stage, and how long does it take?
-
-    What counts is where a subject stood in the evening: what changes within a visit is no move.
+def moves(intervals: ir.Table) -> pd.DataFrame:
+    """Where do journeys go from each stage, and how long does it take? With hindsight.
 
     Parameters
     ----------
-    ways
-        As from :func:`clientbook.journeys.follow`.
-    as_of
-        The day of the run; stays that still last are left out.
-    gap_days
-        Days of silence that close a journey.
+    intervals
+        The public table `stage_intervals`; stays that still last are left out.
 
     Returns
     -------
     pandas.DataFrame
-        `stage`, `next` (`left`: the journey ended), `n`, `median_days` (of those that left: to their last day); in
-        the order of the stages.
+        `stage`, `next` (`left`: the journey ended), `n`, `median_days`; in the order of the stages.
     """
-    stays = ways.days.filter(ways.days["day"] == ways.days["since"])
-    last = ibis.date((as_of - dt.timedelta(days=gap_days)).isoformat())
-    stays = stays.filter(stays["next_day"].notnull() | (~stays["held"] & (stays["last_day"] < last)))
-    stays = stays.mutate(
-        stayed=stays["next_day"].fill_null(stays["last_day"]).delta(stays["day"], unit="day"),
-        to=stays["next_level"].fill_null(len(STAGES)),
-    )
-    each = stays.group_by("level", "to").agg(n=stays.count(), median_days=stays["stayed"].median())
-    told = each.mutate(stage=stage_of(each["level"]), next=stage_of(each["to"]).fill_null(LEFT))
-    return told.order_by("level", "to").select("stage", "next", "n", "median_days").to_pandas()
+    rows = intervals.filter(intervals["method"] == SMOOTHED)
+    along = ibis.window(group_by="journey_id", order_by="valid_from")
+    rows = rows.mutate(after=rows["stage"].lead().over(along).fill_null(LEFT))
+    rows = rows.filter(rows["valid_to"].notnull())
+    rows = rows.mutate(stayed=rows["valid_to"].delta(rows["valid_from"], unit="hour") / 24)
+    each = rows.group_by("stage", next=rows["after"]).agg(n=rows.count(), median_days=rows["stayed"].median().round(3))
+    told = each.to_pandas()
+    place = {stage: i for i, stage in enumerate((*STAGES, LEFT))}
+    order = [told["stage"].map(place), told["next"].map(place)]
+    return told.iloc[np.lexsort(order[::-1])].reset_index(drop=True) if len(told) else told
 
 
 def transition_shares(moved: pd.DataFrame) -> pd.DataFrame:
@@ -255,6 +253,7 @@ def stage_share(intervals: ir.Table, as_of: dt.date) -> pd.DataFrame:
         A row a beginning of a month, a column a stage: shares, adding up to 1.
     """
     count = {}
+    intervals = intervals.filter(intervals["method"] == FILTERED)
     for end in ("valid_from", "valid_to"):
         known = intervals.filter(intervals[end].notnull())
         each = known.group_by("stage", month=known[end].truncate("M")).agg(n=known.count()).to_pandas()
@@ -417,46 +416,120 @@ def stage_rows(told: pd.DataFrame) -> pd.DataFrame:
     return known[["event_name", "stage", "probability", "told_by", "events"]].reset_index(drop=True)
 
 
-def unmapped(told: pd.DataFrame) -> pd.DataFrame:
-    """Which delivered events tell no stage, the most frequent first?
+def unmapped(told: pd.DataFrame, model: Model | None = None) -> pd.DataFrame:
+    """Which delivered events tell no stage, the most frequent first, and which does their company suggest?
 
     Parameters
     ----------
     told
         As from :func:`clientbook.journeys.stage_table_of`.
+    model
+        As fitted; it has seen in whose company they come.
 
     Returns
     -------
     pandas.DataFrame
-        `event_name`, `events`, `share` (of all delivered events).
+        `event_name`, `events`, `share` (of all delivered events), and with a model `suggested` (a stage) and
+        `probability` (of it, all stages alike).
     """
     own = told[told["kind"] == "event"]
     some = own[own["stage"].isna()].sort_values(["events", "event_name"], ascending=[False, True], kind="stable")
     share = some["events"] / max(own["events"].sum(), 1)
-    return some[["event_name", "events"]].assign(share=share).reset_index(drop=True)
+    listed = some[["event_name", "events"]].assign(share=share).reset_index(drop=True)
+    if model is None:
+        return listed
+    learned = emission_change(model, told).set_index("event_name")
+    suggested = learned.loc[listed["event_name"], ["learned", "probability"]].reset_index(drop=True)
+    return listed.assign(suggested=suggested["learned"], probability=suggested["probability"])
 
 
-def telling_moments(moments: ir.Table, limit: int = 20) -> pd.DataFrame:
-    """At which moments do people move on, or fall silent, most unlike others at the same stage?
+def telling_moments(moments: ir.Table | pd.DataFrame, outcome: str = "ordered", limit: int = 16) -> pd.DataFrame:
+    """After which moments does most more, or most less, follow than for others like them?
 
     Parameters
     ----------
     moments
-        The public table `moments`; those that rest on fewer than 30 subjects are left out.
+        The public table `moments`.
+    outcome
+        `moved_on`, `fell_back`, `went_silent` or `ordered`.
     limit
         How many to show.
 
     Returns
     -------
     pandas.DataFrame
-        `event_name`, `stage`, `n`, `moved_on`, `moved_on_base`, `went_silent`, `went_silent_base`; the furthest from
-        the base first.
+        `event_name`, `stage` (`after an order` where it is none), `n`, the outcome's share, `effect`, `low`, `high`,
+        `design`, `q_value`; of those that are sure after correction for many (`q_value` at most 0.05, the interval
+        without 0), the largest effect first.
     """
-    known = moments.filter(moments["subjects"] >= FEWEST).to_pandas()
-    off = (known["moved_on"] - known["moved_on_base"]).abs() + (known["went_silent"] - known["went_silent_base"]).abs()
-    ranked = known.assign(off=off).sort_values(["off", "stage", "event_name"], ascending=[False, True, True])
-    columns = ["event_name", "stage", "n", "moved_on", "moved_on_base", "went_silent", "went_silent_base"]
-    return ranked[columns].head(limit).reset_index(drop=True)
+    known = moments.to_pandas() if isinstance(moments, ir.Table) else moments
+    known = known[(known["q_value"] <= 0.05) & known[f"{outcome}_effect"].notna()]
+    known = known[(known[f"{outcome}_low"] > 0) | (known[f"{outcome}_high"] < 0)]
+    known = known.rename(columns={f"{outcome}_{end}": end for end in ("effect", "low", "high")})
+    known["stage"] = known["stage"].fillna("after an order")
+    ranked = known.assign(off=known["effect"].abs()).sort_values(
+        ["off", "stage", "event_name"], ascending=[False, True, True]
+    )
+    return (
+        ranked[["event_name", "stage", "n", outcome, "effect", "low", "high", "q_value"]]
+        .head(limit)
+        .reset_index(drop=True)
+    )
+
+
+def planned_effects(moments: ir.Table | pd.DataFrame) -> pd.DataFrame:
+    """What did late deliveries, complaints and trials do to the next order?
+
+    Parameters
+    ----------
+    moments
+        The public table `moments`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `event_name`, `outcome`, `design`, `n`, `ordered`, `ordered_base`, `effect`, `low`, `high`.
+    """
+    rows = moments.to_pandas() if isinstance(moments, ir.Table) else moments
+    rows = rows[rows["stage"].isna()]
+    rows = rows.rename(columns={f"ordered_{end}": end for end in ("effect", "low", "high")})
+    rows = rows.sort_values(["effect", "event_name"], ignore_index=True)
+    return rows[["event_name", "outcome", "design", "n", "ordered", "ordered_base", "effect", "low", "high"]]
+
+
+def say_effects(found: pd.DataFrame) -> str:
+    """In one sentence: what costs the most next orders?"""
+    sure = found[found["high"] < 0]
+    if sure.empty:
+        return "Nothing that went wrong is seen to have cost orders"
+    worst = sure.iloc[0]
+    between = f"between {abs(worst['high']):.0%} and {abs(worst['low']):.0%}"
+    return f"{worst['event_name']}: {abs(worst['effect']):.0%} fewer order again ({between})"
+
+
+def usual_best(best: pd.DataFrame) -> pd.DataFrame:
+    """By which channel, and when, are people best reached? A row a channel.
+
+    Parameters
+    ----------
+    best
+        As from :func:`clientbook.journeys.best_times`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `channel`, `customers`, `rate` (mean), `morning`, `midday`, `evening` (share whose hour is before 12, before
+        17, later), `own_history` (share that were active in more than five hours).
+    """
+    rows = []
+    for channel, some in best.groupby("channel", sort=True):
+        hour = some["hour"]
+        rows.append([channel, len(some), some["rate"].mean(), (hour < 12).mean(), ((hour >= 12) & (hour < 17)).mean(),
+                     (hour >= 17).mean(), (some["active"] > 5).mean()])  # fmt: skip
+    names = ["channel", "customers", "rate", "morning", "midday", "evening", "own_history"]
+    return pd.DataFrame(rows, columns=names).sort_values(
+        ["customers", "channel"], ascending=[False, True], ignore_index=True
+    )
 
 
 def best_hours(responsiveness: ir.Table) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 
 from clientbook import parsing
 from clientbook.engine import Engine
+from clientbook.journeys import model as hidden
 from clientbook.journeys.declared import STAGE_INTERVALS
 from clientbook.journeys.timeline import OPENED, REPLIED, WON
 from clientbook.tables import STAGES
@@ -55,7 +56,8 @@ class Ways:
         row on the lane), `occurred_at`, `code` (of its name, see :func:`clientbook.journeys.as_evidence`),
         `level` (the stage that it left the subject in, as its place among the six; none before the first that is
         known), `told_level` and `told_probability` (what this very event told, if anything), `deals` (how many were
-        open once it had happened), `bought` (an order or a won deal).
+        open once it had happened), `bought` (an order or a won deal), `mark`
+        (what it is to the model, see :mod:`clientbook.journeys.model`).
     changes
         The steps with which a stage begins, with `probability`, and with hindsight: `next_at`, `next_level` (of the
         next change on the journey), `last_at` (the journey's last event), `held` (whether a deal was then open).
@@ -108,15 +110,34 @@ def follow(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str,
     rows = rows.inner_join(known, ["subject_id", "topic"]).inner_join(evidence, ["event_name", "kind"])
     rows = _with_journeys(_with_told(rows), gap_days)
     steps = _staged(rows.mutate(day=parsing.local(rows["occurred_at"], zone).date()), engine)
-    ends = steps.group_by("lane", "number").agg(
-        last_at=steps["occurred_at"].max(), last_day=steps["day"].max(), held=steps["deals"].argmax(steps["place"]) > 0
-    )
-    ends = _staged(ends, engine)
+    ends = _staged(_ends(steps), engine)
     return Ways(lanes, steps, _staged(_changes(steps, ends), engine), _staged(_days(steps, ends), engine))
 
 
+def with_levels(ways: Ways, steps: ir.Table, engine: Engine) -> Ways:
+    """The same ways with other stages at their steps, and the days told anew.
+
+    Parameters
+    ----------
+    ways
+        As from :func:`follow`.
+    steps
+        Its steps with another `level`.
+    engine
+        Where they are staged.
+    """
+    steps = _staged(steps, engine)
+    return Ways(ways.lanes, steps, ways.changes, _staged(_days(steps, _ends(steps)), engine))
+
+
+def _ends(steps: ir.Table) -> ir.Table:
+    return steps.group_by("lane", "number").agg(
+        last_at=steps["occurred_at"].max(), last_day=steps["day"].max(), held=steps["deals"].argmax(steps["place"]) > 0
+    )
+
+
 def intervals(ways: Ways, subject_type: str, as_of: dt.date, *, zone: str, gap_days: int) -> ir.Table:
-    """From when to when was each subject in which stage, as far as was known then?
+    """From when to when was each subject in which stage, by the rule of the last event?
 
     Parameters
     ----------
@@ -147,6 +168,8 @@ def intervals(ways: Ways, subject_type: str, as_of: dt.date, *, zone: str, gap_d
         valid_from=rows["occurred_at"],
         valid_to=ibis.coalesce(rows["next_at"], closed.ifelse(closes, ibis.null("timestamp"))),
         method=ibis.literal(METHOD),
+        open_probability=ibis.null("float64"),
+        probability_now=ibis.null("float64"),
     )
     return told.order_by("lane", "number", "valid_from").select(*STAGE_INTERVALS.names)
 
@@ -197,11 +220,25 @@ def _with_told(rows: ir.Table) -> ir.Table:
         (rows["deals"] > 0, place_of["decide"]),
         else_=ibis.null("int64"),
     )
-    told = rows.mutate(hard=hard)
+    told = rows.mutate(hard=hard, mark=_mark(rows, first_day))
     return told.mutate(
         told_level=told["hard"].fill_null(told["told_level"]).cast("int64"),
         told_probability=told["hard"].notnull().ifelse(1.0, told["told_probability"]).cast("float64"),
     ).drop("hard", "first_order_until", "turn", "event_name", "kind", "subject_id", "topic")
+
+
+def _mark(rows: ir.Table, first_day: ir.BooleanColumn) -> ir.IntegerColumn:
+    """What kind of evidence each row is to the model."""
+    is_deal = rows["kind"] == "opportunity"
+    return ibis.cases(
+        (rows["kind"] == "order", first_day.ifelse(hidden.FIRST_ORDER, hidden.LATER_ORDER)),
+        (is_deal & (rows["event_name"] == OPENED), hidden.OPENED),
+        (is_deal & (rows["event_name"] == WON), hidden.WON),
+        (is_deal, hidden.LOST),
+        (rows["kind"] == "referral", hidden.REFERRAL),
+        (rows["kind"].isin(["message", "case", "survey"]), hidden.PASSIVE),
+        else_=hidden.VISIT,
+    ).cast("int64")
 
 
 def _with_journeys(rows: ir.Table, gap_days: int) -> ir.Table:

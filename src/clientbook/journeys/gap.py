@@ -1,0 +1,178 @@
+"""Where does what we do depart from where they are?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from clientbook.journeys.inference import FILTERED
+from clientbook.tables import STAGES
+
+NO_JOURNEY = "no journey"
+SILENT_DAYS = 30
+
+
+def plan_and_actual(
+    tables: Mapping[str, ir.Table | None], who: ir.Table, intervals: ir.Table, subject: str
+) -> pd.DataFrame:
+    """For which stage was each message, and in which stage was who got it?
+
+    What a message is for is what its content is for; where they were is what was known when it was sent.
+
+    Parameters
+    ----------
+    tables
+        `messages` and `content`.
+    who
+        As from :func:`clientbook.journeys.who_is_who`.
+    intervals
+        The public table `stage_intervals`.
+    subject
+        `account` or `customer`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `channel`, `planned` (the content's stage), `actual` (theirs on its topic, or `no journey`), `messages`. Empty
+        without messages that carry content whose stage is known.
+    """
+    names = ["channel", "planned", "actual", "messages"]
+    messages, content = tables.get("messages"), tables.get("content")
+    if messages is None or content is None:
+        return pd.DataFrame(columns=names)
+    pieces = content.filter(content["stage"].isin(list(STAGES)))
+    pieces = pieces.group_by(content_source=pieces["source"], content_id=pieces["content_id"]).agg(
+        planned=pieces["stage"].min(), piece_topic=pieces["topic"].max()
+    )
+    sent = messages.filter(~messages["is_operational"].fill_null(False)).inner_join(
+        pieces, ["content_source", "content_id"]
+    )
+    sent = sent.mutate(
+        topic=sent["topic"].fill_null(sent["piece_topic"]), channel=sent["channel"].fill_null("not known")
+    )
+    sent = sent.inner_join(who, ["person_source", "person_id"])
+    sent = sent.select("channel", "planned", "topic", "sent_at", subject_id=sent[f"{subject}_id"])
+    sent = sent.filter(sent["topic"].notnull())
+    on = intervals.filter(intervals["method"] == FILTERED).select(
+        "subject_id", "topic", "stage", "valid_from", "valid_to"
+    )
+    there = sent.left_join(on, [
+        sent["subject_id"] == on["subject_id"], sent["topic"] == on["topic"], on["valid_from"] <= sent["sent_at"],
+        on["valid_to"].isnull() | (on["valid_to"] > sent["sent_at"]),
+    ])  # fmt: skip
+    counted = there.group_by("channel", "planned", actual=there["stage"].fill_null(NO_JOURNEY)).agg(
+        messages=there.count()
+    )
+    return counted.order_by("channel", "planned", "actual").to_pandas()
+
+
+def misfit(plan: pd.DataFrame) -> float:
+    """The gap as a number: of the messages to people on a journey, the share for neither their stage nor the next.
+
+    Parameters
+    ----------
+    plan
+        As from :func:`plan_and_actual`.
+    """
+    plan = plan[plan["actual"] != NO_JOURNEY]
+    if plan.empty:
+        return float("nan")
+    place = {stage: i for i, stage in enumerate(STAGES)}
+    ahead = plan["planned"].map(place) - plan["actual"].map(place)
+    return float(plan.loc[~ahead.isin([0, 1]), "messages"].sum() / plan["messages"].sum())
+
+
+def plan_table(plan: pd.DataFrame) -> pd.DataFrame:
+    """Of the messages for each stage, what share met whom where? Rows the plan, columns the actual stage.
+
+    Parameters
+    ----------
+    plan
+        As from :func:`plan_and_actual`.
+    """
+    wide = plan.pivot_table(index="planned", columns="actual", values="messages", aggfunc="sum", fill_value=0)
+    rows = [stage for stage in STAGES if stage in wide.index]
+    wide = wide.reindex(index=rows, columns=[stage for stage in (*STAGES, NO_JOURNEY) if stage in wide.columns])
+    return wide.div(wide.sum(axis=1), axis=0)
+
+
+def say_plan(plan: pd.DataFrame) -> str:
+    """In one sentence: how wide is the gap?"""
+    if plan.empty:
+        return "Nothing was sent whose stage and receiver's stage are known"
+    nobody = plan.loc[plan["actual"] == NO_JOURNEY, "messages"].sum() / plan["messages"].sum()
+    return (
+        f"{nobody:.0%} of the messages meet people who are on no journey on their topic; of the others "
+        f"{misfit(plan):.0%} are for neither their stage nor the next"
+    )
+
+
+def silence_and_push(
+    tables: Mapping[str, ir.Table | None],
+    who: ir.Table,
+    timeline: ir.Table,
+    intervals: ir.Table,
+    subject: str,
+    as_of: dt.date,
+) -> pd.DataFrame:
+    """Where are we silent while they search, and where do we push while they are gone?
+
+    Parameters
+    ----------
+    tables
+        `messages`.
+    who, timeline, intervals
+        As above.
+    subject
+        `account` or `customer`.
+    as_of
+        The day of the run; the month before it is looked at.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a stage of the open journeys: `stage`, `journeys`, `active` (of these, something was seen in the last 30
+        days), `silent` (of the active, nobody there got a message), `first` (of the silent, those in decide or research
+        who came back within the last week: to be approached first); and `no journey`, whose `journeys` are subjects on
+        none, and `pushed` those of them that got four messages or more.
+    """
+    names = ["stage", "journeys", "active", "silent", "approach_first", "pushed"]
+    since = ibis.timestamp(f"{as_of - dt.timedelta(days=SILENT_DAYS)} 00:00:00")
+    lately = ibis.timestamp(f"{as_of - dt.timedelta(days=7)} 00:00:00")
+    now = intervals.filter((intervals["method"] == FILTERED) & intervals["valid_to"].isnull())
+    now = now.select("subject_id", "stage", topic=now["topic"].fill_null(""))
+    seen = timeline.filter((timeline["occurred_at"] >= since) & (timeline["kind"] != "message"))
+    seen = seen.group_by("subject_id", topic=seen["topic"].fill_null("")).agg(last=seen["occurred_at"].max())
+    messages = tables.get("messages")
+    if messages is None:
+        written = ibis.memtable([], schema={"subject_id": "string", "written_to": "int64"})
+    else:
+        sent = messages.filter((messages["sent_at"] >= since) & ~messages["is_operational"].fill_null(False))
+        sent = sent.inner_join(who, ["person_source", "person_id"])
+        written = sent.group_by(subject_id=sent[f"{subject}_id"]).agg(written_to=sent.count())
+    both = (
+        now.left_join(seen, ["subject_id", "topic"])
+        .drop("subject_id_right", "topic_right")
+        .left_join(written, "subject_id")
+    )
+    active = both["last"].notnull()
+    silent = active & both["written_to"].isnull()
+    each = both.mutate(
+        active=active,
+        silent=silent,
+        first=silent & (both["last"] >= lately) & both["stage"].isin(["research", "decide"]),
+    )
+    told = each.group_by("stage").agg(
+        journeys=each.count(), active=each["active"].sum(), silent=each["silent"].sum(),
+        approach_first=each["first"].sum()
+    ).to_pandas().set_index("stage").reindex(list(STAGES)).dropna(how="all").reset_index()  # fmt: skip
+    gone = timeline.select("subject_id").distinct().anti_join(now.select("subject_id").distinct(), "subject_id")
+    gone = gone.left_join(written, "subject_id")
+    counted = gone.aggregate(journeys=gone.count(), pushed=(gone["written_to"] >= 4).sum()).to_pandas()
+    return pd.concat([told, counted.assign(stage=NO_JOURNEY)], ignore_index=True)[
+        [n for n in names if n in told or n == "pushed"]
+    ]

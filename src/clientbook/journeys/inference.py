@@ -1,0 +1,503 @@
+"""In which stage was each subject, how sure is that, and when had they left?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clientbook.engine import Engine
+from clientbook.journeys import model as hidden
+from clientbook.journeys.declared import STAGE_INTERVALS
+from clientbook.journeys.model import AWAY, Model, Steps
+from clientbook.journeys.stages import Ways, stage_of, with_levels
+from clientbook.tables import STAGES
+
+FILTERED, SMOOTHED = "filtered", "smoothed"
+# In a silence the stage is looked at after so many days: often at first, when much may change.
+LOOKS = (7, 14, 30, 45, 60, 90, 120, 180, 270, 365, 540, 730)
+# With hindsight a silence is looked at in its quarters, if it is longer than this.
+_LONG_DAYS = 14.0
+# So many ways are enough to fit a few hundred numbers; fitting more of them changes no digit that is shown.
+FIT_WAYS = 8_000
+# Ways are worked on in lots of about so many steps, which bounds the memory.
+LOT_STEPS = 2_000_000
+_DAY = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of the ways.
+
+    Attributes
+    ----------
+    model
+        As fitted.
+    names
+        The events that its emissions are of.
+    spans
+        A row for each time in a stage, in numbers: `lane`, `method`, `number`, `level`, `since`, `until`,
+        `probability`, `open_probability`, `probability_now` (of that stage at the end, where it lasts).
+    now
+        A row a lane, as of the run: `lane`, `level` (the most probable of the six), `probability` (of it, if they are
+        still on the way), `open_probability`.
+    steps
+        `lane`, `place`, `stage_level` (the most probable stage of each step as it was known then), `stage_probability`.
+    """
+
+    model: Model
+    names: list[str]
+    spans: ir.Table
+    now: ir.Table
+    steps: ir.Table
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The steps of all ways as columns of numbers, by lane and place; read once, used by several."""
+
+    lane: np.ndarray
+    place: np.ndarray
+    when: np.ndarray
+    code: np.ndarray
+    mark: np.ndarray
+    deals: np.ndarray
+    told_level: np.ndarray
+    bought: np.ndarray
+
+
+def seen_of(ways: Ways) -> Seen:
+    """What was seen, in numbers.
+
+    Parameters
+    ----------
+    ways
+        As from :func:`clientbook.journeys.follow`.
+    """
+    s = ways.steps
+    rows = s.order_by("lane", "place").select(
+        "lane", "place", "occurred_at", "bought", code=s["code"].cast("int32"), mark=s["mark"].cast("int8"),
+        deals=s["deals"].cast("int32"), told_level=s["told_level"].fill_null(-1).cast("int8"),
+    ).to_pyarrow()  # fmt: skip
+    column = {
+        name: rows[name].to_numpy() for name in ("lane", "place", "code", "mark", "deals", "told_level", "bought")
+    }
+    return Seen(when=rows["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64), **column)
+
+
+def read_stages(seen: Seen, told: pd.DataFrame, as_of: dt.date, engine: Engine, *, zone: str, seed: int = 1) -> Reading:
+    """Where was everybody at every time, and where are they now?
+
+    Parameters
+    ----------
+    seen
+        As from :func:`seen_of`.
+    told
+        The written table, as from :func:`clientbook.journeys.stage_table_of`: there the emissions begin.
+    as_of
+        The day of the run.
+    engine
+        Where what is read is staged.
+    zone
+        The book's.
+    seed
+        For the choice of the ways that the model is fitted to.
+
+    Returns
+    -------
+    Reading
+    """
+    steps, lanes, is_end = _coded(seen.lane, seen.when, seen.mark, seen.deals, seen.code, _microseconds(as_of, zone))
+    model = _fitted(told, steps, lanes, seed)
+    spans, now, levels = [], [], []
+    for part in _lots(steps, lanes):
+        mine = steps.take(part)
+        rows_of = slice(int(steps.first[part[0]]), int(steps.first[part[-1] + 1]))
+        known, both, into = hidden.smoothed(model, mine)
+        of = np.repeat(lanes[part], np.diff(mine.first))
+        spans += _filtered_spans(model, mine, of, known)
+        spans += _smoothed_spans(model, mine, of, known, both, into)
+        ends = np.flatnonzero(is_end[rows_of])
+        level, probability = _told(known)
+        now.append((of[ends], level[ends], probability[ends], 1 - known[ends, AWAY]))
+        here = ~is_end[rows_of]
+        levels.append((np.where(known[:, AWAY] > 0.5, AWAY, level)[here], np.round(probability[here], 6)))
+    return Reading(
+        model, told["event_name"].tolist(),
+        spans=_written(_spans_table(spans), engine),
+        now=_written(_now_table(now), engine),
+        steps=_written(pa.table({
+            "lane": pa.array(seen.lane), "place": pa.array(seen.place),
+            "stage_level": pa.array(np.concatenate([each for each, _ in levels] or [np.empty(0)]), pa.int64()),
+            "stage_probability": pa.array(np.concatenate([each for _, each in levels] or [np.empty(0)]), pa.float64()),
+        }), engine),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stood:
+    """How did each way stand at the beginning of a day, and what came after?
+
+    Attributes
+    ----------
+    lane
+        Which ways: those of which anything had been seen.
+    state
+        Ways by states: how probable each was, from what had been seen before.
+    last
+        The stage that the last event to tell one told, as its place; -1 for none.
+    quiet
+        Days since anything was seen.
+    ordered
+        Whether there had been an order.
+    bought
+        Whether an order or a won deal came within the days after.
+    """
+
+    lane: np.ndarray
+    state: np.ndarray
+    last: np.ndarray
+    quiet: np.ndarray
+    ordered: np.ndarray
+    bought: np.ndarray
+
+
+def stood(seen: Seen, model: Model, day: dt.date, *, zone: str, window_days: int = 1) -> Stood:
+    """How did the ways stand when a day began, from what had been seen before?
+
+    Parameters
+    ----------
+    seen
+        As from :func:`seen_of`.
+    model
+        As fitted.
+    day
+        The day.
+    zone
+        The book's.
+    window_days
+        How soon an order must come to count as bought.
+    """
+    then = _microseconds(day, zone)
+    before = seen.when < then
+    lane, marks = seen.lane[before], seen.mark[before]
+    steps, lanes, is_end = _coded(lane, seen.when[before], marks, seen.deals[before], seen.code[before], then)
+    parts = [hidden.filtered(model, steps.take(part)) for part in _lots(steps, lanes)]
+    state = np.concatenate(parts)[is_end] if parts else np.empty((0, AWAY + 1))
+    own = np.unique(lane)
+    last, quiet = np.full(len(own), -1), np.zeros(len(own))
+    # of what is written several times to one place, the last stays
+    quiet[np.searchsorted(own, lane)] = (then - seen.when[before]) / _DAY
+    speaks = seen.told_level[before] >= 0
+    last[np.searchsorted(own, lane[speaks])] = seen.told_level[before][speaks]
+    ordered, bought = np.zeros(len(own), bool), np.zeros(len(own), bool)
+    ordered[np.searchsorted(own, lane[(marks == hidden.FIRST_ORDER) | (marks == hidden.LATER_ORDER)])] = True
+    soon = seen.lane[~before & (seen.when < then + window_days * _DAY) & seen.bought]
+    bought[np.searchsorted(own, soon[np.isin(soon, own)])] = True
+    return Stood(own, state, last, quiet, ordered, bought)
+
+
+def fitted_before(seen: Seen, told: pd.DataFrame, day: dt.date, *, zone: str, seed: int = 1) -> Model:
+    """The model as it would have been fitted when a day began.
+
+    Parameters
+    ----------
+    seen
+        As from :func:`seen_of`.
+    told
+        The written table.
+    day
+        The day.
+    zone
+        The book's.
+    seed
+        For the choice of the ways that the model is fitted to.
+    """
+    then = _microseconds(day, zone)
+    before = seen.when < then
+    columns = (column[before] for column in (seen.lane, seen.when, seen.mark, seen.deals, seen.code))
+    steps, lanes, _ = _coded(*columns, then)
+    return _fitted(told, steps, lanes, seed)
+
+
+def stage_intervals(reading: Reading, ways: Ways, subject_type: str) -> ir.Table:
+    """From when to when was each subject in which stage, as known then and with hindsight?
+
+    Parameters
+    ----------
+    reading
+        As from :func:`read_stages`.
+    ways
+        As from :func:`clientbook.journeys.follow`.
+    subject_type
+        `account` or `customer`.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The public table `stage_intervals`. A journey ends where it becomes more probable than not that the subject has
+        left; journeys are numbered within each method, as hindsight may join two, or part one.
+    """
+    rows = reading.spans.inner_join(ways.lanes, "lane")
+    told = rows.mutate(
+        subject_type=ibis.literal(subject_type),
+        journey_id=rows["subject_id"].concat("|", rows["topic"].fill_null(""), "|", rows["number"].cast("string")),
+        stage=stage_of(rows["level"]),
+        valid_from=rows["since"],
+        valid_to=rows["until"],
+    )
+    return told.order_by("method", "lane", "number", "valid_from").select(*STAGE_INTERVALS.names)
+
+
+def restaged(ways: Ways, reading: Reading, engine: Engine) -> Ways:
+    """The ways with the stages that were read in place of those that the last event told.
+
+    Parameters
+    ----------
+    ways
+        As from :func:`clientbook.journeys.follow`.
+    reading
+        As from :func:`read_stages`.
+    engine
+        Where the steps are staged.
+    """
+    steps = ways.steps.inner_join(reading.steps, ["lane", "place"])
+    # who is away is in no stage
+    level = steps["stage_level"].nullif(AWAY)
+    return with_levels(ways, steps.mutate(level=level).drop("stage_level"), engine)
+
+
+def emission_change(model: Model, told: pd.DataFrame) -> pd.DataFrame:
+    """What did the data teach about the events: which stage does each tell now?
+
+    Parameters
+    ----------
+    model
+        As fitted.
+    told
+        The written table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `event_name`, `events`, `written` (the stage that the table says), `learned` (the stage whose visits show it
+        most, all stages alike), `probability` (of that, all stages alike); the most frequent first.
+    """
+    half = model.emission.shape[1] // 2
+    share = model.emission[:AWAY, :half]
+    share = share / np.maximum(share.sum(axis=0), 1e-300)
+    best = share.argmax(axis=0)
+    table = pd.DataFrame(
+        {
+            "event_name": told["event_name"], "kind": told["kind"], "events": told["events"],
+            "written": told["stage"], "learned": [STAGES[i] for i in best],
+            "probability": share[best, np.arange(half)],
+        }
+    )  # fmt: skip
+    table = table[table["kind"] == "event"].drop(columns="kind")
+    return table.sort_values(["events", "event_name"], ascending=[False, True], ignore_index=True)
+
+
+def _coded(lane, at, mark, deals, code, end):
+    """The steps of all ways, with an `END` for each; and of each way its lane, of each step whether it is that end."""
+    n = len(lane)
+    starts = np.flatnonzero(np.diff(lane, prepend=-1)) if n else np.empty(0, np.int64)
+    size = np.diff(np.append(starts, n))
+    place = np.arange(n) - np.repeat(starts, size)
+    # what somebody does within half an hour after the last thing is the same visit
+    speaks = mark == hidden.VISIT
+    last = np.where(speaks, np.arange(n), -1)
+    last = np.maximum.accumulate(last) if n else last
+    before = np.concatenate([[-1], last[:-1]]) if n else last
+    same = (before >= 0) & (lane[np.maximum(before, 0)] == lane) if n else speaks
+    page = speaks & same & (at - at[np.maximum(before, 0)] <= hidden.VISIT_DAYS * _DAY) if n else speaks
+    kind = np.where(page, hidden.PAGE, mark)
+    # a way too long is read in pieces; only the last of them is asked where they are now
+    begins = place % hidden.LONGEST == 0
+    own = np.repeat(np.arange(len(starts)), size)
+    row = np.arange(n) + own
+    total = n + len(starts)
+    days, kinds = np.full(total, end / _DAY), np.full(total, hidden.END, np.int8)
+    is_deal, codes, is_end = np.zeros(total, bool), np.full(total, -1, np.int32), np.ones(total, bool)
+    days[row], kinds[row], is_deal[row], is_end[row] = at / _DAY, kind, deals > 0, False
+    codes[row] = np.where(kind <= hidden.PAGE, code, -1)
+    first = np.append(row[begins], total) if n else np.zeros(1, np.int64)
+    return Steps(first, days, kinds, is_deal, codes), lane[begins], is_end
+
+
+def _microseconds(day: dt.date, zone: str) -> int:
+    """When a day begins in a zone, as the timeline counts time."""
+    return int(pd.Timestamp(day).tz_localize(zone, ambiguous=True, nonexistent="shift_forward").value // 1000)
+
+
+def _fitted(told: pd.DataFrame, steps: Steps, lanes: np.ndarray, seed: int) -> Model:
+    guess = hidden.start(told[list(STAGES)].to_numpy(dtype=float), told["events"].to_numpy(dtype=float))
+    return hidden.fit(guess, _some(steps, lanes, seed)) if len(lanes) else guess
+
+
+def _some(steps: Steps, lanes: np.ndarray, seed: int) -> Steps:
+    ways = np.arange(len(lanes))
+    if len(ways) > FIT_WAYS:
+        ways = np.sort(np.random.default_rng(seed).choice(ways, FIT_WAYS, replace=False))
+    return steps.take(ways)
+
+
+def _lots(steps: Steps, lanes: np.ndarray) -> list[np.ndarray]:
+    if not len(lanes):
+        return []
+    lot = steps.first[:-1] // LOT_STEPS
+    # the pieces of one way stay together
+    lot = lot[np.maximum.accumulate(np.where(np.diff(lanes, prepend=-1) != 0, np.arange(len(lanes)), 0))]
+    return np.split(np.arange(len(lanes)), np.flatnonzero(np.diff(lot)) + 1)
+
+
+def _told(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable of the six stages, and how probable it is for somebody who is on the way."""
+    on = state[:, :AWAY]
+    level = on.argmax(axis=1)
+    return level, on[np.arange(len(on)), level] / np.maximum(on.sum(axis=1), 1e-300)
+
+
+def _spoken(state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    level, probability = _told(state)
+    return np.where(state[:, AWAY] > 0.5, AWAY, level), probability, 1 - state[:, AWAY]
+
+
+def _filtered_spans(model: Model, steps: Steps, of: np.ndarray, known: np.ndarray) -> list:
+    """Each change of the stage as it was known then: at what was seen, and in the silences."""
+    alone = np.flatnonzero(steps.kind != hidden.END)
+    follows = np.append(of[1:] == of[:-1], False)
+    after = np.append(steps.days[1:], np.inf)
+    wait = np.where(follows, after - steps.days, np.inf)
+    # of several at one instant the last one speaks
+    alone = alone[wait[alone] > 0]
+    level, probability, is_open = _spoken(known)
+    rows, at = [alone], [np.round(steps.days[alone] * _DAY).astype(np.int64)]
+    found = [(level[alone], probability[alone], is_open[alone])]
+    held = level[alone]
+    rest, state = alone, known[alone]
+    for days, step in zip(LOOKS, np.diff(LOOKS, prepend=0), strict=True):
+        still = wait[rest] > days
+        rest, state, held = rest[still], hidden.after_silence(model, state[still], float(step)), held[still]
+        if not len(rest):
+            break
+        # while a deal is open nobody has left
+        state[steps.deal[rest], AWAY] = 0.0
+        now, likely, openly = _spoken(state)
+        new = now != held
+        rows.append(rest[new])
+        at.append(np.round((steps.days[rest[new]] + days) * _DAY).astype(np.int64))
+        found.append((now[new], likely[new], openly[new]))
+        held = now
+    row, at = np.concatenate(rows), np.concatenate(at)
+    level, probability, is_open = (np.concatenate(column) for column in zip(*found, strict=True))
+    by = np.lexsort((at, row))
+    ends = np.flatnonzero(steps.kind == hidden.END)
+    return [(FILTERED, *_joined(of[row[by]], at[by], level[by], probability[by], is_open[by]), of[ends], known[ends])]
+
+
+def _smoothed_spans(model: Model, steps: Steps, of: np.ndarray, known, both, into) -> list:
+    """Each change of the stage with hindsight; in long silences it is looked for in the quarters."""
+    follows = np.append(of[1:] == of[:-1], False)
+    wait = np.where(follows, np.append(steps.days[1:], 0.0) - steps.days, 0.0)
+    alone = np.flatnonzero((steps.kind != hidden.END) & follows)
+    alone = alone[(wait[alone] > 0)]
+    rows, at = [alone], [np.round(steps.days[alone] * _DAY).astype(np.int64)]
+    found = [_spoken(both[alone])]
+    silent = alone[wait[alone] > _LONG_DAYS]
+    for share in (0.25, 0.5, 0.75):
+        state = hidden.between(model, known[silent], into[silent + 1], wait[silent], share)
+        state[steps.deal[silent], AWAY] = 0.0
+        rows.append(silent)
+        at.append(np.round((steps.days[silent] + share * wait[silent]) * _DAY).astype(np.int64))
+        found.append(_spoken(state))
+    row, at = np.concatenate(rows), np.concatenate(at)
+    level, probability, is_open = (np.concatenate(column) for column in zip(*found, strict=True))
+    by = np.lexsort((at, row))
+    ends = np.flatnonzero(steps.kind == hidden.END)
+    return [(SMOOTHED, *_joined(of[row[by]], at[by], level[by], probability[by], is_open[by]), of[ends], known[ends])]
+
+
+def _joined(lane, at, level, probability, is_open):
+    """Neighbours of one stage are one; who is away is in none."""
+    fresh = np.append(True, (lane[1:] != lane[:-1]) | (level[1:] != level[:-1])) if len(lane) else np.empty(0, bool)
+    lane, at, level, probability, is_open = (column[fresh] for column in (lane, at, level, probability, is_open))
+    follows = np.append(lane[1:] == lane[:-1], False) if len(lane) else fresh
+    until = np.where(follows, np.append(at[1:], 0), -1) if len(lane) else at
+    on = level != AWAY
+    new_lane = np.append(True, lane[1:] != lane[:-1]) if len(lane) else fresh
+    opens = on & (new_lane | np.append(True, ~on[:-1])) if len(lane) else on
+    number = np.cumsum(opens)
+    first = np.maximum.accumulate(np.where(new_lane, np.arange(len(lane)), 0)) if len(lane) else at
+    number = number - (number[first] - opens[first]) if len(lane) else at
+    return tuple(column[on] for column in (lane, number, level, at, until, probability, is_open))
+
+
+def _spans_table(spans: list) -> pa.Table:
+    parts = []
+    for method, lane, number, level, since, until, probability, is_open, ends, known in spans:
+        lasts = until < 0
+        place = np.searchsorted(ends, lane)
+        place = np.minimum(place, max(len(ends) - 1, 0))
+        on = known[:, :AWAY] / np.maximum(known[:, :AWAY].sum(axis=1, keepdims=True), 1e-300)
+        now = on[place, level] if len(ends) else np.empty(0)
+        parts.append(
+            pa.table(
+                {
+                    "lane": pa.array(lane, pa.int64()),
+                    "method": pa.array(np.full(len(lane), method, dtype=object), pa.string()),
+                    "number": pa.array(number, pa.int64()), "level": pa.array(level, pa.int64()),
+                    "since": pa.array(since.astype("datetime64[us]")),
+                    "until": pa.array(until.astype("datetime64[us]"), mask=lasts),
+                    "probability": pa.array(np.round(probability, 6)),
+                    "open_probability": pa.array(np.round(is_open, 6)),
+                    "probability_now": pa.array(np.round(now, 6), mask=~lasts),
+                }
+            )
+        )  # fmt: skip
+    if not parts:
+        kinds = {"method": pa.string(), "since": pa.timestamp("us"), "until": pa.timestamp("us")} | {
+            name: pa.float64() for name in ("probability", "open_probability", "probability_now")
+        }
+        names = (
+            "lane",
+            "method",
+            "number",
+            "level",
+            "since",
+            "until",
+            "probability",
+            "open_probability",
+            "probability_now",
+        )
+        return pa.schema([(name, kinds.get(name, pa.int64())) for name in names]).empty_table()
+    return pa.concat_tables(parts)
+
+
+def _now_table(now: list) -> pa.Table:
+    columns = [np.concatenate(column) for column in zip(*now, strict=True)] if now else [np.empty(0)] * 4
+    lane, level, probability, is_open = columns
+    return pa.table(
+        {
+            "lane": pa.array(lane, pa.int64()), "level": pa.array(level, pa.int64()),
+            "probability": pa.array(np.round(probability, 6)), "open_probability": pa.array(np.round(is_open, 6)),
+        }
+    )  # fmt: skip
+
+
+def _written(table: pa.Table, engine: Engine) -> ir.Table:
+    path = engine.scratch_file(".parquet")
+    pq.write_table(table, path, compression="snappy")
+    return engine.read_parquet(path)
+
+
+def as_model(reading: Reading) -> Mapping:
+    """The model as plain numbers, to be kept with the run."""
+    return reading.model.as_dict(reading.names)

@@ -1,0 +1,316 @@
+"""When do they answer, and by which channel, weekday and hour is each of them best reached?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from clientbook import parsing
+from clientbook.customers import with_customer
+from clientbook.journeys.declared import BEST_TIMES, RESPONSIVENESS, typed
+
+# An hour with fewer messages than this is believed less than its channel as a whole; where one in a hundred answers,
+# it takes about so many to see any difference between hours.
+SHRINKAGE_MESSAGES = 200.0
+_FEWEST_ANSWERS = 20
+
+
+def responsiveness(messages: ir.Table | None, zone: str) -> ir.Table:
+    """On which channel, weekday and hour are messages answered?
+
+    Parameters
+    ----------
+    messages
+        Clean messages; operational ones are left out. None gives an empty table.
+    zone
+        The book's.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The public table `responsiveness`. The rate of an hour with few messages is drawn towards its channel's.
+    """
+    if messages is None:
+        kinds = {"channel": "string", "rate": "float64"}
+        return ibis.memtable([], schema={name: kinds.get(name, "int64") for name in RESPONSIVENESS.names})
+    sent = messages.filter(~messages["is_operational"].fill_null(False))
+    local = parsing.local(sent["sent_at"], zone)
+    sent = sent.mutate(
+        weekday=(local.day_of_week.index() + 1).cast("int64"),
+        hour=local.hour().cast("int64"),
+        answered=sent["clicked_at"].notnull() | sent["replied_at"].notnull(),
+    )
+    each = sent.group_by("channel", "weekday", "hour").agg(
+        messages=sent.count(), opens=sent["opened_at"].count(), clicks=sent["clicked_at"].count(),
+        replies=sent["replied_at"].count(), answers=sent["answered"].sum(),
+    )  # fmt: skip
+    channel = ibis.window(group_by="channel")
+    overall = each["answers"].sum().over(channel) / each["messages"].sum().over(channel)
+    each = each.mutate(overall=overall)
+    rate = (each["answers"] + SHRINKAGE_MESSAGES * each["overall"]) / (each["messages"] + SHRINKAGE_MESSAGES)
+    return each.mutate(rate=rate.round(6)).select(*RESPONSIVENESS.names).order_by("channel", "weekday", "hour")
+
+
+def best_times(tables: Mapping[str, ir.Table | None], timeline: ir.Table, zone: str) -> pd.DataFrame:
+    """By which channel, on which weekday and at which hour is each person best written to?
+
+    The channel is the one with the highest share answered, the person's own drawn towards their segment's; how far,
+    the spread between people says (empirical Bayes). The hour and weekday are those at which they are active: visits
+    and calls of their own accord, and where there are few, what is common in the segment. A segment is companies'
+    contacts or private people.
+
+    Parameters
+    ----------
+    tables
+        The clean tables and those of matching: `messages`, and `identities`, `customers`, `resolved_accounts` where
+        there are.
+    timeline
+        The public table.
+    zone
+        The book's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The public table `best_times`, a row for each customer who ever got a message.
+    """
+    messages = tables.get("messages")
+    if messages is None:
+        return typed(pd.DataFrame(), BEST_TIMES)
+    sent = with_customer(messages.filter(~messages["is_operational"].fill_null(False)), tables.get("identities"))
+    sent = sent.mutate(
+        channel=sent["channel"].fill_null("not known"),
+        answered=sent["clicked_at"].notnull() | sent["replied_at"].notnull(),
+    )
+    each = sent.group_by("customer_id", "channel").agg(messages=sent.count(), answers=sent["answered"].sum())
+    each = each.order_by("customer_id", "channel").to_pandas()
+    if each.empty:
+        return typed(pd.DataFrame(), BEST_TIMES)
+    people = pd.Index(each["customer_id"].unique())
+    company = people.isin(_at_companies(tables))
+    person = people.get_indexer(each["customer_id"])
+    channels = sorted(each["channel"].unique())
+    channel = pd.Index(channels).get_indexer(each["channel"])
+    n, hits = np.zeros((len(people), len(channels))), np.zeros((len(people), len(channels)))
+    n[person, channel], hits[person, channel] = each["messages"], each["answers"]
+    rate = np.zeros_like(n)
+    for segment in (False, True):
+        mine = company == segment
+        if mine.any():
+            rate[mine] = _rates(hits[mine], n[mine], hits.sum(axis=0) / np.maximum(n.sum(axis=0), 1))
+    best = rate.argmax(axis=1)
+    hours, days = _activity(people, timeline, zone)
+    active = hours.sum(axis=1)
+    tried = _tried(people, sent, zone)
+    hour, weekday, own = np.zeros(len(people), int), np.zeros(len(people), int), np.zeros(len(people))
+    for segment in (False, True):
+        mine = company == segment
+        if mine.any():
+            hour[mine] = _own_hour(hours[mine], tried["hn"][mine], tried["hy"][mine])
+            weekday[mine], own[mine] = _own_day(days[mine], tried["dn"][mine], tried["dy"][mine])
+    rows = np.arange(len(people))
+    return pd.DataFrame(
+        {
+            "customer_id": people, "channel": np.array(channels, dtype=object)[best], "weekday": weekday + 1,
+            "hour": hour,
+            "rate": rate[rows, best].round(6), "messages": n[rows, best].astype(int), "active": active.astype(int),
+            "own_probability": own.round(6),
+        }
+    )[list(BEST_TIMES.names)].sort_values("customer_id", ignore_index=True)  # fmt: skip
+
+
+def reached(best: pd.DataFrame, who: ir.Table, truth: Mapping[str, ir.Table | None]) -> pd.DataFrame:
+    """What share of the answers that full knowledge would get do the best times get, in a made company?
+
+    Parameters
+    ----------
+    best
+        As from :func:`best_times`.
+    who
+        As from :func:`clientbook.journeys.who_is_who`.
+    truth
+        `people`, `responsiveness` and `response_model`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `choice`, `answered` (true share, to a neutral piece), `of_best` (share of what full knowledge gets), `n`.
+        Without a truth no row.
+    """
+    names = ["choice", "answered", "of_best", "n"]
+    if any(truth.get(name) is None for name in ("people", "responsiveness", "response_model")) or best.empty:
+        return pd.DataFrame(columns=names)
+    people = truth["people"].select("person_id", "human_id", person_source="source")
+    owned = who.inner_join(people, ["person_source", "person_id"])
+    counted = owned.group_by("customer_id", "human_id").agg(k=owned.count()).to_pandas()
+    counted = counted.sort_values(["k", "human_id"], ascending=[False, True]).drop_duplicates("customer_id")
+    both = best.merge(counted, on="customer_id").merge(truth["responsiveness"].to_pandas(), on="human_id")
+    c = truth["response_model"].to_pandas().set_index("parameter")["value"]
+    channels = ["email", "sms", "post", "phone"]
+    logit = both[[f"open_{name}" for name in channels]].to_numpy()
+    curve = lambda score: 1 / (1 + np.exp(-score))  # noqa: E731
+    clicks = np.array([1.0, 1.0, 0.0, 0.0]) * curve(c["click.base"])
+    replies = curve(c["reply.base"] + c["reply.phone"] * (np.arange(4) == 3))
+    given = 1 - (1 - clicks) * (1 - replies)
+
+    def answered(channel, weekday, hour):
+        off = np.abs(hour + 0.5 - both["best_hour"].to_numpy())
+        off = np.minimum(off, 24 - off)
+        good = c["open.best_day"] * (weekday - 1 == both["best_weekday"].to_numpy())
+        good = good + c["open.best_hour"] * np.exp(-((off / c["open.hour_width"]) ** 2))
+        return curve(logit[np.arange(len(both)), channel] + good) * given[channel]
+
+    full = np.max(
+        [answered(np.full(len(both), k), both["best_weekday"] + 1, both["best_hour"] - 0.5) for k in range(4)], axis=0
+    )
+    own = pd.Index(channels).get_indexer(both["channel"])
+    usual = both["channel"].mode().iloc[0]
+    day, hour = both["weekday"].mode().iloc[0], both["hour"].mode().iloc[0]
+    rest = np.full(len(both), channels.index(usual) if usual in channels else 0)
+    choices = {
+        "best of each person": answered(np.maximum(own, 0), both["weekday"].to_numpy(), both["hour"].to_numpy()),
+        "one channel, weekday and hour for all": answered(rest, np.full(len(both), day), np.full(len(both), hour)),
+        "e-mail on Tuesday at ten": answered(np.zeros(len(both), int), np.full(len(both), 2), np.full(len(both), 10)),
+        "full knowledge": full,
+    }
+    rows = [[name, value.mean(), value.mean() / full.mean(), len(both)] for name, value in choices.items()]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _at_companies(tables: Mapping[str, ir.Table | None]) -> list[str]:
+    customers, accounts = tables.get("customers"), tables.get("resolved_accounts")
+    if customers is None or accounts is None or "kind" not in accounts.columns:
+        return []
+    companies = accounts.filter(accounts["kind"] == "company").select("account_id")
+    return customers.semi_join(companies, "account_id").select("customer_id").to_pandas()["customer_id"].tolist()
+
+
+def _rates(hits: np.ndarray, n: np.ndarray, overall: np.ndarray) -> np.ndarray:
+    """Share answered by person and channel. Who answers more by one channel answers more by all; what remains is the
+    channel's. Both are drawn to the usual as far as people differ no more than chance would have them."""
+    # the segment itself is drawn to everybody, or one lucky letter would make a channel
+    mean = (hits.sum(axis=0) + _FEWEST_ANSWERS * overall) / (n.sum(axis=0) + _FEWEST_ANSWERS)
+    expected = n * mean
+    keen = _shrunk(hits.sum(axis=1), expected.sum(axis=1))
+    expected = expected * keen[:, None]
+    own = np.column_stack([_shrunk(hits[:, place], expected[:, place]) for place in range(hits.shape[1])])
+    return np.minimum(mean * keen[:, None] * own, 0.95)
+
+
+def _shrunk(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """How many times what was expected, drawn to once (gamma-Poisson, by moments)."""
+    between = (((seen - expected) ** 2).sum() - expected.sum()) / max((expected**2).sum(), 1e-12)
+    prior = 1 / np.clip(between, 1e-6, 10.0)
+    return (seen + prior) / (expected + prior)
+
+
+def _activity(people: pd.Index, timeline: ir.Table, zone: str):
+    """How often was each active at each hour and on each weekday, and in all?"""
+    # when they come of their own accord; an order at a till says when we are open
+    seen = timeline.filter((timeline["kind"] == "event") & timeline["customer_id"].notnull())
+    rows = seen.select("customer_id", at="occurred_at")
+    local = parsing.local(rows["at"], zone)
+    # several things within an hour are one time to be active
+    rows = rows.select("customer_id", hour=local.truncate("h")).distinct()
+    counted = rows.group_by("customer_id", h=rows["hour"].hour(), d=rows["hour"].day_of_week.index()).agg(
+        k=rows.count()
+    )
+    counted = counted.order_by("customer_id", "h", "d").to_pandas()
+    person = people.get_indexer(counted["customer_id"])
+    counted, person = counted[person >= 0], person[person >= 0]
+    hours, days = np.zeros((len(people), 24)), np.zeros((len(people), 7))
+    np.add.at(hours, (person, counted["h"].to_numpy(dtype=int)), counted["k"].to_numpy())
+    np.add.at(days, (person, counted["d"].to_numpy(dtype=int)), counted["k"].to_numpy())
+    return hours, days
+
+
+def _tried(people: pd.Index, sent: ir.Table, zone: str) -> dict[str, np.ndarray]:
+    """How often was each written to at each hour and weekday, and how often was that opened by hand or answered?"""
+    # what opens within a minute and a half is a mail program
+    by_hand = (sent["opened_at"] > sent["sent_at"] + ibis.interval(seconds=90)).fill_null(False)
+    local = parsing.local(sent["sent_at"], zone)
+    rows = sent.select("customer_id", good=by_hand | sent["answered"], h=local.hour(), d=local.day_of_week.index())
+    counted = (
+        rows.group_by("customer_id", "h", "d")
+        .agg(n=rows.count(), y=rows["good"].sum())
+        .order_by("customer_id", "h", "d")
+    )
+    counted = counted.to_pandas()
+    person = people.get_indexer(counted["customer_id"])
+    told = {}
+    for part, size in (("h", 24), ("d", 7)):
+        for column in ("n", "y"):
+            told[part + column] = np.zeros((len(people), size))
+            np.add.at(told[part + column], (person, counted[part].to_numpy(dtype=int)), counted[column].to_numpy())
+    return told
+
+
+def _log_answers(n: np.ndarray, y: np.ndarray, lift: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """How probable are the answers to what was sent, for each own hour or day? (Poisson, about one's own rate.)"""
+    rate = (y.sum(axis=1) + 1) / (n.sum(axis=1) + 5)
+    return y @ np.log(lift)[off] - rate[:, None] * (n @ lift[off])
+
+
+def _lifts(n: np.ndarray, y: np.ndarray, whose: np.ndarray, off: np.ndarray, size: int) -> np.ndarray:
+    """How much more is answered so far from somebody's own hour or day than is usual for them?"""
+    rate = (y.sum(axis=1) + 1) / (n.sum(axis=1) + 5)
+    found = np.bincount(off.ravel(), weights=(y.T @ whose).ravel(), minlength=size)
+    usual = np.bincount(off.ravel(), weights=((n * rate[:, None]).T @ whose).ravel(), minlength=size)
+    # drawn to 1, which says nothing
+    return (found + 50.0) / (usual + 50.0)
+
+
+def _own_hour(counts: np.ndarray, n: np.ndarray, y: np.ndarray, rounds: int = 30) -> np.ndarray:
+    """At which hour is each person most active, when a few times to be active say little?
+
+    People of a segment share the shape of their day and differ in when it is: everybody's clock is that shape, shifted.
+    The shape, how common each shift is, and how much better letters sent near one's own hour are answered, are found by
+    EM over all of them; a person of little history gets the hour that suits the likely shifts best.
+    """
+    shift = np.arange(24)
+    off = (shift[:, None] - shift) % 24
+    near = np.minimum(shift, 24 - shift)
+    shape, common = np.exp(-0.5 * (near / 3.0) ** 2) + 0.02, np.full(24, 1 / 24)
+    shape /= shape.sum()
+    lift = np.ones(24)
+    for _ in range(rounds):
+        clock = np.log(shape)[off]
+        whose = counts @ clock + _log_answers(n, y, lift, off) + np.log(common)
+        whose = np.exp(whose - whose.max(axis=1, keepdims=True))
+        whose /= whose.sum(axis=1, keepdims=True)
+        pairs = counts.T @ whose + 1e-3
+        shape = np.bincount(off.ravel(), weights=pairs.ravel(), minlength=24)
+        shape /= shape.sum()
+        common = whose.sum(axis=0) + 1e-3
+        common /= common.sum()
+        lift = _lifts(n, y, whose, off, 24)
+    return (whose @ shape[off].T).argmax(axis=1)
+
+
+def _own_day(counts: np.ndarray, n: np.ndarray, y: np.ndarray, rounds: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    """Which weekday is each person's own, and how probably?
+
+    A share of what anybody does falls on a day of their own, the rest as the week of the segment has it; the share and
+    how common each day is are found by EM. That a segment catches up on Mondays makes Monday nobody's own.
+    """
+    week = (counts.sum(axis=0) + 1.0) / (counts.sum() + 7.0)
+    share, common, lift = 0.2, np.full(7, 1 / 7), np.ones(2)
+    other = 1 - np.eye(7, dtype=int)
+    # what the segment answers more on some weekday is nobody's own
+    week_rate = (y.sum(axis=0) + 1) / (n.sum(axis=0) + 1) / max((y.sum() + 1) / (n.sum() + 1), 1e-12)
+    n = n * week_rate
+    for _ in range(rounds):
+        usual = np.log((1 - share) * week)
+        special = np.log((1 - share) * week + share)
+        whose = counts * (special - usual) + _log_answers(n, y, lift, other) + np.log(common)
+        whose = np.exp(whose - whose.max(axis=1, keepdims=True))
+        whose /= whose.sum(axis=1, keepdims=True)
+        on = (whose * counts * (share / ((1 - share) * week + share))).sum()
+        share = float(np.clip(on / max(counts.sum(), 1.0), 0.01, 0.9))
+        common = (whose.sum(axis=0) + 1.0) / (len(counts) + 7.0)
+        lift = _lifts(n, y, whose, other, 2)
+    return whose.argmax(axis=1), whose.max(axis=1)
