@@ -58,16 +58,22 @@ from clientbook.value.report import (
     diagnostics,
     frequency_recency,
     key_numbers,
+    listed,
     models_to_keep,
     movement,
     newest_scores,
     one_history,
     origins_table,
     regularity,
+    run_before,
     say_backtest,
     say_concentration,
+    say_level,
+    say_loss,
     say_movement,
     say_rules,
+    say_tenths,
+    say_tracking,
     seasons,
     tiers,
     totals,
@@ -78,6 +84,12 @@ from clientbook.value.summary import compress, key, purchases, summarise
 from clientbook.value.topics import backtest_topics, topic_history, with_next_topic
 
 __all__ = [
+    "say_tracking",
+    "say_tenths",
+    "say_loss",
+    "say_level",
+    "run_before",
+    "listed",
     "Analysis",
     "BY_VALUE",
     "Bounds",
@@ -402,7 +414,7 @@ def _analyse(
     value = with_next_topic(value, topics, as_of, p.horizon_days)
     value = value.order_by(ibis.desc("clv"), "customer_id")
     total, chance = _total(summary, histories, told, bounds, spend)
-    swing = resampled(models[chosen], histories, np.ones(len(histories)), p.horizon_days, p.seed)
+    swing = resampled(models[chosen], histories, p.horizon_days, p.seed)
     low, high = total_bounds(total, errors, chance, swing, TOTAL_LEVEL)
     digest = hashlib.sha256(histories.to_csv(index=False).encode()).hexdigest()
     return Analysis(

@@ -147,13 +147,13 @@ def allocations(
     ).order_by("product_source", "product_id", "rank_by_value")  # fmt: skip
 
 
-def say_allocations(rows: ir.Table) -> pd.DataFrame:
+def say_allocations(rows: ir.Table | None) -> pd.DataFrame:
     """What does either way of serving bring?
 
     Parameters
     ----------
     rows
-        The table `allocations`.
+        The table `allocations`; None where there is none.
 
     Returns
     -------
@@ -161,6 +161,8 @@ def say_allocations(rows: ir.Table) -> pd.DataFrame:
         `policy`, `served` (open lines), `waiting`, `margin` (of lines served), `value_at_risk` (of those who wait), `worth`
         (margin served less value at risk of who waits).
     """
+    if rows is None:
+        return pd.DataFrame(columns=["policy", "served", "waiting", "margin", "value_at_risk", "worth"])
     told = []
     for policy, name in ((FIRST_COME, "first_come"), (BY_VALUE, "by_value")):
         served = rows[f"served_{name}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
@@ -13,17 +13,19 @@ from clientbook.customers import record_id
 from clientbook.exact import total
 from clientbook.value.estimate import ahead, worth
 from clientbook.value.ledger import ledger, sums, with_net
-from clientbook.value.models import PurchaseModel, TooFew, fit_purchases
-from clientbook.value.spend import SpendModel, fit_spend, with_first_purchase
+from clientbook.value.models import TooFew, fit_purchases
+from clientbook.value.spend import fit_spend, with_first_purchase
 from clientbook.value.summary import compress, key, summarise
+
+if TYPE_CHECKING:
+    from clientbook.value import Analysis
 
 
 def before_matching(
     tables: tuple[ir.Table | None, ...],
     identities: ir.Table | None,
     value: ir.Table,
-    model: PurchaseModel,
-    spend: SpendModel,
+    analysis: Analysis,
     as_of: dt.date,
     p: Any,
 ) -> pd.DataFrame:
@@ -37,8 +39,8 @@ def before_matching(
         Who is who; without it there is nothing to compare.
     value
         The table `value`, after matching.
-    model, spend
-        Which models were chosen after matching; they are fitted again on the records.
+    analysis
+        As from :func:`clientbook.value.analyse`: the models that were chosen after matching are fitted again on the records.
     as_of, p
         The day of the run, and the parameters.
 
@@ -53,6 +55,7 @@ def before_matching(
     if identities is None:
         return pd.DataFrame(columns=columns)
     orders, returns, products, cases = tables
+    model, spend = analysis.models[analysis.chosen], analysis.spend
     book = ledger(orders, returns, None, products, cases).cache()
     bought = book.filter(book["is_purchase"]).select(*key(book), "day", "amount")
     summary = with_net(summarise(bought, as_of), sums(book, as_of)).cache()

@@ -15,7 +15,7 @@ LEVELS = (0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975)
 # What is commonly missed of a total in this trade: Fader and Hardie's examples lie between 4 and 19 %. It counts as
 # much as two origins of the book's own.
 COMMON_ERROR, COMMON_ERROR_ORIGINS = 0.15, 2.0
-RESAMPLES = 20
+RESAMPLES, RESAMPLED_ROWS = 20, 1_000
 _AGES, _CHANCES = 16, 24
 # Up to so many purchases each number is drawn for by itself.
 _EACH = 12
@@ -115,9 +115,7 @@ def _shortest(ordered: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray
     return ordered[rows, first], ordered[rows, first + held - 1]
 
 
-def resampled(
-    model: PurchaseModel, histories: pd.DataFrame, worth: np.ndarray, days: float, seed: int
-) -> float:
+def resampled(model: PurchaseModel, histories: pd.DataFrame, days: float, seed: int) -> float:
     """How far does the total swing when other customers had come by chance? Relative standard deviation.
 
     The compressed table is resampled, the model fitted again, and the total taken for the customers as they are.
@@ -128,15 +126,11 @@ def resampled(
         Fitted.
     histories
         As from :func:`clientbook.value.compress`.
-    worth
-        What a purchase of these customers brings; shape (histories,).
     days, seed
         How far ahead; seed of the resampling.
     """
     generator = np.random.default_rng(seed)
-    rows = coarse(histories.assign(customers=histories["customers"]), most=4_000)
-    share = histories.assign(w=histories["customers"] * worth)
-    mean_worth = float(share["w"].sum() / max(histories["customers"].sum(), 1))
+    rows = coarse(histories, most=RESAMPLED_ROWS)
     total = int(rows["customers"].sum())
     chance = rows["customers"].to_numpy(float) / total
     found = []
@@ -147,7 +141,7 @@ def resampled(
         except TooFew:
             continue
         found.append(float((fitted.expected_orders(days, rows) * rows["customers"]).sum()))
-    if len(found) < 2 or not mean_worth:
+    if len(found) < 2:
         return COMMON_ERROR
     return float(np.std(found, ddof=1) / max(np.mean(found), 1e-12))
 

@@ -22,6 +22,8 @@ FEWEST_CUSTOMERS = 50
 FEWEST_REPEAT_BUYERS = 20
 # Beyond so many different histories a model is fitted on histories in whole weeks first, and put right on the days.
 MANY_HISTORIES = 20_000
+# `lifetimes` brings gradients; without them each step looks at every history five times.
+MANY_WITHOUT_GRADIENT = 2_000
 
 ModelName = Literal["BG/NBD", "MBG/NBD", "Pareto/NBD", "MBG/CNBD-2", "MBG/CNBD-3"]
 MODELS: tuple[ModelName, ...] = ("BG/NBD", "MBG/NBD", "Pareto/NBD", "MBG/CNBD-2", "MBG/CNBD-3")
@@ -220,17 +222,19 @@ def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel
             f"{customers:,} customers, {repeat:,} of whom bought again, are too few for a model; it takes "
             f"{FEWEST_CUSTOMERS} and {FEWEST_REPEAT_BUYERS}."
         )
-    exact = len(histories) <= MANY_HISTORIES
-    some = histories if exact else coarse(histories)
+    most = MANY_HISTORIES if name in _fitters() else MANY_WITHOUT_GRADIENT
+    exact = len(histories) <= most
+    some = histories if exact else coarse(histories, most)
     theta = _fit(name, some, None if start is None else start.theta)
     if not exact:
-        theta = _polish(name, histories, theta)
+        for _ in range(2):
+            theta = _polish(name, histories, theta)
     mean = _mean_loss(name, theta, histories)
     parameters = dict(zip(PARAMETERS[name], map(float, theta), strict=True))
     return PurchaseModel(name, parameters, -mean * customers, customers, len(histories))
 
 
-def coarse(histories: pd.DataFrame, most: int = 60_000) -> pd.DataFrame:
+def coarse(histories: pd.DataFrame, most: int) -> pd.DataFrame:
     """Which histories are alike to the week? Parameters from these are within half a percent of those from days.
 
     Parameters
@@ -293,6 +297,8 @@ def in_parallel(function: Callable[..., Any], *columns: np.ndarray, many: int = 
         return told if isinstance(told, list) else [np.asarray(told, dtype=float)]
 
     pieces = max(1, len(columns[0]) // 20_000)
+    if pieces == 1:
+        return piece(columns)
     split = list(zip(*[np.array_split(column, pieces) for column in columns], strict=True))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(piece, split))
@@ -340,7 +346,9 @@ def fit_with_lifetimes(fitter: Any, *data: np.ndarray, **options: Any) -> Any:
     from lifetimes.utils import ConvergenceError
 
     for tolerance in (1e-7, 1e-4):
-        with contextlib.suppress(ConvergenceError), contextlib.redirect_stdout(io.StringIO()):
+        # it prints what did not converge, and takes roots of variances that are not positive
+        quiet = np.errstate(invalid="ignore", divide="ignore", over="ignore")
+        with contextlib.suppress(ConvergenceError), contextlib.redirect_stdout(io.StringIO()), quiet:
             fitter.fit(*data, tol=tolerance, **options)
             return fitter
     raise TooFew("the model does not converge on these customers.")
@@ -368,6 +376,7 @@ def _mean_loss(name: ModelName, theta: tuple[float, ...], histories: pd.DataFram
 
 def _minimise(loss: Callable[[tuple[float, ...]], float], start: tuple[float, ...]) -> tuple[float, ...]:
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     def of_logs(logs: np.ndarray) -> float:
         found = loss(tuple(np.exp(logs)))
@@ -375,9 +384,11 @@ def _minimise(loss: Callable[[tuple[float, ...]], float], start: tuple[float, ..
 
     # a parameter that the data say nothing of runs off to infinity: nobody's forecast changes beyond these bounds
     bounds = [(-9.0, 11.0)] * len(start)
-    found = minimize(
-        of_logs, np.log(start), method="L-BFGS-B", bounds=bounds, options={"maxiter": 200, "ftol": 1e-12, "gtol": 1e-6}
-    )
+    # its matrices are four by four: threads would wait for each other
+    with threadpool_limits(1):
+        found = minimize(
+            of_logs, np.log(start), method="L-BFGS-B", bounds=bounds, options={"maxiter": 200, "ftol": 1e-11, "gtol": 1e-5}
+        )
     if not np.isfinite(found.fun) or found.fun >= 1e10:
         raise TooFew("the model does not converge on these customers.")
     return tuple(np.exp(found.x))

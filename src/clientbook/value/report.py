@@ -520,3 +520,81 @@ def best(value: ir.Table, orders: ir.Table, identities: ir.Table | None, custome
     joined = top.inner_join(record, "customer_id").order_by(ibis.desc("clv"), "customer_id").to_pandas()
     lead = ["customer_id", "source", "person_id", "tier", "clv", "clv_low", "clv_high", "p_alive", "expected_orders"]
     return joined[lead].assign(consent="unknown")
+
+
+def run_before(runs: list[Run], this: Run | None) -> Run | None:
+    """The newest whole run that is not this one; None where there is none.
+
+    Parameters
+    ----------
+    runs
+        The whole runs that are kept, oldest first.
+    this
+        The run under way.
+    """
+    others = [run for run in runs if this is None or run.name != this.name]
+    return others[-1] if others else None
+
+
+def say_tracking(path: pd.DataFrame) -> str:
+    """In one sentence: did purchases add up as foreseen?
+
+    Parameters
+    ----------
+    path
+        `actual` and `expected`, cumulative.
+    """
+    came, foreseen = float(path["actual"].iloc[-1]), float(path["expected"].iloc[-1])
+    if not came:
+        return "Nobody came back in the time held out"
+    off = foreseen / came - 1
+    return f"By the end {abs(off):.0%} too {'few' if off < 0 else 'many'} purchases were foreseen"
+
+
+def say_tenths(tenths: pd.DataFrame) -> str:
+    """In one sentence: for how many tenths of the customers was the margin foreseen within chance?
+
+    Parameters
+    ----------
+    tenths
+        As from :func:`clientbook.value.by_tenth`.
+    """
+    inside = ((tenths["expected"] >= tenths["low"]) & (tenths["expected"] <= tenths["high"])).sum()
+    return f"In {int(inside)} of {len(tenths)} tenths the margin foreseen is within chance of what came"
+
+
+def say_level(analysis: Analysis, p: Any) -> str:
+    """In one sentence: at which level do the intervals of single customers hold as often as asked?"""
+    return f"Bounds that hold {analysis.level:.0%} of the simulated futures held {p.interval:.0%} of the customers."
+
+
+def say_loss(loss: Any) -> str:
+    """In one sentence: what does a late delivery cost?
+
+    Parameters
+    ----------
+    loss
+        As from :func:`clientbook.value.loss_if_late`.
+    """
+    if not loss.measured:
+        return (
+            f"**The book cannot say what a late delivery costs; {loss.share:.0%} of what a customer is expected to bring is "
+            "assumed.** It takes 50 late and 50 punctual deliveries, with what was promised."
+        )
+    return (
+        f"**After a late delivery {loss.share:.0%} fewer customers come back within half a year than after a punctual one** "
+        f"(between {loss.low:.0%} and {loss.high:.0%}; {loss.late:,} late and {loss.punctual:,} punctual orders)."
+    )
+
+
+def listed(rows: ir.Table | None) -> pd.DataFrame:
+    """A list as a frame, with or without a customer in it.
+
+    Parameters
+    ----------
+    rows
+        The table `recoveries`; None where the book has no deliveries.
+    """
+    if rows is None:
+        return pd.DataFrame(columns=["customer_id", "call_rank", "rank_by_lateness", "value_at_risk"])
+    return rows.order_by("call_rank").to_pandas()
