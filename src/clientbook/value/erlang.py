@@ -16,6 +16,8 @@ from scipy.special import betaincinv, betaln, gammaln, logsumexp
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 _NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
+# Below this a chance of leaving makes no difference, and differences from 1 lose their digits.
+_LEAST = 1e-7
 
 
 def _log_parts(theta, k: int, x, t_x, T, at_once: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -79,8 +81,9 @@ def expected_alive(
 ) -> list[np.ndarray]:
     """How many purchases lie ahead within each of several times, for somebody who is still a customer?
 
-    Given rate m and chance p of leaving with a purchase they are (1 - exp(-m p t)) / p; the mean over the gamma
-    distributed rate is known, that over p is taken by quadrature.
+    With chance p of leaving after each of N purchases, (1 - (1 - p)^N) / p are made. N counts every k-th of a Poisson
+    number of steps, from a place between two purchases that is not known; the mean of (1 - p)^N over that place, the
+    number of steps and the gamma distributed rate is a sum of k powers, that over p is taken by quadrature.
 
     Parameters
     ----------
@@ -96,13 +99,31 @@ def expected_alive(
     """
     r, alpha, a, b = theta
     often, which = np.unique(x, return_inverse=True)
-    p = np.maximum(betaincinv(a, b + often[:, None] + (1 if at_once else 0), _NODES), 1e-12)
-    shape = r + k * x
+    p = np.maximum(betaincinv(a, b + often[:, None] + (1 if at_once else 0), _NODES), _LEAST)
+    shape, scale = r + k * x, alpha + T
+    told = [np.zeros(len(x)) for _ in horizons]
+    for node, weight in enumerate(_WEIGHTS):
+        leaves = p[:, node]
+        terms = [(factor[which], pace[which]) for factor, pace in _powers(k, leaves)]
+        for expected, t in zip(told, horizons, strict=True):
+            if k == 1:
+                kept = np.expm1(-shape * np.log1p(leaves[which] * t / scale))
+            else:
+                kept = sum((factor * np.exp(-shape * np.log1p(pace * t / scale))).real for factor, pace in terms) - 1
+            expected -= weight * kept / leaves[which]
+    return told
+
+
+def _powers(k: int, p: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The factors and paces by which the mean of (1 - p)^N falls with the steps, one for each root of unity."""
+    if k == 1:
+        return [(np.ones_like(p), p)]
+    stays = np.log1p(-np.minimum(p, 1 - _LEAST)) / k
+    place = np.arange(k)
+    held = np.exp(-place * stays[:, None]) * (k - place + place * np.exp(k * stays)[:, None]) / k
     told = []
-    for t in horizons:
-        expected = np.zeros(len(x))
-        for node, weight in enumerate(_WEIGHTS):
-            leaves = p[which, node]
-            expected += weight * -np.expm1(-shape * np.log1p(leaves * t / (k * (alpha + T)))) / leaves
-        told.append(expected)
+    for j in range(k):
+        root = np.exp(2j * np.pi * j / k)
+        factor = (held * root**-place).mean(axis=1)
+        told.append((factor.real, -np.expm1(stays)) if j == 0 else (factor, 1 - np.exp(stays) * root))
     return told
