@@ -68,6 +68,7 @@ from clientbook.value.report import (
     run_before,
     say_backtest,
     say_concentration,
+    say_currency,
     say_level,
     say_loss,
     say_movement,
@@ -80,10 +81,12 @@ from clientbook.value.report import (
 )
 from clientbook.value.scoring import score
 from clientbook.value.spend import SpendModel, fit_spend, with_first_purchase
-from clientbook.value.summary import compress, key, purchases, summarise
+from clientbook.value.summary import compress, in_one_currency, key, purchases, summarise
 from clientbook.value.topics import backtest_topics, topic_history, with_next_topic
 
 __all__ = [
+    "in_one_currency",
+    "say_currency",
     "say_tracking",
     "say_tenths",
     "say_loss",

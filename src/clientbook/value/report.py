@@ -184,7 +184,8 @@ def describe_models(analysis: Analysis) -> pd.DataFrame:
         {
             "model": item["model"],
             "parameters": ", ".join(f"{name} {value:.4g}" for name, value in item["parameters"].items()),
-            "log_likelihood": item["log_likelihood"],
+            # the likelihoods of models that count several steps to a purchase cannot be laid beside the others
+            "log_likelihood": None if "CNBD" in item["model"] else item["log_likelihood"],
             "customers": item["customers"],
             "rows": item["rows"],
             "used": " and ".join(used.get(item["model"], ["comparison"])),
@@ -223,7 +224,7 @@ def by_recency(value: ir.Table) -> pd.DataFrame:
     wide = told.pivot_table(index="often", columns="idle", values="p_alive")
     rows = [name for name in ("0", "1", "2-3", "4-7", "8+") if name in wide.index]
     columns = [name for name in ("0-2", "3-5", "6-11", "12-17", "18+") if name in wide.columns]
-    return wide.loc[rows, columns].rename_axis(index=None, columns=None)
+    return wide.loc[rows, columns].rename_axis(index=None, columns=None).round(3)
 
 
 def frequency_recency(value: ir.Table) -> pd.DataFrame:
@@ -253,7 +254,7 @@ def frequency_recency(value: ir.Table) -> pd.DataFrame:
     wide = cells.filter(cells["customers"] >= SMALL_CELL).to_pandas().pivot_table(index="often", columns="late", values="expected")
     rows = [name for name in ("1", "2-3", "4-7", "8-15", "16+") if name in wide.index]
     columns = [name for name in ("first fifth", "second", "third", "fourth", "last fifth") if name in wide.columns]
-    return wide.loc[rows, columns].rename_axis(index=None, columns=None)
+    return wide.loc[rows, columns].rename_axis(index=None, columns=None).round(2)
 
 
 def movement(value: ir.Table, previous: Run | None) -> pd.DataFrame:
@@ -598,3 +599,22 @@ def listed(rows: ir.Table | None) -> pd.DataFrame:
     if rows is None:
         return pd.DataFrame(columns=["customer_id", "call_rank", "rank_by_lateness", "value_at_risk"])
     return rows.order_by("call_rank").to_pandas()
+
+
+def say_currency(foreign: pd.DataFrame, currency: str) -> str:
+    """In one sentence: which order lines were left out because they are in another currency? Nothing where none were.
+
+    Parameters
+    ----------
+    foreign
+        As from :func:`clientbook.value.in_one_currency`.
+    currency
+        The book's.
+    """
+    if foreign.empty:
+        return ""
+    told = ", ".join(f"{int(row.lines):,} in {row.currency}" for row in foreign.itertuples())
+    return (
+        f"\n\n**Order lines in another currency than {currency} are left out ({told}): no rate is known.** "
+        "Deliver all amounts in one currency."
+    )

@@ -101,3 +101,37 @@ def named(rows: ir.Table) -> ir.Table:
     if "customer_id" in rows.columns:
         return rows
     return with_customer(rows, None).drop("person_source", "person_id")
+
+
+def in_one_currency(orders: ir.Table, currency: str) -> tuple[ir.Table, pd.DataFrame]:
+    """Which order lines can be added up?
+
+    Amounts in several currencies cannot, and no rate is known here: lines whose code is another than the book's are left
+    out, and said. Where no line has the book's code, the commonest is taken for it; a sign such as € is no code.
+
+    Parameters
+    ----------
+    orders
+        Clean orders.
+    currency
+        The book's, three capitals.
+
+    Returns
+    -------
+    orders : ibis.expr.types.Table
+        Those in one currency, or in none.
+    foreign : pandas.DataFrame
+        `currency`, `lines`: what was left out.
+    """
+    nothing = pd.DataFrame({"currency": pd.Series(dtype=str), "lines": pd.Series(dtype="int64")})
+    if "currency" not in orders.columns:
+        return orders, nothing
+    code = orders["currency"].cast("string").strip().upper()
+    coded = orders.mutate(_code=code).filter(code.re_search("^[A-Z]{3}$").fill_null(False))
+    counted = coded.group_by(currency=coded["_code"]).agg(lines=coded.count())
+    found = counted.order_by(ibis.desc("lines"), "currency").to_pandas()
+    if len(found) < 2:
+        return orders, nothing
+    own = currency if (found["currency"] == currency).any() else found["currency"].iloc[0]
+    others = found[found["currency"] != own].reset_index(drop=True)
+    return orders.filter(~code.isin(others["currency"].tolist()).fill_null(False)), others
