@@ -135,7 +135,12 @@ def test_summary_equals_lifetimes_on_whole_days(cdnow_sample):
         frame, "customer_id", "day", "amount", observation_period_end="1998-06-30"
     )
     ours = value.summarise(cdnow_sample, dt.date(1998, 7, 1)).to_pandas().set_index("customer_id").loc[theirs.index]
-    for column, name in [("frequency", "frequency"), ("recency", "recency"), ("T", "T"), ("monetary", "monetary_value")]:
+    for column, name in [
+        ("frequency", "frequency"),
+        ("recency", "recency"),
+        ("T", "T"),
+        ("monetary", "monetary_value"),
+    ]:
         np.testing.assert_allclose(ours[column].to_numpy(float), theirs[name].to_numpy(float), rtol=0, atol=1e-9)
 
 
@@ -164,7 +169,9 @@ def test_simulated_purchases_agree_with_the_expectation(histories):
 
 
 def analysed(bought_lines: pd.DataFrame, returns: pd.DataFrame | None = None, as_of=dt.date(2024, 1, 1)):
-    orders = ibis.memtable(bought_lines.assign(order_source="shop", order_id=[f"o{i}" for i in range(len(bought_lines))]))
+    orders = ibis.memtable(
+        bought_lines.assign(order_source="shop", order_id=[f"o{i}" for i in range(len(bought_lines))])
+    )
     return value.analyse(orders, None if returns is None else ibis.memtable(returns), None, None, as_of, P)
 
 
@@ -176,7 +183,9 @@ def lines() -> pd.DataFrame:
     for person in range(300):
         day, rate, leave = draw.integers(0, 200), draw.gamma(1.5, 1 / 40), draw.beta(1, 4)
         while day < 364:
-            rows.append((f"{person:05d}", dt.date(2023, 1, 1) + dt.timedelta(days=int(day)), round(draw.gamma(3, 10), 2)))
+            rows.append(
+                (f"{person:05d}", dt.date(2023, 1, 1) + dt.timedelta(days=int(day)), round(draw.gamma(3, 10), 2))
+            )
             if draw.random() < leave:
                 break
             day += max(1, int(draw.exponential(1 / rate)))

@@ -1,6 +1,7 @@
 """Do the intervals of value hold what came? On real books and on made companies, from several days each.
 
-By hand: `python tests/benchmarks/value_coverage.py [--retail BOOK] [--cdnow BOOK] [--seeds 11 12 …] [--people N]`. A book is a
+By hand: `python tests/benchmarks/value_coverage.py [--retail BOOK] [--cdnow BOOK] [--seeds 11 12 …] [--people N]`. A
+book is a
 folder with a run that has cleaning and matching. Everything that an interval rests on is learned from before its day.
 """
 
@@ -20,8 +21,22 @@ import pandas as pd
 from clientbook import value
 from clientbook.store import Store
 
-CDNOW = [("1997-07-01", 182), ("1997-08-01", 273), ("1997-10-01", 273), ("1997-12-01", 182), ("1998-01-01", 181), ("1998-03-01", 122)]
-RETAIL = [("2010-06-07", 182), ("2010-09-07", 182), ("2010-12-07", 182), ("2011-03-07", 182), ("2011-06-07", 182), ("2010-12-10", 365)]
+CDNOW = [
+    ("1997-07-01", 182),
+    ("1997-08-01", 273),
+    ("1997-10-01", 273),
+    ("1997-12-01", 182),
+    ("1998-01-01", 181),
+    ("1998-03-01", 122),
+]
+RETAIL = [
+    ("2010-06-07", 182),
+    ("2010-09-07", 182),
+    ("2010-12-07", 182),
+    ("2011-03-07", 182),
+    ("2011-06-07", 182),
+    ("2010-12-10", 365),
+]
 MADE = [("2024-07-01", 365), ("2024-10-01", 365), ("2025-01-01", 365), ("2025-04-01", 365), ("2025-07-01", 365)]
 TOTAL, ONE = 0.95, 0.80
 
@@ -32,7 +47,10 @@ def judge(book: ibis.Table, origin: dt.date, days: int) -> dict:
     start = ibis.date(origin.isoformat())
     seen = book.filter(book["known_on"] < start)
     whose = value.key(book)
-    bought = {name: rows.filter(rows["is_purchase"]).select(*whose, "day", "amount") for name, rows in (("all", book), ("seen", seen))}
+    bought = {
+        name: rows.filter(rows["is_purchase"]).select(*whose, "day", "amount")
+        for name, rows in (("all", book), ("seen", seen))
+    }
     try:
         backs = value.look_back_often(bought["seen"], seen, origin, p)
         scores = pd.concat([back.scores for back in backs], ignore_index=True)
@@ -70,7 +88,7 @@ def ledger_of(folder: Path) -> ibis.Table:
 
 
 def truth_of(folder: Path) -> dict:
-    """The made company at the day of its run: its total beside the interval, its ranking beside that of the true parameters."""
+    """The made company at the day of its run: its total and its ranking beside the true ones."""
     run, engine = Store(folder / "store").run("latest"), ibis.duckdb.connect()
     orders, returns, identities, products, cases = (
         table(run, engine, name) for name in ("orders", "returns", "identities", "products", "cases")
@@ -98,9 +116,17 @@ def made(folder: Path, people: int, seed: int) -> None:
     """A made company with a run of its cleaning and matching."""
     command = [sys.executable, "-m", "clientbook.cli"]
     if not (folder / "clientbook.yaml").is_file():
-        subprocess.run([*command, "demo", str(folder), "--people", str(people), "--seed", str(seed)], check=True, capture_output=True)
+        subprocess.run(
+            [*command, "demo", str(folder), "--people", str(people), "--seed", str(seed)],
+            check=True,
+            capture_output=True,
+        )
     if not Store(folder / "store").runs():
-        subprocess.run([*command, "run", str(folder), "--only", "matching", "--out", str(folder / "reports")], check=True, capture_output=True)
+        subprocess.run(
+            [*command, "run", str(folder), "--only", "matching", "--out", str(folder / "reports")],
+            check=True,
+            capture_output=True,
+        )
 
 
 def say(name: str, rows: pd.DataFrame) -> None:

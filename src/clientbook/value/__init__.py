@@ -85,32 +85,24 @@ from clientbook.value.summary import compress, in_one_currency, key, purchases, 
 from clientbook.value.topics import backtest_topics, topic_history, with_next_topic
 
 __all__ = [
-    "in_one_currency",
-    "say_currency",
-    "say_tracking",
-    "say_tenths",
-    "say_loss",
-    "say_level",
-    "run_before",
-    "listed",
-    "Analysis",
     "BY_VALUE",
-    "Bounds",
     "FIRST_COME",
-    "Hindsight",
     "LEVELS",
-    "Loss",
     "MODELS",
-    "ModelName",
     "NAIVE",
-    "PurchaseModel",
     "STAGE",
-    "SpendModel",
     "TIERS",
     "TOTAL_LEVEL",
+    "YEAR",
+    "Analysis",
+    "Bounds",
+    "Hindsight",
+    "Loss",
+    "ModelName",
+    "PurchaseModel",
+    "SpendModel",
     "TooFew",
     "ValueParameters",
-    "YEAR",
     "ahead",
     "allocations",
     "analyse",
@@ -139,9 +131,11 @@ __all__ = [
     "frequency_recency",
     "hindsight",
     "holdout",
+    "in_one_currency",
     "key",
     "key_numbers",
     "ledger",
+    "listed",
     "look_back_often",
     "loss_if_late",
     "models_to_keep",
@@ -158,12 +152,18 @@ __all__ = [
     "resampled",
     "retargeting",
     "return_lags",
+    "run_before",
     "say_allocations",
     "say_backtest",
     "say_concentration",
+    "say_currency",
+    "say_level",
+    "say_loss",
     "say_movement",
     "say_recoveries",
     "say_rules",
+    "say_tenths",
+    "say_tracking",
     "score",
     "seasons",
     "settle_spend",
@@ -206,7 +206,9 @@ STAGE = Stage(
     needs=("orders",),
     uses=("returns", "identities", "products", "cases", "referrals", "deliveries", "consents"),
     writes=("value", "value_backtest", "allocations", "recoveries"),
-    shows="what each customer is expected to bring, whom to look after first, and how far such forecasts can be trusted",
+    shows=(
+        "what each customer is expected to bring, whom to look after first, and how far such forecasts can be trusted"
+    ),
     parameters=ValueParameters,
     tables=(
         Table(
@@ -217,7 +219,9 @@ STAGE = Stage(
                 Column("frequency", "number", "days with a purchase after the first", unit="days"),
                 Column("recency", "number", "from the first to the last purchase", unit="days"),
                 Column("T", "number", "from the first purchase to the last observed day", unit="days"),
-                Column("p_alive", "number", "probability of buying again at all, never by the BG/NBD", unit="probability"),
+                Column(
+                    "p_alive", "number", "probability of buying again at all, never by the BG/NBD", unit="probability"
+                ),
                 Column("expected_orders", "number", "purchases expected over the horizon", unit="purchases"),
                 Column("expected_margin_per_order", "money", "expected from one, net of returns and cost of goods"),
                 Column("clv", "money", "expected over the horizon, net, discounted to today"),
@@ -234,7 +238,9 @@ STAGE = Stage(
                 Column("recommended", "number", "customers whom they brought", unit="customers"),
                 Column("recommendation_value", "money", "expected from customers whom they will bring; not in clv"),
                 Column("next_topic", "text", "the topic they do not have yet that is most worth offering; empty: none"),
-                Column("next_topic_probability", "number", "of a first purchase on it over the horizon", unit="probability"),
+                Column(
+                    "next_topic_probability", "number", "of a first purchase on it over the horizon", unit="probability"
+                ),
                 Column("next_topic_margin", "money", "that probability times what a purchase on the topic leaves"),
             ),
         ),
@@ -252,11 +258,19 @@ STAGE = Stage(
                 Column("total_expected", "number", "purchases foreseen in all", unit="purchases"),
                 Column("total_actual", "number", "purchases that came", unit="purchases"),
                 Column("rank_correlation", "number", "of margins foreseen and come, by ranks (Spearman)"),
-                Column("decile_capture", "number", "share of the margin held by the best tenth as chosen", unit="share"),
+                Column(
+                    "decile_capture", "number", "share of the margin held by the best tenth as chosen", unit="share"
+                ),
                 Column("margin_expected", "money", "margin foreseen in all; of last year's revenue, that revenue"),
                 Column("margin_actual", "money", "margin that came in all"),
-                Column("coverage", "number", "of the chosen model: share of customers inside their interval", unit="share"),
-                Column("total_low", "money", "of the chosen model: lower end of the total's 95 % interval, by earlier origins"),
+                Column(
+                    "coverage", "number", "of the chosen model: share of customers inside their interval", unit="share"
+                ),
+                Column(
+                    "total_low",
+                    "money",
+                    "of the chosen model: lower end of the total's 95 % interval, by earlier origins",
+                ),
                 Column("total_high", "money", "upper end"),
             ),
         ),
@@ -301,6 +315,7 @@ STAGE = Stage(
         ),
     ),
 )
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -497,7 +512,7 @@ def backtest(bought: ir.Table, as_of: dt.date, p: ValueParameters) -> tuple[pd.D
 def _covered(
     scores: pd.DataFrame, backs: list[Hindsight], chosen: str, p: ValueParameters
 ) -> tuple[pd.DataFrame, float, list[float]]:
-    """The scores with the coverage of intervals, each by what was known at its own origin; the level; and the errors."""
+    """The scores with the coverage of intervals, each by what its own origin knew; the level; and the errors."""
     scores = scores.assign(coverage=np.nan, total_low=np.nan, total_high=np.nan)
     covered: list[tuple[Hindsight, np.ndarray]] = []
     for back in reversed(backs):

@@ -135,7 +135,9 @@ def look_back(bought: ir.Table, book: ir.Table, origin: dt.date, days: int, most
         share = np.divide(known[f"cost_{when}"], money, out=np.zeros(len(known)), where=money > 0)
         known[f"margin_{when}"] = (money - back) * (1 - share) - known[f"service_{when}"]
     known = known.rename(columns={"count_after": "actual", "money_after": "money", "margin_after": "margin"})
-    return known.drop(columns=[name for name in known.columns if name.startswith(("cost_", "returned_", "service_a", "service_b"))])
+    return known.drop(
+        columns=[name for name in known.columns if name.startswith(("cost_", "returned_", "service_a", "service_b"))]
+    )
 
 
 def _came(book: ir.Table, origin: dt.date, days: int) -> ir.Table:
@@ -143,7 +145,10 @@ def _came(book: ir.Table, origin: dt.date, days: int) -> ir.Table:
         ibis.date((origin + dt.timedelta(days=shift)).isoformat()) for shift in (0, days, -days, -YEAR)
     )
     day = book["day"]
-    spans = {"after": (day >= start) & (day < end), "before": (day >= earlier) & (day < start) & (book["known_on"] < start)}
+    spans = {
+        "after": (day >= start) & (day < end),
+        "before": (day >= earlier) & (day < start) & (book["known_on"] < start),
+    }
     told = {}
     for when, there in spans.items():
         told[f"count_{when}"] = book.count(where=there & book["is_purchase"])
@@ -197,7 +202,9 @@ def hindsight(
     spend = fit_spend(summary)
     # what was known before the origin decides, or this would be no backtest
     past_days = min(days, int(known["T"].max() + 1) // 2)
-    past = look_back(bought, book, origin - dt.timedelta(days=past_days), past_days) if past_days >= 7 else known.head(0)
+    past = (
+        look_back(bought, book, origin - dt.timedelta(days=past_days), past_days) if past_days >= 7 else known.head(0)
+    )
     spend = settle_spend(spend, past)
     orders, margins = {}, {}
     mean = spend.mean_of(known)
@@ -336,10 +343,12 @@ def better_rules(scores: pd.DataFrame, name: str) -> list[tuple[str, str]]:
     Returns
     -------
     list of (measure, rule)
-        In the words of the report; the measures are the error, the bias, the ranking and the share of the margin held by
-        the best tenth.
+        In the words of the report; the measures are the error, the bias, the ranking and the share of the margin
+        held by the best tenth.
     """
-    some = scores.assign(missed=(scores["total_expected"] / scores["total_actual"].where(scores["total_actual"] > 0) - 1).abs())
+    some = scores.assign(
+        missed=(scores["total_expected"] / scores["total_actual"].where(scores["total_actual"] > 0) - 1).abs()
+    )
     told = []
     for words, column, sign in (
         ("the error of a customer's purchases", "rmse", 1), ("the total", "missed", 1),

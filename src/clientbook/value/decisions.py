@@ -48,9 +48,7 @@ class Loss:
     measured: bool = False
 
 
-def loss_if_late(
-    orders: ir.Table, deliveries: ir.Table | None, identities: ir.Table | None, as_of: dt.date
-) -> Loss:
+def loss_if_late(orders: ir.Table, deliveries: ir.Table | None, identities: ir.Table | None, as_of: dt.date) -> Loss:
     """How many fewer come back after a late delivery than after a punctual one?
 
     Orders old enough that a further one could have been seen, by whether the order came later than promised; a
@@ -68,7 +66,9 @@ def loss_if_late(
     if deliveries is None or "promised_at" not in deliveries.columns:
         return assumed
     arrived = deliveries.filter(deliveries["promised_at"].notnull() & deliveries["delivered_at"].notnull())
-    each = arrived.group_by("order_source", "order_id").agg(late=(arrived["delivered_at"] > arrived["promised_at"]).any())
+    each = arrived.group_by("order_source", "order_id").agg(
+        late=(arrived["delivered_at"] > arrived["promised_at"]).any()
+    )
     known = with_customer(orders, identities)
     placed = known.filter(known["order_id"].notnull() & (known["quantity"] > 0))
     placed = placed.group_by("order_source", "order_id").agg(
@@ -143,7 +143,8 @@ def allocations(
         )  # fmt: skip
     return rows.select(
         "product_source", "product_id", "order_source", "order_id", "customer_id", "ordered_at", "quantity", "stock",
-        "line_margin", "value_at_risk", "rank_first_come", "served_first_come", "rank_by_value", "served_by_value", "arrival",
+        "line_margin", "value_at_risk", "rank_first_come", "served_first_come", "rank_by_value", "served_by_value",
+        "arrival",
     ).order_by("product_source", "product_id", "rank_by_value")  # fmt: skip
 
 
@@ -158,8 +159,8 @@ def say_allocations(rows: ir.Table | None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `policy`, `served` (open lines), `waiting`, `margin` (of lines served), `value_at_risk` (of those who wait), `worth`
-        (margin served less value at risk of who waits).
+        `policy`, `served` (open lines), `waiting`, `margin` (of lines served), `value_at_risk` (of those who wait),
+        `worth` (margin served less value at risk of who waits).
     """
     if rows is None:
         return pd.DataFrame(columns=["policy", "served", "waiting", "margin", "value_at_risk", "worth"])
@@ -216,7 +217,9 @@ def recoveries(
     each = waiting.group_by("customer_id").agg(
         orders=waiting.count(), amount=total(waiting["amount"]), promised_at=waiting["promised_at"].min()
     )
-    joined = each.inner_join(value.select("customer_id", "clv", "clv_low", "clv_high", "p_alive", "tier"), "customer_id")
+    joined = each.inner_join(
+        value.select("customer_id", "clv", "clv_low", "clv_high", "p_alive", "tier"), "customer_id"
+    )
     days = (now.epoch_seconds() - joined["promised_at"].epoch_seconds()) / 86_400
     rows = joined.select(
         "customer_id", "orders", "amount", days_late=days.ceil().cast("int64"), clv="clv", clv_low="clv_low",

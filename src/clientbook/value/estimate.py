@@ -148,7 +148,11 @@ def worth(summary: ir.Table, told: pd.DataFrame, spend: SpendModel) -> ir.Table:
     unit = spend.evidence(joined) * ibis.ifelse(mean > 0, margin / mean.nullif(0), joined["net_rate"])
     ends = (unit * joined["unit_low"], unit * joined["unit_high"])
     kept = joined["gross"] - joined["returned"]
-    so_far = kept - ibis.greatest(kept, 0.0) * (joined["cost"] / joined["gross"].nullif(0)).fill_null(0.0) - joined["service"]
+    so_far = (
+        kept
+        - ibis.greatest(kept, 0.0) * (joined["cost"] / joined["gross"].nullif(0)).fill_null(0.0)
+        - joined["service"]
+    )
     rows = joined.select(
         "customer_id",
         "frequency",

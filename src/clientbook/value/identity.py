@@ -40,7 +40,7 @@ def before_matching(
     value
         The table `value`, after matching.
     analysis
-        As from :func:`clientbook.value.analyse`: the models that were chosen after matching are fitted again on the records.
+        As from :func:`clientbook.value.analyse`: the models chosen after matching are fitted again on the records.
     as_of, p
         The day of the run, and the parameters.
 
@@ -48,8 +48,8 @@ def before_matching(
     -------
     pandas.DataFrame
         `what`, `before`, `after`: customers, those with one purchase, expected value, value of the best hundred; then
-        the customers whom the old view split, their records, the value that it did not see in one place, and how many of
-        the best tenth it did not have there. Empty where nothing was matched.
+        the customers whom the old view split, their records, the value that it did not see in one place, and how
+        many of the best tenth it did not have there. Empty where nothing was matched.
     """
     columns = ["what", "before", "after", "unit"]
     if identities is None:
@@ -85,7 +85,11 @@ def before_matching(
         records=both["records"].sum(where=split), missed=total(missed, split), best=(both["tenth"] == 0).sum(),
         unseen=((both["tenth"] == 0) & ~both["best_tenth"].fill_null(False)).sum(),
     ).to_pandas().fillna(0).iloc[0]  # fmt: skip
-    was = old.aggregate(customers=old.count(), once=(old["frequency"] == 0).sum(), clv=total(old["clv"])).to_pandas().iloc[0]
+    was = (
+        old.aggregate(customers=old.count(), once=(old["frequency"] == 0).sum(), clv=total(old["clv"]))
+        .to_pandas()
+        .iloc[0]
+    )
     rows = [
         ("customers with a purchase", was["customers"], facts["customers"], "customers"),
         ("who bought once", was["once"], facts["once"], "customers"),

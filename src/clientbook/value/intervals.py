@@ -81,7 +81,8 @@ def spending(
     which = which.reshape(-1)
     count = np.bincount(which)
     middle = {
-        name: np.bincount(which, weights=column) / count for name, column in (("frequency", x), ("T", T), ("p", p_alive))
+        name: np.bincount(which, weights=column) / count
+        for name, column in (("frequency", x), ("T", T), ("p", p_alive))
     }
     generator = np.random.default_rng(seed)
     shape, scale = spend.parameters["p"], spend.parameters["q"]

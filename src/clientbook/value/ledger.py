@@ -72,7 +72,9 @@ def ledger(
         parts.append(
             dealt.group_by(*whose, day=dealt["opened_at"].date())
             .agg(service=total(dealt["cost"]))
-            .mutate(known_on=ibis._.day, amount=nothing, cost=nothing, returned=nothing, is_purchase=ibis.literal(False))
+            .mutate(
+                known_on=ibis._.day, amount=nothing, cost=nothing, returned=nothing, is_purchase=ibis.literal(False)
+            )
         )
     columns = (*whose, "day", "known_on", "amount", "cost", "returned", "service", "is_purchase")
     parts = [part.select(*columns) for part in parts]

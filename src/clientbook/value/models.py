@@ -117,7 +117,11 @@ class PurchaseModel:
         return in_parallel(self._alive, *in_weeks(histories))[0]
 
     def draw_orders(
-        self, days: float, histories: pd.DataFrame, draws: int, generator: np.random.Generator,
+        self,
+        days: float,
+        histories: pd.DataFrame,
+        draws: int,
+        generator: np.random.Generator,
         p_alive: np.ndarray | None = None,
     ) -> np.ndarray:
         """Simulated numbers of purchases in so many days, from the posterior of each customer's rate and drop-out.
@@ -387,14 +391,20 @@ def _minimise(loss: Callable[[tuple[float, ...]], float], start: tuple[float, ..
     # its matrices are four by four: threads would wait for each other
     with threadpool_limits(1):
         found = minimize(
-            of_logs, np.log(start), method="L-BFGS-B", bounds=bounds, options={"maxiter": 200, "ftol": 1e-11, "gtol": 1e-5}
+            of_logs,
+            np.log(start),
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": 200, "ftol": 1e-11, "gtol": 1e-5},
         )
     if not np.isfinite(found.fun) or found.fun >= 1e10:
         raise TooFew("the model does not converge on these customers.")
     return tuple(np.exp(found.x))
 
 
-def _polish(name: ModelName, histories: pd.DataFrame, theta: tuple[float, ...], step: float = 1e-3) -> tuple[float, ...]:
+def _polish(
+    name: ModelName, histories: pd.DataFrame, theta: tuple[float, ...], step: float = 1e-3
+) -> tuple[float, ...]:
     """One step of Newton's on the days, from parameters that were fitted on weeks."""
     n, here = len(theta), np.log(theta)
 

@@ -61,7 +61,7 @@ def log_likelihood(theta: tuple[float, ...], x: np.ndarray, t_x: np.ndarray, T: 
 
 
 def p_alive(theta: tuple[float, ...], x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> np.ndarray:
-    """How probable is it that each is still a customer? Parameters as for :func:`log_likelihood`; shape (histories,)."""
+    """How probable is it that each is still there? Parameters as for :func:`log_likelihood`; shape (histories,)."""
     return 1 / (1 + np.exp(np.minimum(_log_left(theta, x, t_x, T) - _log_here(theta, x, T), 700)))
 
 

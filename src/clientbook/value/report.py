@@ -14,9 +14,8 @@ import pandas as pd
 from clientbook.customers import with_customer
 from clientbook.exact import total
 from clientbook.stage import KeyNumber
-from clientbook.value.backtest import NAIVE, Hindsight, better_rules, choose
+from clientbook.value.backtest import NAIVE, better_rules, choose
 from clientbook.value.estimate import TIERS
-from clientbook.value.rules import RULES
 from clientbook.value.summary import key, summarise
 
 if TYPE_CHECKING:
@@ -53,7 +52,11 @@ def answer(value: pd.DataFrame, analysis: Analysis, p: Any, money: Callable[[flo
         verdict = f"the naive rule “{NAIVE}” was at least as good, so trust no single forecast further than that rule"
     bias = best["total_expected"] / best["total_actual"] - 1 if best["total_actual"] else 0.0
     short = f"{abs(bias):.0%} too {'few' if bias < 0 else 'many'} purchases in all"
-    held = f" The interval for a single customer held {best['coverage']:.0%} of them." if np.isfinite(best["coverage"]) else ""
+    held = (
+        f" The interval for a single customer held {best['coverage']:.0%} of them."
+        if np.isfinite(best["coverage"])
+        else ""
+    )
     return (
         f"{warning}**{int(row['customers']):,} customers are expected to bring {money(row['clv'])} in the next "
         f"{p.horizon_days} days, between {money(analysis.total_low)} and {money(analysis.total_high)} with 95 % "
@@ -153,11 +156,36 @@ def origins_table(scores: pd.DataFrame, chosen: str) -> pd.DataFrame:
     """
     own = scores[scores["model"] == chosen].set_index("origin")
     naive = scores[scores["model"] == NAIVE].set_index("origin")
-    told = own[["customers", "rmse", "decile_capture", "margin_expected", "margin_actual", "total_low", "total_high", "coverage"]]
+    told = own[
+        [
+            "customers",
+            "rmse",
+            "decile_capture",
+            "margin_expected",
+            "margin_actual",
+            "total_low",
+            "total_high",
+            "coverage",
+        ]
+    ]
     told = told.assign(naive_rmse=naive["rmse"])
     inside = (told["margin_actual"] >= told["total_low"]) & (told["margin_actual"] <= told["total_high"])
     told = told.assign(held=np.where(inside, "yes", "no")).reset_index()
-    return told[["origin", "customers", "rmse", "naive_rmse", "decile_capture", "margin_expected", "total_low", "total_high", "margin_actual", "held", "coverage"]]
+    return told[
+        [
+            "origin",
+            "customers",
+            "rmse",
+            "naive_rmse",
+            "decile_capture",
+            "margin_expected",
+            "total_low",
+            "total_high",
+            "margin_actual",
+            "held",
+            "coverage",
+        ]
+    ]
 
 
 def say_rules(scores: pd.DataFrame, chosen: str) -> str:
@@ -198,10 +226,15 @@ def models_to_keep(analysis: Analysis) -> dict[str, dict[str, Any]]:
     """The fitted models as plain data, by the name of their file."""
     from importlib.metadata import version
 
-    told = {name.replace("/", "_").replace("-", "_").lower(): model.as_json() for name, model in analysis.models.items()}
+    told = {
+        name.replace("/", "_").replace("-", "_").lower(): model.as_json() for name, model in analysis.models.items()
+    }
     told = {name: model | {"chosen": model["model"] == analysis.chosen} for name, model in told.items()}
     told |= {"gamma_gamma": analysis.spend.as_json() | {"chosen": True}}
-    made = {"data_hash": analysis.data_hash, "versions": {name: version(name) for name in ("lifetimes", "numpy", "scipy")}}
+    made = {
+        "data_hash": analysis.data_hash,
+        "versions": {name: version(name) for name in ("lifetimes", "numpy", "scipy")},
+    }
     return {name: model | made for name, model in told.items()}
 
 
@@ -216,8 +249,11 @@ def by_recency(value: ir.Table) -> pd.DataFrame:
     idle = ((value["T"] - value["recency"]) / 30.4375).floor().cast("int64")
     bins = ibis.cases((idle < 3, "0-2"), (idle < 6, "3-5"), (idle < 12, "6-11"), (idle < 18, "12-17"), else_="18+")
     often = ibis.cases(
-        (value["frequency"] == 0, "0"), (value["frequency"] == 1, "1"), (value["frequency"] < 4, "2-3"),
-        (value["frequency"] < 8, "4-7"), else_="8+",
+        (value["frequency"] == 0, "0"),
+        (value["frequency"] == 1, "1"),
+        (value["frequency"] < 4, "2-3"),
+        (value["frequency"] < 8, "4-7"),
+        else_="8+",
     )
     cells = value.group_by(often=often, idle=bins).agg(p_alive=value["p_alive"].mean(), customers=value.count())
     told = cells.filter(cells["customers"] >= SMALL_CELL).to_pandas()
@@ -238,11 +274,17 @@ def frequency_recency(value: ir.Table) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Mean expected purchases; rows are purchases after the first, columns the share of their time with us after which the last
-        one lay: who bought until just now stands on the right.
+        Mean expected purchases; rows are purchases after the first, columns the share of their time with us after
+        which the last one lay: who bought until just now stands on the right.
     """
     share = ibis.ifelse(value["T"] > 0, value["recency"] / value["T"].nullif(0), 0.0)
-    late = ibis.cases((share < 0.2, "first fifth"), (share < 0.4, "second"), (share < 0.6, "third"), (share < 0.8, "fourth"), else_="last fifth")
+    late = ibis.cases(
+        (share < 0.2, "first fifth"),
+        (share < 0.4, "second"),
+        (share < 0.6, "third"),
+        (share < 0.8, "fourth"),
+        else_="last fifth",
+    )
     often = ibis.cases(
         (value["frequency"] == 1, "1"), (value["frequency"] < 4, "2-3"), (value["frequency"] < 8, "4-7"),
         (value["frequency"] < 16, "8-15"), else_="16+",
@@ -251,7 +293,11 @@ def frequency_recency(value: ir.Table) -> pd.DataFrame:
     cells = again.group_by("often", "late").agg(
         expected=total(again["expected_orders"]) / again.count(), customers=again.count()
     )
-    wide = cells.filter(cells["customers"] >= SMALL_CELL).to_pandas().pivot_table(index="often", columns="late", values="expected")
+    wide = (
+        cells.filter(cells["customers"] >= SMALL_CELL)
+        .to_pandas()
+        .pivot_table(index="often", columns="late", values="expected")
+    )
     rows = [name for name in ("1", "2-3", "4-7", "8-15", "16+") if name in wide.index]
     columns = [name for name in ("first fifth", "second", "third", "fourth", "last fifth") if name in wide.columns]
     return wide.loc[rows, columns].rename_axis(index=None, columns=None).round(2)
@@ -295,7 +341,9 @@ def say_movement(moved: pd.DataFrame) -> str:
     return f"Of {n:,} customers known at the last run, {n - int(same):,} are in another tier now."
 
 
-def one_history(bought: ir.Table, value: ir.Table, analysis: Analysis, as_of: dt.date, points: int = 60) -> pd.DataFrame:
+def one_history(
+    bought: ir.Table, value: ir.Table, analysis: Analysis, as_of: dt.date, points: int = 60
+) -> pd.DataFrame:
     """How did P(alive) of one customer rise and fall with their purchases?
 
     The one with the most value among those who are in doubt: P(alive) below 0.8, and at least five purchases.
@@ -312,7 +360,11 @@ def one_history(bought: ir.Table, value: ir.Table, analysis: Analysis, as_of: dt
     pandas.DataFrame
         `day`, `p_alive`, `purchases` so far; empty where there is no such customer.
     """
-    some = value.filter((value["p_alive"] < 0.8) & (value["frequency"] >= 4)).order_by(ibis.desc("clv"), "customer_id").limit(1)
+    some = (
+        value.filter((value["p_alive"] < 0.8) & (value["frequency"] >= 4))
+        .order_by(ibis.desc("clv"), "customer_id")
+        .limit(1)
+    )
     whose = some.to_pandas()
     if whose.empty:
         return pd.DataFrame(columns=["day", "p_alive", "purchases"])
@@ -372,7 +424,13 @@ def diagnostics(bought: ir.Table, analysis: Analysis, as_of: dt.date, p: Any) ->
             ("Is there a season?", f"{month(peak)} has {strong:.1f} times the purchases a day of {month(low)}", means)
         )
     else:
-        rows.append(("Is there a season?", "the history is shorter than two years and cannot say", "the interval of the total allows for it"))
+        rows.append(
+            (
+                "Is there a season?",
+                "the history is shorter than two years and cannot say",
+                "the interval of the total allows for it",
+            )
+        )
     spend = analysis.spend
     corrected = any(one != 1 for one in spend.correction)
     rows.append(
@@ -387,7 +445,9 @@ def diagnostics(bought: ir.Table, analysis: Analysis, as_of: dt.date, p: Any) ->
         (
             "Does the first purchase tell of the later ones?",
             "yes" if spend.with_first else "no",
-            "it counts as evidence of what a customer spends" if spend.with_first else "it is left out, as in the published model",
+            "it counts as evidence of what a customer spends"
+            if spend.with_first
+            else "it is left out, as in the published model",
         )
     )
     return pd.DataFrame(rows, columns=["question", "found", "means"])
@@ -396,8 +456,8 @@ def diagnostics(bought: ir.Table, analysis: Analysis, as_of: dt.date, p: Any) ->
 def regularity(bought: ir.Table) -> float | None:
     """How regular are gaps between purchases? The shape k of their gamma distribution, 1 for pure chance.
 
-    Of two gaps of one customer that follow each other, the share of the first in their sum has variance 1 / (4 (2k + 1)),
-    whatever the customer's rate.
+    Of two gaps of one customer that follow each other, the share of the first in their sum has variance 1 / (4 (2k +
+    1)), whatever the customer's rate.
 
     Parameters
     ----------
@@ -476,13 +536,19 @@ def describe(bought: ir.Table, book: ir.Table, as_of: dt.date) -> str:
     n = int(facts["customers"])
     if not n:
         return ""
-    back = float(book.filter(book["known_on"] < ibis.date(as_of.isoformat())).aggregate(b=total(book["returned"])).to_pandas()["b"].iloc[0])
+    back = float(
+        book.filter(book["known_on"] < ibis.date(as_of.isoformat()))
+        .aggregate(b=total(book["returned"]))
+        .to_pandas()["b"]
+        .iloc[0]
+    )
     gross = float(facts["gross"])
     best = f"; the best tenth of them for {facts['best'] / gross:.0%} of it" if gross and n >= 10 else ""
     kept = f" {back / gross:.0%} of it came back." if gross and back else ""
     who = "One customer" if n == 1 else f"{n:,} customers"
     return (
-        f"What can be said without one: {who} bought on {int(facts['days']):,} days in all, for {gross:,.0f}{best}.{kept} "
+        f"What can be said without one: {who} bought on {int(facts['days']):,} days in all, "
+        f"for {gross:,.0f}{best}.{kept} "
         f"{int(facts['again']):,} bought again, the most frequent on {int(facts['most']):,} days."
     )
 
@@ -579,11 +645,12 @@ def say_loss(loss: Any) -> str:
     """
     if not loss.measured:
         return (
-            f"**The book cannot say what a late delivery costs; {loss.share:.0%} of what a customer is expected to bring is "
-            "assumed.** It takes 50 late and 50 punctual deliveries, with what was promised."
+            f"**The book cannot say what a late delivery costs; {loss.share:.0%} of what a customer is expected to "
+            "bring is assumed.** It takes 50 late and 50 punctual deliveries, with what was promised."
         )
     return (
-        f"**After a late delivery {loss.share:.0%} fewer customers come back within half a year than after a punctual one** "
+        f"**After a late delivery {loss.share:.0%} fewer customers come back within half a year than after a punctual "
+        "one** "
         f"(between {loss.low:.0%} and {loss.high:.0%}; {loss.late:,} late and {loss.punctual:,} punctual orders)."
     )
 

@@ -13,7 +13,19 @@ BOOSTING = "gradient boosting"
 RULES = (SAME_AGAIN, LAST_YEAR, HIATUS, BOOSTING)
 # Silent for longer than this is gone: the rule of thumb of the trade (Wübben, von Wangenheim 2008).
 HIATUS_DAYS = 183
-_FEATURES = ("frequency", "recency", "T", "idle", "gap", "overdue", "gross", "mean", "count_before", "margin_before", "net_rate")
+_FEATURES = (
+    "frequency",
+    "recency",
+    "T",
+    "idle",
+    "gap",
+    "overdue",
+    "gross",
+    "mean",
+    "count_before",
+    "margin_before",
+    "net_rate",
+)
 
 
 def naive_forecasts(known: pd.DataFrame, days: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -58,7 +70,8 @@ def boosted_forecasts(
     Parameters
     ----------
     past, past_days
-        The customers at an earlier origin with what came after it, up to the origin at the latest; and how long that is.
+        The customers at an earlier origin with what came after it, up to the origin at the latest; and how long that
+        is.
     known, days
         The customers at the origin, and how far ahead.
     seed
@@ -72,7 +85,13 @@ def boosted_forecasts(
     from sklearn.ensemble import HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
-    common = {"max_iter": 60, "max_leaf_nodes": 15, "min_samples_leaf": 20, "early_stopping": False, "random_state": seed}
+    common = {
+        "max_iter": 60,
+        "max_leaf_nodes": 15,
+        "min_samples_leaf": 20,
+        "early_stopping": False,
+        "random_state": seed,
+    }
     told = []
     for loss, column in (("poisson", "actual"), ("squared_error", "margin")):
         learner = HistGradientBoostingRegressor(loss=loss, **common)

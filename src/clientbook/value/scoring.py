@@ -20,8 +20,8 @@ def score(value: ir.Table, identities: ir.Table, people: ir.Table | None, truth:
     Returns
     -------
     pandas.DataFrame
-        `ranking` (clv, what they spent so far, and what the true parameters would give), `rank_correlation` with the true
-        margin of the twelve months after, `top_tenth` (share of that margin held by the best tenth), `customers`.
+        `ranking` (clv, what they spent so far, and what the true parameters would give), `rank_correlation` with the
+        true margin of the twelve months after, `top_tenth` (share of that margin held by the best tenth), `customers`.
     """
     columns = ["ranking", "rank_correlation", "top_tenth", "customers"]
     if people is None or truth is None:
@@ -33,11 +33,17 @@ def score(value: ir.Table, identities: ir.Table, people: ir.Table | None, truth:
     )
     best = best.filter(best["rank"] == 0).select("customer_id", "human_id")
     rows = value.inner_join(best, "customer_id").inner_join(truth, "human_id")
-    frame = rows.order_by("customer_id").select("clv", "gross", "future_margin", "expected_margin_from_history").to_pandas()
+    frame = (
+        rows.order_by("customer_id").select("clv", "gross", "future_margin", "expected_margin_from_history").to_pandas()
+    )
     actual = frame["future_margin"]
     top = max(len(frame) // 10, 1)
     told = []
-    for name, column in (("clv", "clv"), ("what they spent so far", "gross"), ("true parameters", "expected_margin_from_history")):
+    for name, column in (
+        ("clv", "clv"),
+        ("what they spent so far", "gross"),
+        ("true parameters", "expected_margin_from_history"),
+    ):
         chosen = actual[frame[column].sort_values(ascending=False, kind="stable").index[:top]].sum()
         correlation = frame[column].corr(actual, method="spearman")
         told.append((name, round(float(correlation), 4), round(float(chosen / actual.sum()), 4), len(frame)))

@@ -149,7 +149,12 @@ def fit_spend(summary: ir.Table) -> SpendModel:
     repeat = summary.filter((summary["frequency"] > 0) & (summary["monetary"] > 0))
     # equal histories are one row, and the order of rows changes no sum
     repeat = repeat.mutate(monetary=repeat["monetary"].round(6))
-    known = repeat.group_by("frequency", "monetary").agg(customers=repeat.count()).order_by("frequency", "monetary").to_pandas()
+    known = (
+        repeat.group_by("frequency", "monetary")
+        .agg(customers=repeat.count())
+        .order_by("frequency", "monetary")
+        .to_pandas()
+    )
     customers = int(known["customers"].sum())
     if customers < FEWEST_REPEAT_BUYERS:
         raise TooFew(f"{customers:,} customers who bought again for more than nothing are too few for a model.")
@@ -205,7 +210,7 @@ def correct(spend: SpendModel, known: pd.DataFrame) -> SpendModel:
 
 
 def amount_error(spend: SpendModel, known: pd.DataFrame) -> float:
-    """How far are the amounts of those who came back from what was expected? Mean absolute error, in shares of the mean."""
+    """How far are the amounts of those who came back from what was expected? The mean, in shares of their mean."""
     came = known[known["actual"] > 0]
     if came.empty or not came["money"].sum() > 0:
         return float("inf")

@@ -106,8 +106,8 @@ def named(rows: ir.Table) -> ir.Table:
 def in_one_currency(orders: ir.Table, currency: str) -> tuple[ir.Table, pd.DataFrame]:
     """Which order lines can be added up?
 
-    Amounts in several currencies cannot, and no rate is known here: lines whose code is another than the book's are left
-    out, and said. Where no line has the book's code, the commonest is taken for it; a sign such as € is no code.
+    Amounts in several currencies cannot, and no rate is known here: lines whose code is another than the book's are
+    left out, and said. Where no line has the book's code, the commonest is taken for it; a sign such as € is no code.
 
     Parameters
     ----------

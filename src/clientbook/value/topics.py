@@ -165,9 +165,7 @@ def topic_margins(history: ir.Table, until: dt.date) -> pd.DataFrame:
     return told[["topic", "purchases", "margin"]]
 
 
-def with_next_topic(
-    value: ir.Table, history: ir.Table | None, as_of: dt.date, horizon_days: int
-) -> ir.Table:
+def with_next_topic(value: ir.Table, history: ir.Table | None, as_of: dt.date, horizon_days: int) -> ir.Table:
     """The customers with the topic that is most worth offering to them.
 
     Parameters
@@ -180,7 +178,11 @@ def with_next_topic(
         The day of the run; how far ahead a first purchase counts. It is learned from as long a time before, or half
         of the history.
     """
-    nothing = {"next_topic": ibis.null("string"), "next_topic_probability": ibis.null("float64"), "next_topic_margin": ibis.null("float64")}
+    nothing = {
+        "next_topic": ibis.null("string"),
+        "next_topic_probability": ibis.null("float64"),
+        "next_topic_margin": ibis.null("float64"),
+    }
     span = _span(history, as_of, horizon_days)
     if span is None:
         return value.mutate(**nothing)
@@ -219,7 +221,8 @@ def backtest_topics(history: ir.Table | None, as_of: dt.date, horizon_days: int)
     Returns
     -------
     pandas.DataFrame
-        `rule` (`by what they have`, `the most sold`), `customers` who began with a topic, `right` (share for whom it was
+        `rule` (`by what they have`, `the most sold`), `customers` who began with a topic, `right` (share for whom it
+        was
         the one offered), `margin` (of a first purchase on it, those who were right, in all); empty where too little is
         known.
     """
@@ -245,7 +248,9 @@ def backtest_topics(history: ir.Table | None, as_of: dt.date, horizon_days: int)
     began = _starters(history, origin, as_of)
     told = []
     for rule, pick in picks.items():
-        offered = kinds[["has", "often", "active"]].assign(topic=np.asarray(topics, dtype=object)[pick], each=each[pick])
+        offered = kinds[["has", "often", "active"]].assign(
+            topic=np.asarray(topics, dtype=object)[pick], each=each[pick]
+        )
         hits = offered.merge(new, on=["has", "often", "active", "topic"])
         share = float(hits["n"].sum()) / began if began else 0.0
         told.append((rule, began, round(share, 6), round(float((hits["n"] * hits["each"]).sum()), 2)))
@@ -274,6 +279,8 @@ def _span(history: ir.Table | None, as_of: dt.date, horizon_days: int) -> int | 
 
 def _features(kinds: pd.DataFrame, topics: tuple[str, ...]) -> np.ndarray:
     held = kinds["has"].fillna("").map(lambda words: set(words.split("\x1f")))
-    owns = np.array([[topic in some for topic in topics] for some in held], dtype=float).reshape(len(kinds), len(topics))
+    owns = np.array([[topic in some for topic in topics] for some in held], dtype=float).reshape(
+        len(kinds), len(topics)
+    )
     often = kinds["often"].to_numpy()
     return np.column_stack([owns, often == 2, often == 4, kinds["active"].to_numpy(bool)]).astype(float)
