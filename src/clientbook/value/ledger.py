@@ -48,17 +48,15 @@ def ledger(
     whose = key(known)
     rate = _cost_rates(orders, products)
     bought = known.filter((known["quantity"] > 0) & (known["amount"].isnull() | (known["amount"] >= 0)))
-    if rate is None:
-        bought = bought.mutate(cost=ibis.literal(0.0))
-    else:
-        bought = bought.left_join(rate, ["product_source", "product_id"])
-        bought = bought.mutate(cost=bought["amount"] * bought["rate"].fill_null(0.0))
     nothing = ibis.literal(0.0)
-    parts = [
-        bought.group_by(*whose, day=bought["ordered_on"])
-        .agg(amount=total(bought["amount"]), cost=total(bought["cost"]))
-        .mutate(known_on=ibis._.day, returned=nothing, service=nothing, is_purchase=ibis.literal(True))
-    ]
+    daily = {"amount": total(bought["amount"])}
+    if rate is not None:
+        bought = bought.left_join(rate, ["product_source", "product_id"])
+        cost = total(bought["amount"] * bought["rate"].fill_null(0.0))
+        daily = {"amount": total(bought["amount"]), "cost": cost}
+    sold = bought.group_by(*whose, day=bought["ordered_on"]).agg(**daily)
+    sold = sold if rate is not None else sold.mutate(cost=nothing)
+    parts = [sold.mutate(known_on=sold["day"], returned=nothing, service=nothing, is_purchase=ibis.literal(True))]
     if returns is not None:
         back = _returned(returns, known, identities, whose)
         parts.append(

@@ -685,3 +685,20 @@ def say_currency(foreign: pd.DataFrame, currency: str) -> str:
         f"\n\n**Order lines in another currency than {currency} are left out ({told}): no rate is known.** "
         "Deliver all amounts in one currency."
     )
+
+
+def say_topics(tried: pd.DataFrame) -> str:
+    """In one or two sentences: is the next topic a better offer than the most sold one?
+
+    Parameters
+    ----------
+    tried
+        As from :func:`clientbook.value.backtest_topics`.
+    """
+    if tried.empty or not tried["customers"].iloc[0]:
+        return "The book has no topics, or too short a history, to try an offer on."
+    model, rule = (row for row in tried.itertuples())
+    often = "more often" if rule.right > model.right else "no more often"
+    brings = "more" if rule.margin > model.margin else "less"
+    first = f"Offering {rule.rule} would have been right {often} ({rule.right:.0%} against {model.right:.0%})"
+    return f"{first}, and would have brought {brings} margin from those who were offered the right topic."
