@@ -13,7 +13,7 @@ import pytest
 
 from clientbook import value
 
-P = value.ValueParameters()
+P = value.ValueParameters(origins=1, draws=100)
 
 
 def installed(name: str) -> Path:

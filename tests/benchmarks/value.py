@@ -190,7 +190,7 @@ import sys, time, warnings
 warnings.simplefilter("ignore")
 import pandas as pd
 from pymc_marketing.clv import BetaGeoModel
-c = pd.read_parquet("{folder}/cdnow.parquet").rename_axis("customer_id").reset_index()
+c = pd.read_csv("{folder}/cdnow.csv", dtype={{"customer_id": str}})
 began = time.perf_counter()
 model = BetaGeoModel(data=c)
 model.fit(method="map", progressbar=False)
@@ -234,6 +234,7 @@ def beside_pymc(folder: Path, python: str) -> None:
     lines["day"] = pd.to_datetime(lines["day"])
     told = summary_data_from_transaction_data(lines, "customer_id", "day", observation_period_end="1997-09-30")
     told.to_parquet(folder / "cdnow.parquet")
+    told.to_csv(folder / "cdnow.csv")
     ours, theirs = measure_python(CDNOW_OURS.format(folder=folder)), measure([python, "-c", PYMC.format(folder=folder)])
     one, other = float(ours.printed.split()[-1]), float(theirs.printed.split()[-1])
     rows = [("Clientbook", f"{one:.3f} s", ""), ("pymc-marketing, MAP", f"{other:.1f} s", "")]
