@@ -1,18 +1,22 @@
 """The summary from ten million transactions and the value of a million customers, beside plain lifetimes.
 
-By hand: `python tests/benchmarks/value.py [--transactions N] [--customers N]`. Each side has a process of its own.
+By hand: `python tests/benchmarks/value.py [--transactions N] [--customers N] [--only whole fit …] [--pymc PYTHON]`.
+Each side has a
+process of its own. PYTHON is that of an environment with `pymc-marketing`, which is no dependency of this project.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measuring import measure_python, show
+from measuring import measure, measure_python, show
 
 MAKE = """
 import numpy as np, pandas as pd
@@ -116,25 +120,173 @@ c.assign(clv=clv)[["customer_id", "clv"]].to_parquet("{folder}/clv_theirs.parque
 print(time.perf_counter() - began)
 """
 
+# The same customers: fitted as they are, and as the histories that they share
+FIT_OURS = """
+import json, time
+from pathlib import Path
+from clientbook import value
+from clientbook.engine import open as open_engine
+import lifetimes
+with open_engine("duckdb", scratch=Path("{folder}/scratch")) as engine:
+    began = time.perf_counter()
+    histories = value.compress(engine.read_parquet(Path("{folder}/customers.parquet")))
+    model = value.fit_purchases(histories, "{name}")
+    expected = model.expected_orders(273, histories)
+    took = time.perf_counter() - began
+print(json.dumps(dict(model.parameters)))
+print(took)
+"""
+
+FIT_THEIRS = """
+import json, time
+import pandas as pd
+import lifetimes
+fitter = lifetimes.{fitter}()
+began = time.perf_counter()
+c = pd.read_parquet("{folder}/customers.parquet")
+fitter.fit(c["frequency"], c["recency"] / 7, c["T"] / 7)
+fitter.conditional_expected_number_of_purchases_up_to_time(39, c["frequency"], c["recency"] / 7, c["T"] / 7)
+took = time.perf_counter() - began
+print(json.dumps({{k: float(v) for k, v in fitter.params_.items()}}))
+print(took)
+"""
+
+# Summary, net rates, fits, predictions, intervals of every customer and of the total
+WHOLE = """
+import datetime as dt, time
+import ibis
+from pathlib import Path
+from clientbook import value
+from clientbook.engine import open as open_engine
+began = time.perf_counter()
+def lap(what):
+    print(f"  {{what}}: {{time.perf_counter() - began:.1f}} s", flush=True)
+with open_engine("duckdb", scratch=Path("{folder}/scratch")) as engine:
+    lines = engine.read_parquet(Path("{folder}/lines.parquet"))
+    orders = lines.select(
+        person_source=ibis.literal("s"), person_id="customer_id", ordered_on=lines["day"].date(),
+        quantity=ibis.literal(1.0), amount="amount",
+    )
+    as_of, p = dt.date(2023, 9, 28), value.ValueParameters()
+    book = value.ledger(orders).cache()
+    bought = book.filter(book["is_purchase"]).select(*value.key(book), "day", "amount")
+    summary = value.with_net(value.summarise(bought, as_of), value.sums(book, as_of)).cache()
+    lap("summary and net rates")
+    histories = value.compress(summary)
+    lap(f"{{len(histories):,}} histories")
+    model, spend = value.fit_purchases(histories, "{name}"), value.fit_spend(summary)
+    lap("fits")
+    told, bounds = value.ahead(histories, model, model, spend, p, None)
+    lap("predictions and intervals")
+    swing = value.resampled(model, histories, p.horizon_days, p.seed)
+    engine.write_parquet(value.worth(summary, told, spend), Path("{folder}/value.parquet"))
+    lap("resampled total, written")
+    print(time.perf_counter() - began)
+    del book, bought, summary
+"""
+
+PYMC = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+import pandas as pd
+from pymc_marketing.clv import BetaGeoModel
+c = pd.read_csv("{folder}/cdnow.csv", dtype={{"customer_id": str}})
+began = time.perf_counter()
+model = BetaGeoModel(data=c)
+model.fit(method="map", progressbar=False)
+print(time.perf_counter() - began)
+"""
+
+CDNOW_OURS = """
+import time
+import pandas as pd
+import lifetimes
+from clientbook import value
+c = pd.read_parquet("{folder}/cdnow.parquet")
+began = time.perf_counter()
+histories = c.assign(customers=1).groupby(["frequency", "recency", "T"], as_index=False)["customers"].sum()
+value.fit_purchases(histories, "BG/NBD")
+print(time.perf_counter() - began)
+"""
+
+
+def fits(folder: Path) -> None:
+    """Fit and prediction, beside plain lifetimes."""
+    for name, fitter in (("BG/NBD", "BetaGeoFitter"), ("MBG/NBD", "ModifiedBetaGeoFitter")):
+        ours, theirs = (
+            measure_python(code.format(folder=folder, name=name, fitter=fitter)) for code in (FIT_OURS, FIT_THEIRS)
+        )
+        one, other = (json.loads(side.printed.strip().split("\n")[-2]) for side in (ours, theirs))
+        difference = max(abs(one[key] / other[key] - 1) for key in other)
+        show(
+            f"{name}, fit and prediction",
+            compare(ours, theirs, difference, "10 times", "1e-3, relative, of a parameter"),
+        )
+
+
+def beside_pymc(folder: Path, python: str) -> None:
+    """The BG/NBD of the CDNOW sample, beside pymc-marketing's fit by maximum a posteriori."""
+    from lifetimes.utils import summary_data_from_transaction_data
+
+    package = Path(importlib.util.find_spec("lifetimes").submodule_search_locations[0])
+    lines = pd.read_csv(package / "datasets" / "CDNOW_sample.txt", sep=r"\s+", header=None, dtype=str)
+    lines = lines.set_axis(["master", "customer_id", "day", "units", "amount"], axis=1)
+    lines["day"] = pd.to_datetime(lines["day"])
+    told = summary_data_from_transaction_data(lines, "customer_id", "day", observation_period_end="1997-09-30")
+    told.to_parquet(folder / "cdnow.parquet")
+    told.to_csv(folder / "cdnow.csv")
+    ours, theirs = measure_python(CDNOW_OURS.format(folder=folder)), measure([python, "-c", PYMC.format(folder=folder)])
+    one, other = float(ours.printed.split()[-1]), float(theirs.printed.split()[-1])
+    rows = [("Clientbook", f"{one:.3f} s", ""), ("pymc-marketing, MAP", f"{other:.1f} s", "")]
+    show("BG/NBD of the CDNOW sample", [*rows, ("faster by", f"{other / one:.0f} times", "at least 30 times")])
+
 
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser()
     options.add_argument("--transactions", type=int, default=10_000_000)
     options.add_argument("--customers", type=int, default=1_000_000)
+    options.add_argument("--only", nargs="*", default=["summary", "clv", "fit", "whole"])
+    options.add_argument("--pymc", help="the Python of an environment with pymc-marketing")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         fill = dict(folder=folder, transactions=given.transactions, customers=given.customers, model=MODEL, spend=SPEND)
-        measure_python(MAKE.format(**fill))
-        ours, theirs = (measure_python(code.format(**fill)) for code in (OURS, THEIRS))
-        small = measure_python(OURS.format(**fill), env={**os.environ, "CLIENTBOOK_MEMORY": "1GB"})
-        rows = compare(ours, theirs, summary_difference(Path(folder)), "4 times", "1e-9")
-        rows.append(("memory, ratio", f"{ours.megabytes / theirs.megabytes:.2f}", "under 0.5"))
-        rows.append(("with CLIENTBOOK_MEMORY=1GB", f"{float(small.printed.split()[-1]):.1f} s, {small.megabytes:.0f} MB", ""))
-        show(f"Summary from {given.transactions:,} transactions", rows)
-        measure_python(CLV_DATA.format(**fill))
-        ours, theirs = (measure_python(code.format(**fill)) for code in (CLV_OURS, CLV_THEIRS))
-        show(f"CLV of {given.customers:,} customers", compare(ours, theirs, clv_difference(Path(folder)), "10 times", "1e-6"))
+        if {"summary", "whole"} & set(given.only):
+            measure_python(MAKE.format(**fill))
+        if {"clv", "fit"} & set(given.only):
+            measure_python(CLV_DATA.format(**fill))
+        if "summary" in given.only:
+            ours, theirs = (measure_python(code.format(**fill)) for code in (OURS, THEIRS))
+            small = measure_python(OURS.format(**fill), env={**os.environ, "CLIENTBOOK_MEMORY": "1GB"})
+            rows = compare(ours, theirs, summary_difference(Path(folder)), "4 times", "1e-9")
+            rows.append(("memory, ratio", f"{ours.megabytes / theirs.megabytes:.2f}", "under 0.5"))
+            rows.append(
+                (
+                    "with CLIENTBOOK_MEMORY=1GB",
+                    f"{float(small.printed.split()[-1]):.1f} s, {small.megabytes:.0f} MB",
+                    "",
+                )
+            )
+            show(f"Summary from {given.transactions:,} transactions", rows)
+        if "clv" in given.only:
+            ours, theirs = (measure_python(code.format(**fill)) for code in (CLV_OURS, CLV_THEIRS))
+            show(
+                f"CLV of {given.customers:,} customers",
+                compare(ours, theirs, clv_difference(Path(folder)), "10 times", "1e-6"),
+            )
+        if "fit" in given.only:
+            fits(Path(folder))
+        if "whole" in given.only:
+            for name in ("MBG/NBD", "MBG/CNBD-2"):
+                whole = measure_python(WHOLE.format(**fill, name=name), env={**os.environ, "CLIENTBOOK_MEMORY": "1GB"})
+                print(f"\n{name}\n" + "\n".join(whole.printed.strip().split("\n")[:-1]))
+                rows = [
+                    ("in all", f"{float(whole.printed.split()[-1]):.1f} s", "under 120 s"),
+                    ("memory", f"{whole.megabytes:.0f} MB", "under 3,000 MB"),
+                ]
+                show(f"Summary, fit, prediction and intervals from {given.transactions:,} order lines", rows)
+        if given.pymc:
+            beside_pymc(Path(folder), given.pymc)
 
 
 def compare(ours, theirs, difference: float, faster: str, equal: str) -> list[tuple[str, str, str]]:

@@ -1,0 +1,450 @@
+"""Had we forecast from the past, how right would we have been?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from clientbook.exact import total
+from clientbook.value import rules
+from clientbook.value.intervals import LEVELS, spending
+from clientbook.value.ledger import return_lags, sums, with_net
+from clientbook.value.models import MODELS, PurchaseModel, TooFew, fit_purchases
+from clientbook.value.rules import LAST_YEAR, RULES, SAME_AGAIN, YEAR
+from clientbook.value.spend import SpendModel, amount_error, correct, fit_spend, with_first_purchase
+from clientbook.value.summary import compress, key, named, summarise
+
+NAIVE = SAME_AGAIN
+SHORTEST_HISTORY = 14
+# The backtest looks at so many customers at the most, chosen by their ids alone.
+MOST_CUSTOMERS = 200_000
+# Amounts and rates are taken for independent unless their rank correlation is at least this.
+DEPENDENT = 0.1
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """What was foreseen at one origin, and what came?
+
+    Attributes
+    ----------
+    origin, days
+        The day up to which was seen, and how long after it was forecast.
+    known
+        The customers known at the origin: as from :func:`look_back`.
+    models, spend
+        Fitted on what was known.
+    orders, margins
+        Forecasts by model or rule, shape (customers,).
+    scores
+        The rows of `value_backtest` of this origin.
+    """
+
+    origin: dt.date
+    days: int
+    known: pd.DataFrame
+    models: dict[str, PurchaseModel]
+    spend: SpendModel
+    orders: dict[str, np.ndarray]
+    margins: dict[str, np.ndarray]
+    scores: pd.DataFrame
+
+    def error(self, name: str) -> float | None:
+        """The logarithm of the margin that came over the one foreseen; None where either is not positive."""
+        came, foreseen = float(self.known["margin"].sum()), float(self.margins[name].sum())
+        return float(np.log(came / foreseen)) if came > 0 and foreseen > 0 else None
+
+
+def holdout(first: dt.date | None, as_of: dt.date, holdout_days: int | None) -> tuple[int, int]:
+    """How long is the history, and how much of it is held out?
+
+    Raises
+    ------
+    TooFew
+        If there is no purchase, or the history is too short.
+    """
+    if first is None or pd.isna(first):
+        raise TooFew("there is no purchase.")
+    history = (pd.Timestamp(as_of) - pd.Timestamp(first)).days
+    days = holdout_days or min(history // 2, YEAR)
+    if history - days < SHORTEST_HISTORY or days < 7:
+        raise TooFew(f"a history of {history} days is too short to hold out {days} of them.")
+    return history, days
+
+
+def origins(history: int, days: int, as_of: dt.date, most: int = 3) -> list[dt.date]:
+    """At which days could we have stood? The newest first.
+
+    The first leaves just the time held out. The others lie a year or a quarter of a year before each other: with a
+    whole year held out every origin sees every season, else those a year apart see the same one. Each leaves at least
+    as much history as half of what is held out.
+
+    Parameters
+    ----------
+    history
+        Days from the first purchase to `as_of`.
+    days
+        Held out.
+    as_of
+        The day of the run.
+    most
+        How many.
+    """
+    latest = as_of - dt.timedelta(days=days)
+    seen = history - days
+    least = max(days // 2, SHORTEST_HISTORY)
+    step = YEAR if seen - YEAR >= least else YEAR // 4
+    return [latest] + [latest - dt.timedelta(days=step * i) for i in range(1, most) if seen - step * i >= least]
+
+
+def look_back(bought: ir.Table, book: ir.Table, origin: dt.date, days: int, most: int = MOST_CUSTOMERS) -> pd.DataFrame:
+    """Who was known at an origin, what was known of them, and what came?
+
+    Parameters
+    ----------
+    bought, book
+        As from :func:`clientbook.value.purchases` and :func:`clientbook.value.ledger.ledger`.
+    origin
+        The day before which all is known.
+    days
+        How long after it what came is counted.
+    most
+        Customers; of more, those whose ids come first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a customer, by id: the summary, `net_rate`, `service_per_order`, and `actual` (purchases), `money`,
+        `margin` after the origin; `repeat_before`, `margin_before` in the same time before it, `count_year` and
+        `gross_year` in the year before it.
+    """
+    summary = with_net(summarise(bought, origin), sums(book, origin, return_lags(book, origin)))
+    joined = summary.inner_join(_came(book, origin, days), "customer_id")
+    known = joined.order_by("customer_id").limit(most).to_pandas()
+    # a first purchase is how a customer came, not something to do again
+    known["repeat_before"] = known["count_before"] - (known["T"] < days) * (known["count_before"] > 0)
+    for when in ("after", "before"):
+        money, back = known[f"money_{when}"], known[f"returned_{when}"]
+        share = np.divide(known[f"cost_{when}"], money, out=np.zeros(len(known)), where=money > 0)
+        known[f"margin_{when}"] = (money - back) * (1 - share) - known[f"service_{when}"]
+    known = known.rename(columns={"count_after": "actual", "money_after": "money", "margin_after": "margin"})
+    return known.drop(
+        columns=[name for name in known.columns if name.startswith(("cost_", "returned_", "service_a", "service_b"))]
+    )
+
+
+def _came(book: ir.Table, origin: dt.date, days: int) -> ir.Table:
+    start, end, earlier, year = (
+        ibis.date((origin + dt.timedelta(days=shift)).isoformat()) for shift in (0, days, -days, -YEAR)
+    )
+    day = book["day"]
+    spans = {
+        "after": (day >= start) & (day < end),
+        "before": (day >= earlier) & (day < start) & (book["known_on"] < start),
+    }
+    told = {}
+    for when, there in spans.items():
+        told[f"count_{when}"] = book.count(where=there & book["is_purchase"])
+        for name, column in (("money", "amount"), ("cost", "cost"), ("returned", "returned"), ("service", "service")):
+            told[f"{name}_{when}"] = total(book[column], there)
+    last = (day >= year) & (day < start)
+    told["count_year"] = book.count(where=last & book["is_purchase"])
+    told["gross_year"] = total(book["amount"], last)
+    return named(book.group_by(*key(book)).agg(**told))
+
+
+def hindsight(
+    bought: ir.Table,
+    book: ir.Table,
+    origin: dt.date,
+    days: int,
+    *,
+    names: Sequence[str] = MODELS,
+    boosting: bool = True,
+    seed: int = 1,
+) -> Hindsight:
+    """What would the models and the rules have said at one origin, and what came?
+
+    Parameters
+    ----------
+    bought, book, origin, days
+        As for :func:`look_back`.
+    names
+        The models.
+    boosting
+        Whether gradient boosting is asked too.
+    seed
+        Of the boosting.
+
+    Raises
+    ------
+    TooFew
+        If no model can be fitted at that origin.
+    """
+    known = look_back(bought, book, origin, days)
+    summary = summarise(bought, origin)
+    histories = compress(summary)
+    models, reasons = {}, []
+    for name in names:
+        try:
+            models[name] = fit_purchases(histories, name)
+        except TooFew as error:
+            reasons.append(error)
+    if not models:
+        raise reasons[0]
+    spend = fit_spend(summary)
+    # what was known before the origin decides, or this would be no backtest
+    past_days = min(days, int(known["T"].max() + 1) // 2)
+    past = (
+        look_back(bought, book, origin - dt.timedelta(days=past_days), past_days) if past_days >= 7 else known.head(0)
+    )
+    spend = settle_spend(spend, past)
+    orders, margins = {}, {}
+    mean = spend.mean_of(known)
+    told = known[["frequency", "recency", "T"]].drop_duplicates().reset_index(drop=True)
+    where = known[["frequency", "recency", "T"]].merge(told.reset_index(), how="left")["index"].to_numpy()
+    worth = mean * known["net_rate"].to_numpy() - known["service_per_order"].to_numpy()
+    for name, model in models.items():
+        orders[name] = model.expected_orders(days, told)[where]
+        margins[name] = orders[name] * worth
+    for name, (often, margin) in rules.naive_forecasts(known, days).items():
+        orders[name], margins[name] = often, margin
+    if boosting and len(past) >= 50:
+        orders[rules.BOOSTING], margins[rules.BOOSTING] = rules.boosted_forecasts(past, past_days, known, days, seed)
+    scores = pd.DataFrame([_score(name, orders[name], margins[name], known) for name in orders])
+    scores.insert(0, "origin", pd.Timestamp(origin).date())
+    scores.insert(1, "holdout_days", days)
+    return Hindsight(origin, days, known, models, spend, orders, margins, scores)
+
+
+def settle_spend(spend: SpendModel, past: pd.DataFrame) -> SpendModel:
+    """Does the first purchase tell of those to come, and are rate and amount independent? As an earlier time shows.
+
+    Parameters
+    ----------
+    spend
+        Fitted, as published.
+    past
+        Customers at an earlier origin and what came after it; as from :func:`look_back`.
+    """
+    if not len(past) or not (past["actual"] > 0).any():
+        return spend
+    spend = min((with_first_purchase(spend, yes) for yes in (True, False)), key=lambda one: amount_error(one, past))
+    if abs(spend.correlation) < DEPENDENT:
+        return spend
+    # half of the customers say by how much, the other half whether it helps
+    half = np.arange(len(past)) % 2 == 0
+    tried = correct(spend, past[half])
+    return correct(spend, past) if amount_error(tried, past[~half]) < amount_error(spend, past[~half]) else spend
+
+
+def coverage(
+    back: Hindsight, name: str, *, draws: int, seed: int, levels: tuple[float, ...] = LEVELS
+) -> tuple[np.ndarray, float]:
+    """How often do intervals for single customers hold what came, and how far may the total stray by chance?
+
+    Parameters
+    ----------
+    back
+        Of one origin.
+    name
+        Of the model.
+    draws, seed
+        Of the simulated futures.
+    levels
+        Shares of futures that the intervals hold.
+
+    Returns
+    -------
+    covered : numpy.ndarray
+        Share of customers, shape (levels,).
+    chance : float
+        Relative standard deviation of the total.
+    """
+    known, spend, model = back.known, back.spend, back.models[name]
+    told = known[["frequency", "recency", "T"]].drop_duplicates().reset_index(drop=True)
+    where = known[["frequency", "recency", "T"]].merge(told.reset_index(), how="left")["index"].to_numpy()
+    mean = spend.mean_of(known)
+    worth = mean * known["net_rate"].to_numpy() - known["service_per_order"].to_numpy()
+    evidence = spend.evidence_of(known) * worth / np.maximum(mean, 1e-12)
+    bounds = spending(model, spend, told, model.p_alive(told), back.days, levels=levels, draws=draws, seed=seed)
+    low, high = bounds.low[:, where] * evidence, bounds.high[:, where] * evidence
+    low, high = np.minimum(low, high), np.maximum(low, high)
+    came = known["margin"].to_numpy(float)
+    room = 1e-6 + 1e-9 * np.abs(came)
+    covered = np.mean((came >= low - room) & (came <= high + room), axis=1)
+    whole = abs(float((bounds.mean[where] * evidence).sum()))
+    chance = float(np.sqrt((bounds.variance[where] * evidence**2).sum())) / whole if whole else 0.0
+    return np.round(covered, 6), round(chance, 6)
+
+
+def _score(name: str, orders: np.ndarray, margin: np.ndarray, known: pd.DataFrame) -> dict[str, Any]:
+    actual, came = known["actual"].to_numpy(float), known["margin"].to_numpy(float)
+    error = orders - actual
+    top = max(len(known) // 10, 1)
+    best = np.lexsort((known["customer_id"].to_numpy(), -np.round(margin, 6)))[:top]
+    realised = float(np.round(came, 6).sum())
+    rank = pd.Series(np.round(margin, 6)).corr(pd.Series(came), method="spearman")
+    return {
+        "model": name,
+        "customers": len(known),
+        "rmse": round(float(np.sqrt(np.mean(error**2))), 6),
+        "mae": round(float(np.mean(np.abs(error))), 6),
+        "bias": round(float(error.mean()), 6),
+        "total_expected": round(float(orders.sum()), 3),
+        "total_actual": round(float(actual.sum()), 3),
+        "rank_correlation": 0.0 if np.isnan(rank) else round(float(rank), 6),
+        "decile_capture": round(float(came[best].sum()) / realised, 6) if realised > 0 else 0.0,
+        "margin_expected": round(float(margin.sum()), 2),
+        "margin_actual": round(realised, 2),
+    }
+
+
+def choose(scores: pd.DataFrame) -> tuple[str, str]:
+    """Which model forecasts, and why?
+
+    Parameters
+    ----------
+    scores
+        The table `value_backtest`.
+
+    Returns
+    -------
+    name, reason : str
+        The model that is closest to the best in error and in ranking, on the mean over all origins, and why in words.
+    """
+    models = scores[~scores["model"].isin(RULES)]
+    # an origin with more purchases to miss shall not outvote the others
+    best = models.groupby("origin")[["rmse", "rank_correlation"]].agg({"rmse": "min", "rank_correlation": "max"})
+    best = best.loc[models["origin"]].set_axis(models.index)
+    missed = models["rmse"] / best["rmse"].replace(0, 1.0) - 1
+    misplaced = 1 - models["rank_correlation"] / best["rank_correlation"].where(best["rank_correlation"] > 0)
+    # sums rest on the error, lists on the ranking: a hundredth of either counts alike
+    worse = (missed + misplaced.fillna(0.0)).round(6)
+    behind = worse.groupby(models["model"]).agg(["mean", "count"])
+    behind = behind[behind["count"] == behind["count"].max()]["mean"]
+    ranked = behind.reset_index().sort_values(["mean", "model"], kind="stable")["model"].tolist()
+    latest = models[models["origin"] == models["origin"].max()].set_index("model")["rmse"]
+    name = ranked[0]
+    times = models["origin"].nunique()
+    others = ", ".join(f"{other} by {latest[other]:.3f}" for other in ranked[1:] if other in latest.index)
+    beside = f"; {others}" if others else ""
+    where = "" if times == 1 else f" on the mean over {times} earlier days"
+    return name, (
+        f"{name} missed the purchases of a customer by {latest[name]:.3f} in the root of the mean square{beside}. "
+        f"In error and in ranking together it was the closest to the best{where}."
+    )
+
+
+def better_rules(scores: pd.DataFrame, name: str) -> list[tuple[str, str]]:
+    """On which measures does a rule without a model do better than the model, on the mean over all origins?
+
+    Returns
+    -------
+    list of (measure, rule)
+        In the words of the report; the measures are the error, the bias, the ranking and the share of the margin
+        held by the best tenth.
+    """
+    some = scores.assign(
+        missed=(scores["total_expected"] / scores["total_actual"].where(scores["total_actual"] > 0) - 1).abs()
+    )
+    told = []
+    for words, column, sign in (
+        ("the error of a customer's purchases", "rmse", 1), ("the total", "missed", 1),
+        ("the ranking", "rank_correlation", -1), ("the best tenth", "decile_capture", -1),
+    ):  # fmt: skip
+        mean = (some.groupby("model")[column].mean() * sign).dropna()
+        # revenue does not forecast purchases, it ranks
+        known = [rule for rule in RULES if rule in mean.index and not (rule == LAST_YEAR and sign == 1)]
+        if name in mean.index and known:
+            best = min(known, key=lambda rule: mean[rule])
+            if mean[best] < mean[name] - 1e-9:
+                told.append((words, best))
+    return told
+
+
+def frequency_bins(counted: pd.DataFrame, most: int = 7) -> pd.DataFrame:
+    """The backtest by number of earlier purchases, with the many put together.
+
+    Parameters
+    ----------
+    counted
+        `frequency`, `customers`, `actual` and the forecasts, means a customer.
+    most
+        From so many on they are put together.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `frequency` (text; the last is `7+`), `customers`, `actual` and the forecasts, means a customer.
+    """
+    columns: Sequence[str] = [c for c in counted.columns if c not in ("frequency", "customers")]
+    told = counted.assign(bin=counted["frequency"].clip(upper=most))
+    weighted = told[columns].mul(told["customers"], axis=0).assign(bin=told["bin"], customers=told["customers"])
+    each = weighted.groupby("bin").sum()
+    each[columns] = each[columns].div(each["customers"], axis=0)
+    each = each.reset_index()
+    each["frequency"] = [f"{b}+" if b == most else str(b) for b in each["bin"]]
+    return each[["frequency", "customers", *columns]]
+
+
+def by_frequency(back: Hindsight) -> pd.DataFrame:
+    """What came and what was foreseen, by the number of purchases before; as :func:`frequency_bins` takes it."""
+    frame = pd.DataFrame({"frequency": back.known["frequency"], "actual": back.known["actual"]})
+    frame = frame.assign(**{name: back.orders[name] for name in back.models}, same_again=back.orders[NAIVE])
+    each = frame.groupby("frequency", as_index=False).mean()
+    each.insert(1, "customers", frame.groupby("frequency").size().to_numpy())
+    return each
+
+
+def by_tenth(back: Hindsight, name: str) -> pd.DataFrame:
+    """What margin was foreseen and came, by tenths of the customers as the model ranked them?
+
+    Returns
+    -------
+    pandas.DataFrame
+        `tenth` (1 is the best), `customers`, `expected`, `actual`, `low`, `high` (95 % of the mean of what came), and
+        `same_again`; means a customer.
+    """
+    order = np.lexsort((back.known["customer_id"].to_numpy(), -np.round(back.margins[name], 6)))
+    tenth = np.empty(len(order), dtype=int)
+    tenth[order] = np.arange(len(order)) * 10 // max(len(order), 1) + 1
+    frame = pd.DataFrame(
+        {"tenth": tenth, "expected": back.margins[name], "actual": back.known["margin"].to_numpy(float),
+         "same_again": back.margins[NAIVE]}
+    )  # fmt: skip
+    told = frame.groupby("tenth").agg(
+        customers=("actual", "size"), expected=("expected", "mean"), actual=("actual", "mean"),
+        same_again=("same_again", "mean"), spread=("actual", "std"),
+    )  # fmt: skip
+    half = 1.96 * told["spread"].fillna(0.0) / np.sqrt(told["customers"])
+    return told.assign(low=told["actual"] - half, high=told["actual"] + half).drop(columns="spread").reset_index()
+
+
+def tracking(bought: ir.Table, back: Hindsight, name: str, points: int = 13) -> pd.DataFrame:
+    """How did purchases add up over the time held out, and how were they foreseen to?
+
+    Returns
+    -------
+    pandas.DataFrame
+        `day`, `actual`, `expected`: cumulative purchases of the customers known at the origin.
+    """
+    steps = np.unique(np.linspace(0, back.days, points).round().astype(int))
+    told = back.known.groupby(["frequency", "recency", "T"], as_index=False).size()
+    path = back.models[name].expected_path([float(step) for step in steps], told)
+    start, end = (ibis.date((back.origin + dt.timedelta(days=int(shift))).isoformat()) for shift in (0, back.days))
+    whose = list(key(bought))
+    seen = bought.filter(bought["day"] < start).select(*whose).distinct()
+    after = bought.filter((bought["day"] >= start) & (bought["day"] < end)).semi_join(seen, whose)
+    daily = after.group_by("day").agg(n=after.count()).order_by("day").to_pandas()
+    since = (pd.to_datetime(daily["day"]) - pd.Timestamp(back.origin)).dt.days.to_numpy()
+    actual = [int(daily["n"].to_numpy()[since < step].sum()) for step in steps]
+    days = [pd.Timestamp(back.origin) + pd.Timedelta(days=int(step)) for step in steps]
+    return pd.DataFrame({"day": days, "actual": actual, "expected": path @ told["size"].to_numpy(float)})

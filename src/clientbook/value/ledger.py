@@ -1,0 +1,270 @@
+"""What was sold to whom, what did it cost, and what came back?"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from clientbook.customers import with_customer
+from clientbook.exact import total
+from clientbook.value.summary import key, named
+
+DAYS_PER_WEEK = 7
+# What has not come back after a year stays.
+LONGEST_LAG_WEEKS = 52
+# Fewer returns say too little of how long they take.
+FEWEST_RETURNS = 30
+# Returns and cost of a customer with few orders lean on everybody's: about this many orders' weight is best.
+SHRINKAGE_ORDERS = 3.0
+_LONG_AGO = dt.date(1900, 1, 1)
+
+
+def ledger(
+    orders: ir.Table,
+    returns: ir.Table | None = None,
+    identities: ir.Table | None = None,
+    products: ir.Table | None = None,
+    cases: ir.Table | None = None,
+) -> ir.Table:
+    """What did each customer bring and cost, on which day, and when was it known?
+
+    Parameters
+    ----------
+    orders, returns, identities, products, cases
+        Clean tables; all but the first may be None.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        Whose (see :func:`clientbook.value.purchases`); `day` (of the purchase that it belongs to), `known_on` (the day
+        on which it was seen), `amount` (of purchases), `cost` (of the goods, by their topic's share of cost in price),
+        `returned`, `service` (cost of service cases), `is_purchase`.
+    """
+    known = orders if identities is None else with_customer(orders, identities)
+    whose = key(known)
+    rate = _cost_rates(orders, products)
+    bought = known.filter((known["quantity"] > 0) & (known["amount"].isnull() | (known["amount"] >= 0)))
+    nothing = ibis.literal(0.0)
+    daily = {"amount": total(bought["amount"])}
+    if rate is not None:
+        bought = bought.left_join(rate, ["product_source", "product_id"])
+        cost = total(bought["amount"] * bought["rate"].fill_null(0.0))
+        daily = {"amount": total(bought["amount"]), "cost": cost}
+    sold = bought.group_by(*whose, day=bought["ordered_on"]).agg(**daily)
+    sold = sold if rate is not None else sold.mutate(cost=nothing)
+    parts = [sold.mutate(known_on=sold["day"], returned=nothing, service=nothing, is_purchase=ibis.literal(True))]
+    if returns is not None:
+        back = _returned(returns, known, identities, whose)
+        parts.append(
+            back.group_by(*whose, "day", "known_on")
+            .agg(returned=total(back["amount"]))
+            .mutate(amount=nothing, cost=nothing, service=nothing, is_purchase=ibis.literal(False))
+        )
+    if cases is not None and "cost" in cases.columns:
+        dealt = cases.filter(cases["cost"].notnull())
+        dealt = dealt if identities is None else with_customer(dealt, identities)
+        parts.append(
+            dealt.group_by(*whose, day=dealt["opened_at"].date())
+            .agg(service=total(dealt["cost"]))
+            .mutate(
+                known_on=ibis._.day, amount=nothing, cost=nothing, returned=nothing, is_purchase=ibis.literal(False)
+            )
+        )
+    columns = (*whose, "day", "known_on", "amount", "cost", "returned", "service", "is_purchase")
+    parts = [part.select(*columns) for part in parts]
+    return ibis.union(*parts) if len(parts) > 1 else parts[0]
+
+
+def return_lags(book: ir.Table, as_of: dt.date) -> np.ndarray:
+    """How long does it take until goods come back?
+
+    Of what was sold at least so many weeks ago, the share that came back in each week after the sale; the sum over
+    weeks is what comes back in the end. Young sales count for the weeks that they have seen, and for no more.
+
+    Parameters
+    ----------
+    book
+        As from :func:`ledger`.
+    as_of
+        What was known before this day.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (53,): share of all returns that are there after 0 to 52 whole weeks. All 1 where too few returns name
+        their order to say.
+    """
+    seen = book.filter(book["known_on"] < ibis.date(as_of.isoformat()))
+    week = (ibis.date(as_of.isoformat()).delta(seen["day"], unit="day") // DAYS_PER_WEEK).cast("int64")
+    lag = (seen["known_on"].delta(seen["day"], unit="day") // DAYS_PER_WEEK).cast("int64")
+    aged = seen.mutate(age=ibis.least(week, LONGEST_LAG_WEEKS + 1), lag=lag)
+    sold = aged.group_by("age").agg(amount=total(aged["amount"])).to_pandas()
+    back = aged.filter((aged["returned"] > 0) & (aged["lag"] >= 0) & (aged["lag"] <= LONGEST_LAG_WEEKS))
+    found = back.group_by("age", "lag").agg(returned=total(back["returned"]), n=back.count()).to_pandas()
+    # a return on the day of its sale, or of an unknown sale, says nothing of how long it takes
+    if found.loc[found["lag"] > 0, "n"].sum() < FEWEST_RETURNS:
+        return np.ones(LONGEST_LAG_WEEKS + 1)
+    weeks = np.arange(LONGEST_LAG_WEEKS + 1)
+    amounts = sold.set_index("age")["amount"].reindex(np.arange(LONGEST_LAG_WEEKS + 2), fill_value=0.0).to_numpy()
+    # sold at least lag + 1 weeks ago: the whole week was seen
+    exposed = amounts[::-1].cumsum()[::-1]
+    whole = found[found["age"] > found["lag"]].groupby("lag")["returned"].sum().reindex(weeks, fill_value=0.0)
+    rate = np.divide(whole.to_numpy(), exposed[1:], out=np.zeros(len(weeks)), where=exposed[1:] > 0)
+    if not rate.sum() > 0:
+        return np.ones(LONGEST_LAG_WEEKS + 1)
+    # what was sold w weeks ago has seen all weeks before w
+    seen_by = np.concatenate([[0.0], rate.cumsum()[:-1]]) / rate.sum()
+    return np.round(np.maximum(seen_by, 1e-3), 9)
+
+
+def sums(book: ir.Table, as_of: dt.date, lags: np.ndarray | None = None) -> ir.Table:
+    """What did each customer bring and cost until a day?
+
+    Parameters
+    ----------
+    book
+        As from :func:`ledger`.
+    as_of
+        What was known before this day.
+    lags
+        As from :func:`return_lags`, which is asked for it if None.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `gross`, `cost`, `returned`, `service`, `matured`: the sales whose returns are there by now.
+    """
+    lags = return_lags(book, as_of) if lags is None else lags
+    seen = book.filter(book["known_on"] < ibis.date(as_of.isoformat()))
+    if (lags >= 1).all():
+        seen = seen.mutate(share=ibis.literal(1.0))
+    else:
+        week = (ibis.date(as_of.isoformat()).delta(seen["day"], unit="day") // DAYS_PER_WEEK).cast("int64")
+        table = ibis.memtable(pd.DataFrame({"week": np.arange(len(lags)), "share": lags}))
+        seen = seen.mutate(week=week).left_join(table, "week")
+        seen = seen.mutate(share=seen["share"].fill_null(1.0))
+    told = seen.group_by(*key(seen)).agg(
+        gross=total(seen["amount"]),
+        cost=total(seen["cost"]),
+        returned=total(seen["returned"]),
+        service=total(seen["service"]),
+        matured=total(seen["amount"] * seen["share"]),
+    )
+    return named(told)
+
+
+def with_net(summary: ir.Table, told: ir.Table) -> ir.Table:
+    """What share of what each customer buys is left, and what does serving them cost?
+
+    A customer's own shares of returns and of cost are drawn towards everybody's with the weight of three orders; so is
+    what service costs an order. Returns are measured against sales old enough to have had them: a fresh order does not
+    make its customer look better than they are.
+
+    Parameters
+    ----------
+    summary
+        As from :func:`clientbook.value.summarise`.
+    told
+        As from :func:`sums`.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The summary with `returned`, `cost`, `service` (amounts), `net_rate` and `service_per_order`.
+    """
+    some = told.select("customer_id", "cost", "returned", "service", "matured")
+    joined = summary.left_join(some, "customer_id").drop("customer_id_right")
+    joined = joined.mutate(**{name: joined[name].fill_null(0.0) for name in ("cost", "returned", "service", "matured")})
+    names = ("returned", "cost", "service", "matured", "gross")
+    every = joined.aggregate(**{name: total(joined[name]) for name in names}, orders=joined["purchases"].sum())
+    returned, cost, service, matured, gross, orders = (float(v or 0) for v in every.to_pandas().iloc[0])
+    if not gross or not matured:
+        return joined.mutate(net_rate=ibis.literal(1.0), service_per_order=ibis.literal(0.0))
+    prior = SHRINKAGE_ORDERS * gross / orders
+    kept = 1 - (joined["returned"] + prior * returned / matured) / (joined["matured"] + prior)
+    earned = 1 - (joined["cost"] + prior * cost / gross) / (joined["gross"] + prior)
+    # who sends back more than they buy costs no goods on what they keep
+    net = ibis.ifelse(kept > 0, kept * earned, kept)
+    served = (joined["service"] + SHRINKAGE_ORDERS * service / orders) / (joined["purchases"] + SHRINKAGE_ORDERS)
+    return joined.mutate(net_rate=net, service_per_order=served)
+
+
+def net_rates(
+    summary: ir.Table,
+    orders: ir.Table,
+    returns: ir.Table | None,
+    identities: ir.Table | None = None,
+    products: ir.Table | None = None,
+    cases: ir.Table | None = None,
+    as_of: dt.date | None = None,
+) -> ir.Table:
+    """What share of what they buy is left after returns and the cost of goods?
+
+    Parameters
+    ----------
+    summary
+        As from :func:`clientbook.value.summarise`.
+    orders, returns, identities, products, cases
+        Clean tables; all but the first may be None.
+    as_of
+        What was known before this day; None means everything.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        As from :func:`with_net`.
+    """
+    book = ledger(orders, returns, identities, products, cases)
+    return with_net(summary, sums(book, as_of or dt.date(9999, 1, 1)))
+
+
+def _cost_rates(orders: ir.Table, products: ir.Table | None) -> ir.Table | None:
+    """The share of each product's price that its topic's goods cost; None where no cost is known."""
+    if products is None or not products["unit_cost"].notnull().any().to_pandas():
+        return None
+    known = products.select(
+        product_source=products["source"],
+        product_id=products["product_id"],
+        _topic=products["topic"].fill_null(""),
+        _unit_cost=products["unit_cost"],
+    )
+    bought = orders.filter((orders["quantity"] > 0) & (orders["amount"] >= 0))
+    lines = bought.inner_join(known.filter(known["_unit_cost"].notnull()), ["product_source", "product_id"])
+    rates = lines.group_by("_topic").agg(
+        rate=total(lines["quantity"] * lines["_unit_cost"]) / total(lines["amount"]).nullif(0)
+    )
+    joined = known.inner_join(rates, "_topic")
+    # an id that stands twice in a register shall not double its sales
+    return joined.group_by("product_source", "product_id").agg(rate=joined["rate"].max())
+
+
+def _returned(returns: ir.Table, known: ir.Table, identities: ir.Table | None, whose: tuple[str, ...]) -> ir.Table:
+    """Returns with whose they are (their own person, else the order's), the day of the order, and their own day."""
+    day = returns["returned_at"].date() if "returned_at" in returns.columns else ibis.null("date")
+    some = returns.mutate(_day=day).select(
+        "order_source", order_id=returns["order_id"].cast("string"), person_source=returns["person_source"],
+        person_id=returns["person_id"], amount=returns["amount"], _day=ibis._._day,
+    )  # fmt: skip
+    placed = known.filter(known["order_id"].notnull())
+    buyer = placed.group_by("order_source", "order_id").agg(
+        **{f"_{name}": placed[name].argmin(placed["arrival"]) for name in whose}, _ordered=placed["ordered_on"].min()
+    )
+    if identities is not None:
+        own = some.filter(some["person_id"].notnull())
+        orphans = some.filter(some["person_id"].isnull()).mutate(customer_id=ibis.null("string"))
+        own = with_customer(own, identities)
+        some = own.select(*orphans.columns).union(orphans)
+    joined = some.left_join(buyer, ["order_source", "order_id"])
+    found = {name: ibis.coalesce(joined[name], joined[f"_{name}"]) for name in whose}
+    long_ago = ibis.date(_LONG_AGO.isoformat())
+    told = joined.select(
+        **found,
+        amount=joined["amount"].fill_null(0.0),
+        day=ibis.coalesce(joined["_ordered"], joined["_day"], long_ago),
+        known_on=ibis.coalesce(joined["_day"], joined["_ordered"], long_ago),
+    )
+    return told.filter(told[whose[-1]].notnull())

@@ -1,0 +1,427 @@
+"""Who will buy again, and how often: five models of purchases, fitted by `lifetimes` where it has them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from clientbook.stage import NothingToShow
+from clientbook.value import erlang, pareto
+
+DAYS_PER_WEEK = 7.0
+FEWEST_CUSTOMERS = 50
+FEWEST_REPEAT_BUYERS = 20
+# Beyond so many different histories a model is fitted on histories in whole weeks first, and put right on the days.
+MANY_HISTORIES = 20_000
+# `lifetimes` brings gradients; without them each step looks at every history five times.
+MANY_WITHOUT_GRADIENT = 2_000
+
+ModelName = Literal["BG/NBD", "MBG/NBD", "Pareto/NBD", "MBG/CNBD-2", "MBG/CNBD-3"]
+MODELS: tuple[ModelName, ...] = ("BG/NBD", "MBG/NBD", "Pareto/NBD", "MBG/CNBD-2", "MBG/CNBD-3")
+PARAMETERS: dict[ModelName, tuple[str, ...]] = {
+    "BG/NBD": ("r", "alpha", "a", "b"),
+    "MBG/NBD": ("r", "alpha", "a", "b"),
+    "Pareto/NBD": ("r", "alpha", "s", "beta"),
+    "MBG/CNBD-2": ("r", "alpha", "a", "b"),
+    "MBG/CNBD-3": ("r", "alpha", "a", "b"),
+}
+
+
+class TooFew(NothingToShow):
+    """There are too few customers, or too few who came back, for a model of them."""
+
+
+@dataclass(frozen=True)
+class PurchaseModel:
+    """A fitted model of purchases: who will buy again, and how often?
+
+    Parameters
+    ----------
+    name
+        Of the model.
+    parameters
+        `r`, `alpha` (weeks), and of leaving: `a`, `b`, or for the Pareto/NBD `s`, `beta` (weeks).
+    log_likelihood
+        Of all customers, for times in weeks.
+    customers, rows
+        How many it was fitted on, before and after compression.
+
+    References
+    ----------
+    BG/NBD: Fader, Hardie, Lee (2005). MBG/NBD: Batislam, Denizel, Filiztekin (2007); Wagner, Hoppe (2008).
+    Pareto/NBD: Schmittlein, Morrison, Colombo (1987). MBG/CNBD-k: Reutterer, Platzer, Schröder (2021).
+    """
+
+    name: ModelName
+    parameters: Mapping[str, float]
+    log_likelihood: float
+    customers: int
+    rows: int
+
+    @property
+    def regularity(self) -> int:
+        """How regular are gaps between purchases? The shape of their Erlang distribution: 1 is pure chance."""
+        return int(self.name[-1]) if self.name.startswith("MBG/CNBD") else 1
+
+    @property
+    def theta(self) -> tuple[float, ...]:
+        """The parameters in their usual order."""
+        return tuple(float(self.parameters[name]) for name in PARAMETERS[self.name])
+
+    @cached_property
+    def fitter(self):
+        """The `lifetimes` fitter with these parameters; its times are weeks. None where it has no such model."""
+        kinds = _fitters()
+        if self.name not in kinds:
+            return None
+        fitter = kinds[self.name]()
+        fitter.params_ = pd.Series(dict(self.parameters))
+        return fitter
+
+    def expected_orders(self, days: float, histories: pd.DataFrame) -> np.ndarray:
+        """How many purchases does each history lead to in so many days?
+
+        Parameters
+        ----------
+        days
+            From the last observed day on.
+        histories
+            `frequency`, `recency`, `T` in days.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (histories,), purchases.
+        """
+        return self.expected_path([days], histories)[0]
+
+    def expected_path(self, days: list[float], histories: pd.DataFrame) -> np.ndarray:
+        """The same for several horizons at once; shape (horizons, histories)."""
+        x, t_x, T = in_weeks(histories)
+        weeks = [max(day, 0.0) / DAYS_PER_WEEK for day in days]
+        if not len(x):
+            return np.zeros((len(days), 0))
+        return np.stack(in_parallel(lambda *some: self._expected(weeks, *some), x, t_x, T, many=len(weeks)))
+
+    def p_alive(self, histories: pd.DataFrame) -> np.ndarray:
+        """How probable is it that each will buy again at all? Shape (histories,)."""
+        return in_parallel(self._alive, *in_weeks(histories))[0]
+
+    def draw_orders(
+        self,
+        days: float,
+        histories: pd.DataFrame,
+        draws: int,
+        generator: np.random.Generator,
+        p_alive: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Simulated numbers of purchases in so many days, from the posterior of each customer's rate and drop-out.
+
+        Parameters
+        ----------
+        days, histories
+            As for :meth:`expected_orders`.
+        draws
+            Futures for each history.
+        generator
+            Of random numbers.
+        p_alive
+            Where it is known already.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (histories, draws), purchases.
+        """
+        x, _, T = in_weeks(histories)
+        k, (r, alpha, third, fourth) = self.regularity, self.theta
+        size = (len(histories), draws)
+        weeks = days / DAYS_PER_WEEK
+        rate = generator.gamma(np.broadcast_to((r + k * x)[:, None], size)) / (alpha + T)[:, None]
+        if self.name == "Pareto/NBD":
+            leaves = generator.gamma(third, size=size) / (fourth + T)[:, None]
+            stays = generator.exponential(size=size) / np.maximum(leaves, 1e-12)
+            bought = generator.poisson(rate * np.minimum(stays, weeks))
+        else:
+            stayed = fourth + x + (0 if self.name == "BG/NBD" else 1)
+            leaves = np.clip(generator.beta(third, np.broadcast_to(stayed[:, None], size)), 1e-12, 1.0)
+            steps = generator.poisson(rate * weeks)
+            # a purchase is every k-th step; where in the count a customer stands is not known
+            bought = steps if k == 1 else (steps + generator.integers(0, k, size)) // k
+            bought = np.minimum(bought, generator.geometric(leaves))
+        alive = generator.random(size) < (self.p_alive(histories) if p_alive is None else p_alive)[:, None]
+        return np.where(alive, bought, 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """The model as plain data."""
+        return {
+            "model": self.name,
+            "parameters": {name: round(float(value), 10) for name, value in self.parameters.items()},
+            "log_likelihood": round(self.log_likelihood, 6),
+            "customers": self.customers,
+            "rows": self.rows,
+            "time_unit": "week",
+        }
+
+    def _alive(self, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> np.ndarray:
+        if self.name == "Pareto/NBD":
+            return pareto.p_alive(self.theta, x, t_x, T)
+        if self.fitter is None:
+            return erlang.p_alive(self.theta, self.regularity, x, t_x, T)
+        found = np.asarray(self.fitter.conditional_probability_alive(x, t_x, T), dtype=float)
+        if np.isfinite(found).all():
+            return found
+        return np.where(np.isfinite(found), found, erlang.p_alive(self.theta, 1, x, t_x, T, self.name != "BG/NBD"))
+
+    def _expected(self, weeks: list[float], x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> list[np.ndarray]:
+        if self.name == "Pareto/NBD":
+            alive = self._alive(x, t_x, T)
+            return [alive * pareto.expected_alive(self.theta, t, x, T) for t in weeks]
+        if self.fitter is None:
+            alive = self._alive(x, t_x, T)
+            return [alive * each for each in erlang.expected_alive(self.theta, self.regularity, weeks, x, T)]
+        predict = self.fitter.conditional_expected_number_of_purchases_up_to_time
+        told = [np.asarray(predict(t, x, t_x, T), dtype=float) if t else np.zeros(len(x)) for t in weeks]
+        wrong = ~np.isfinite(np.sum(told, axis=0))
+        if wrong.any():
+            # its hypergeometric function overflows for those who bought very often: the same by quadrature
+            at_once = self.name != "BG/NBD"
+            alive = self._alive(x[wrong], t_x[wrong], T[wrong])
+            safe = erlang.expected_alive(self.theta, 1, weeks, x[wrong], T[wrong], at_once)
+            for each, instead in zip(told, safe, strict=True):
+                each[wrong] = alive * instead
+        return told
+
+
+def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel | None = None) -> PurchaseModel:
+    """How do these customers buy and leave?
+
+    Parameters
+    ----------
+    histories
+        As from :func:`clientbook.value.compress`.
+    name
+        Which model.
+    start
+        A model fitted on customers much like these, from which to begin.
+
+    Raises
+    ------
+    TooFew
+        If there are fewer than 50 customers or 20 who bought again, or the fit does not converge.
+    """
+    customers = int(histories["customers"].sum())
+    repeat = int(histories.loc[histories["frequency"] > 0, "customers"].sum())
+    if customers < FEWEST_CUSTOMERS or repeat < FEWEST_REPEAT_BUYERS:
+        raise TooFew(
+            f"{customers:,} customers, {repeat:,} of whom bought again, are too few for a model; it takes "
+            f"{FEWEST_CUSTOMERS} and {FEWEST_REPEAT_BUYERS}."
+        )
+    most = MANY_HISTORIES if name in _fitters() else MANY_WITHOUT_GRADIENT
+    exact = len(histories) <= most
+    some = histories if exact else coarse(histories, most)
+    theta = _fit(name, some, None if start is None else start.theta)
+    if not exact:
+        for _ in range(2):
+            theta = _polish(name, histories, theta)
+    mean = _mean_loss(name, theta, histories)
+    parameters = dict(zip(PARAMETERS[name], map(float, theta), strict=True))
+    return PurchaseModel(name, parameters, -mean * customers, customers, len(histories))
+
+
+def coarse(histories: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Which histories are alike to the week? Parameters from these are within half a percent of those from days.
+
+    Parameters
+    ----------
+    histories
+        `frequency`, `recency`, `T` (days), `customers`.
+    most
+        Rows; the weeks are taken longer until there are no more.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same columns; times are multiples of a week, or of several.
+    """
+    width = int(DAYS_PER_WEEK)
+    while True:
+        rounded = histories.assign(
+            recency=(histories["recency"] / width).round().astype("int64") * width,
+            T=(histories["T"] / width).round().astype("int64") * width,
+        )
+        # who bought again did so on another day
+        rounded["recency"] = rounded["recency"].mask((histories["frequency"] > 0) & (rounded["recency"] == 0), 1)
+        rounded["T"] = rounded[["T", "recency"]].max(axis=1)
+        told = rounded.groupby(["frequency", "recency", "T"], as_index=False)["customers"].sum()
+        if len(told) <= most or width > 4 * DAYS_PER_WEEK:
+            return told
+        width *= 2
+
+
+def in_weeks(histories: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequency, recency and T as the models take them; shape (histories,) each."""
+    return (
+        histories["frequency"].to_numpy(float),
+        histories["recency"].to_numpy(float) / DAYS_PER_WEEK,
+        histories["T"].to_numpy(float) / DAYS_PER_WEEK,
+    )
+
+
+def in_parallel(function: Callable[..., Any], *columns: np.ndarray, many: int = 1) -> list[np.ndarray]:
+    """Functions of columns, computed piece by piece on all processors: special functions leave Python's lock free.
+
+    Parameters
+    ----------
+    function
+        Of pieces of the columns; gives one array, or a list of `many`.
+    columns
+        Of equal length.
+    many
+        How many arrays it gives.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        `many` arrays, each as long as a column.
+    """
+
+    def piece(some: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+            told = function(*some)
+        return told if isinstance(told, list) else [np.asarray(told, dtype=float)]
+
+    pieces = max(1, len(columns[0]) // 20_000)
+    if pieces == 1:
+        return piece(columns)
+    split = list(zip(*[np.array_split(column, pieces) for column in columns], strict=True))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(piece, split))
+    return [np.concatenate([part[i] for part in parts]) for i in range(many)]
+
+
+def _fitters() -> dict[str, type]:
+    from lifetimes import BetaGeoFitter, ModifiedBetaGeoFitter
+
+    return {"BG/NBD": BetaGeoFitter, "MBG/NBD": ModifiedBetaGeoFitter}
+
+
+def _fit(name: ModelName, histories: pd.DataFrame, start: tuple[float, ...] | None) -> tuple[float, ...]:
+    x, t_x, T = in_weeks(histories)
+    weights = histories["customers"].to_numpy(float)
+    kinds = _fitters()
+    if name in kinds:
+        fitter = fit_with_lifetimes(kinds[name](), x, t_x, T, weights=weights)
+        return tuple(fitter.params_[parameter] for parameter in PARAMETERS[name])
+    return _minimise(lambda theta: _mean_loss(name, theta, histories), start or _START[name])
+
+
+_START: dict[str, tuple[float, ...]] = {
+    "Pareto/NBD": (0.5, 10.0, 0.6, 12.0), "MBG/CNBD-2": (0.8, 4.0, 1.0, 4.0), "MBG/CNBD-3": (0.8, 3.0, 1.0, 4.0),
+}  # fmt: skip
+
+
+def fit_with_lifetimes(fitter: Any, *data: np.ndarray, **options: Any) -> Any:
+    """Fit with lifetimes; a looser tolerance where its default does not converge, as it does not on small samples.
+
+    Parameters
+    ----------
+    fitter
+        Of lifetimes, not yet fitted.
+    data
+        As it takes them.
+    options
+        Further arguments.
+
+    Raises
+    ------
+    TooFew
+        If it does not converge.
+    """
+    from lifetimes.utils import ConvergenceError
+
+    for tolerance in (1e-7, 1e-4):
+        # it prints what did not converge, and takes roots of variances that are not positive
+        quiet = np.errstate(invalid="ignore", divide="ignore", over="ignore")
+        with contextlib.suppress(ConvergenceError), contextlib.redirect_stdout(io.StringIO()), quiet:
+            fitter.fit(*data, tol=tolerance, **options)
+            return fitter
+    raise TooFew("the model does not converge on these customers.")
+
+
+def _mean_loss(name: ModelName, theta: tuple[float, ...], histories: pd.DataFrame) -> float:
+    """The mean negative log-likelihood of a customer, for times in weeks."""
+    x, t_x, T = in_weeks(histories)
+    weights = histories["customers"].to_numpy(float)
+    if name == "Pareto/NBD":
+        each = in_parallel(lambda *some: pareto.log_likelihood(theta, *some), x, t_x, T)[0]
+    elif name.startswith("MBG/CNBD"):
+        each = in_parallel(lambda *some: erlang.log_likelihood(theta, int(name[-1]), *some), x, t_x, T)[0]
+    else:
+        loss = _fitters()[name]._negative_log_likelihood
+        logs = np.log(theta)
+        # lifetimes gives the mean of what it is given: customer by customer, it is the loss of each
+        parts = in_parallel(
+            lambda x, t_x, T, w: np.full(len(x), float(loss(logs, x, t_x, T, w, 0.0)) * w.sum() / len(x)),
+            x, t_x, T, weights,
+        )[0]  # fmt: skip
+        return float(parts.sum() / weights.sum())
+    return float(-(weights * each).sum() / weights.sum())
+
+
+def _minimise(loss: Callable[[tuple[float, ...]], float], start: tuple[float, ...]) -> tuple[float, ...]:
+    from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
+
+    def of_logs(logs: np.ndarray) -> float:
+        found = loss(tuple(np.exp(logs)))
+        return found if np.isfinite(found) else 1e10
+
+    # a parameter that the data say nothing of runs off to infinity: nobody's forecast changes beyond these bounds
+    bounds = [(-9.0, 11.0)] * len(start)
+    # its matrices are four by four: threads would wait for each other
+    with threadpool_limits(1):
+        found = minimize(
+            of_logs,
+            np.log(start),
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": 200, "ftol": 1e-11, "gtol": 1e-5},
+        )
+    if not np.isfinite(found.fun) or found.fun >= 1e10:
+        raise TooFew("the model does not converge on these customers.")
+    return tuple(np.exp(found.x))
+
+
+def _polish(
+    name: ModelName, histories: pd.DataFrame, theta: tuple[float, ...], step: float = 1e-3
+) -> tuple[float, ...]:
+    """One step of Newton's on the days, from parameters that were fitted on weeks."""
+    n, here = len(theta), np.log(theta)
+
+    def loss(logs: np.ndarray) -> float:
+        return _mean_loss(name, tuple(np.exp(logs)), histories)
+
+    unit = np.eye(n) * step
+    middle = loss(here)
+    up, down = (np.array([loss(here + sign * unit[i]) for i in range(n)]) for sign in (1, -1))
+    gradient = (up - down) / (2 * step)
+    hessian = np.diag((up - 2 * middle + down) / step**2)
+    for i in range(n):
+        for j in range(i):
+            both = loss(here + unit[i] + unit[j]) + loss(here - unit[i] - unit[j])
+            hessian[i, j] = hessian[j, i] = (both - up[i] - up[j] - down[i] - down[j] + 2 * middle) / (2 * step**2)
+    try:
+        there = here - np.linalg.solve(hessian, gradient)
+    except np.linalg.LinAlgError:
+        return theta
+    return tuple(np.exp(there)) if loss(there) <= middle else theta
