@@ -170,6 +170,7 @@ TABLES = (
 
 STAGE = Stage(
     name="matching",
+    remembers=True,
     uses=(*PERSONS, "accounts"),
     writes=tuple(table.name for table in TABLES),
     shows="which records of the company's systems are one and the same person",

@@ -205,6 +205,7 @@ class ValueParameters(Parameters):
 
 STAGE = Stage(
     name="value",
+    remembers=True,
     needs=("orders",),
     uses=("returns", "identities", "products", "cases", "referrals", "deliveries", "consents"),
     writes=("value", "value_backtest", "allocations", "recoveries"),
