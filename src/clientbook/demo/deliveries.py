@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .calendar import utc
 from .campaigns import TYPES
@@ -165,7 +166,8 @@ def preferences(stated, rows) -> pa.Table:
             "saved": stamp(stated.at),
             "medium": pick(CHANNELS, stated.channel),
             "topic": pick(TOPICS, stated.topic),
-            "day": whole["weekday"],
+            # as people number them: 1 is Monday
+            "day": pc.add(whole["weekday"], 1),
             "hour": whole["hour"],
             "max_mails": whole["most"],
             "per_days": whole["period"],
