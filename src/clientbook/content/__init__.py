@@ -84,6 +84,10 @@ class ContentParameters(Parameters):
     fresh_days: int = Field(
         14, ge=1, description="for how many days a trigger, such as an abandoned cart, is worth following"
     )
+    explore: float = Field(
+        0.05, ge=0, le=1, description="the share of accounts whose piece is drawn by lot, so that something is learnt"
+    )
+    seed: int = Field(1, description="what they are drawn with")
 
 
 _ID = "the customer's id in this book"
@@ -157,9 +161,11 @@ TABLES = (
             Column(
                 "expected_margin",
                 "money",
-                "answer rate of the channel by a share of the value, less the cost of sending",
+                "chance of an answer, by the further orders it brings, by the margin of one, less the cost of sending",
             ),
             Column("consent", "text", "given, none, unknown (no consents in the book), not needed (service)"),
+            Column("answer_chance", "number", "how likely a click or a reply is", unit="share"),
+            Column("explores", "flag", "the piece was drawn by lot, to learn"),
         ),
     ),
 )
@@ -169,7 +175,7 @@ STAGE = Stage(
     uses=(
         "messages", "content", "consents", "preferences", "cases", "opportunities", "opportunity_people", "identities",
         "customers", "resolved_accounts", "account_identities", "stage_intervals", "value", "events", "products",
-        "orders", "deliveries", "message_audit",
+        "orders", "deliveries", "responsiveness", "message_audit",
     ),
     writes=("content_map", "message_audit", "pressure", "next_actions"),
     shows="which of the messages were right when they were sent, what is wrong with the others, and what to send next",
@@ -237,9 +243,13 @@ def analyse(step: Step) -> Work:
         return Work(pieces, told, audited, audit.keep(engine, windows), None, ())
     step.write("message_audit", public(audited))
     windows = step.write("pressure", windows)
-    facts = actions.Facts(sent, pieces, *(step.read(name) for name in ("value", "orders", "deliveries", "events")))
-    rules = actions.Rules(policy, settings.triggers, zone, _begin(step.as_of, zone), p.share_of_value, p.fresh_days)
-    chosen = step.write("next_actions", actions.next_actions(facts, who, rules, engine))
+    names = ("value", "orders", "deliveries", "events", "resolved_accounts", "responsiveness", "opportunity_people")
+    facts = actions.Facts(sent, pieces, *(step.read(name) for name in names))
+    now = _begin(step.as_of, zone)
+    rules = actions.Rules(policy, settings.triggers, zone, now, p.share_of_value, p.fresh_days, p.explore, p.seed)
+    planned = actions.plan(facts, who, rules, engine)
+    chosen = step.write("next_actions", planned.actions)
+    step.write_model("response", planned.response.as_model())
     step.write_list("next_actions", actions.to_contact(chosen, messages, who))
     return Work(pieces, told, audited, windows, chosen, _judged(who, content))
 

@@ -30,8 +30,10 @@ FEWEST_VISITS = 5
 NEAR_HOURS = 2
 # Cells enough for twelve weights; what is beyond is drawn by a fingerprint, the same every time.
 MOST_MESSAGES = 400_000
-FOLDS = 3
-PENALTIES = (0.01, 0.1, 1.0)
+FOLDS = 2
+PENALTIES = (0.05, 1.0)
+# Finer steps make more cells to fit, and say no more.
+STEP = 0.25
 AFTER_A_SALE = ("adopt", "use", "recommend")
 NUMBERS = ("own_answers", "own_opens", "interest", "pressure")
 WORDS = ("channel", "situation", "timing", "role_fit")
@@ -103,10 +105,10 @@ class Response:
         """
         if not self.is_fitted:
             rates = dict(zip(self.rates["channel"], self.rates["rate"], strict=True))
-            return _lookup(rows["channel"], rates, 0.0)
+            return looked_up(rows["channel"], rates, 0.0)
         odds = ibis.literal(self.base)
         for name in WORDS:
-            odds = odds + _lookup(rows[name], self.weights.get(name, {}), 0.0)
+            odds = odds + looked_up(rows[name], self.weights.get(name, {}), 0.0)
         for name, weight in self.scales.items():
             odds = odds + rows[name] * weight
         return (1 / (1 + (-odds).exp())).round(9)
@@ -118,9 +120,31 @@ class Response:
         return told | {"weights": dict(self.weights), "scales": dict(self.scales), "tested": tested}
 
 
-def _lookup(column: ir.StringColumn, values: Mapping[str, float], otherwise: float) -> ir.FloatingValue:
+def looked_up(column: ir.StringColumn, values: Mapping[str, float], otherwise: float) -> ir.FloatingValue:
+    """A number for each word.
+
+    Parameters
+    ----------
+    column
+        Words.
+    values
+        The numbers of those that have one.
+    otherwise
+        That of all others.
+    """
     found = [(column == name, ibis.literal(float(value))) for name, value in values.items()]
     return ibis.cases(*found, else_=ibis.literal(otherwise)) if found else ibis.literal(otherwise)
+
+
+def looked_up_words(column: ir.StringColumn, values: Mapping[str, str], otherwise: str) -> ir.StringValue:
+    """A phrase for each word.
+
+    Parameters
+    ----------
+    column, values, otherwise
+        See :func:`looked_up`.
+    """
+    return ibis.cases(*[(column == name, ibis.literal(words)) for name, words in values.items()], else_=otherwise)
 
 
 def situation(rows: ir.Table) -> ir.StringValue:
@@ -134,16 +158,27 @@ def situation(rows: ir.Table) -> ir.StringValue:
     Returns
     -------
     ibis.expr.types.StringValue
-        `use:fits`, `use:unfit`, `use:untold`, …; `after use:…` where the journey has closed after a sale; `none`.
+        `use:now`, `use:next` (for the stage after), `use:unfit`, `use:untold`, …; `after use:…` where the journey has
+        closed after a sale; `none`.
     """
     step = audit.position(rows["content_stage"]) - audit.position(rows["stage"])
-    fits = ibis.cases((step.isnull(), "untold"), (step.isin([0, 1]), "fits"), else_="unfit")
-    kept = ibis.cases(
+    fits = ibis.cases((step.isnull(), "untold"), (step == 0, "now"), (step == 1, "next"), else_="unfit")
+    return ibis.coalesce(standing(rows).concat(":", fits), ibis.literal("none"))
+
+
+def standing(rows: ir.Table) -> ir.StringValue:
+    """Where does a subject stand: `use`; `after use`, whose journey closed after a sale; null, of whom nothing is known?
+
+    Parameters
+    ----------
+    rows
+        With `stage` and `is_open`.
+    """
+    return ibis.cases(
         (rows["is_open"].fill_null(False), rows["stage"]),
         (rows["stage"].isin(AFTER_A_SALE), ibis.literal("after ").concat(rows["stage"])),
         else_=ibis.null("string"),
     )
-    return ibis.coalesce(kept.concat(":", fits), ibis.literal("none"))
 
 
 def stood(asks: ir.Table, stages: ir.Table | None) -> ir.Table:
@@ -205,7 +240,7 @@ def own_history(sent: ir.Table, before: ir.TimestampValue) -> ir.Table:
         between = told[f"{name}2"] / told["pairs"] - mean**2 if told["pairs"] else 0.0
         weight = float(np.clip(mean * (1 - mean) / between - 1, 1.0, 1e4)) if between > 0 else 1e4
         rate = (each[name] + weight * mean) / (each["n"] + weight)
-        logs[own] = ((rate / mean).ln() if mean > 0 else ibis.literal(0.0)).round(1)
+        logs[own] = _stepped((rate / mean).ln()) if mean > 0 else ibis.literal(0.0)
     return each.select("customer_id", **logs)
 
 
@@ -232,7 +267,7 @@ def interests(visits: ir.Table | None, before: ir.TimestampValue) -> ir.Table:
     everything = each["n"].sum().over(ibis.window(group_by="customer_id"))
     share = (each["n"] + 0.5) / (everything + 0.5 * topics)
     return each.select(
-        "customer_id", "topic", share=share.round(6), interest=(share * topics).ln().clip(-1.5, 1.5).round(1)
+        "customer_id", "topic", share=share.round(6), interest=_stepped((share * topics).ln().clip(-1.5, 1.5))
     )
 
 
@@ -302,11 +337,6 @@ def featured(asks: ir.Table, signs: Signs, before: ir.TimestampValue, engine) ->
     rows = _beside(asks, own, "customer_id")
     rows = _beside(rows, keep(engine, interests(signs.visits, before)).drop("share"), "customer_id", "topic")
     rows = _beside(rows, keep(engine, active_times(signs.visits, before, signs.zone)), "customer_id")
-    off = (rows["hour"] - rows["active_hour"]).abs()
-    near = ibis.least(off, 24 - off) <= NEAR_HOURS
-    timing = ibis.cases(
-        (rows["active_hour"].isnull(), "unknown"), (near.fill_null(True), "near"), else_="off"
-    )
     known = signs.roles is not None and signs.piece_roles is not None
     if known:
         rows = _beside(rows, signs.roles, "customer_id")
@@ -318,11 +348,16 @@ def featured(asks: ir.Table, signs: Signs, before: ir.TimestampValue, engine) ->
         )
     else:
         fits = ibis.literal("unknown")
+    off = (rows["hour"] - rows["active_hour"]).abs()
+    near = ibis.least(off, 24 - off) <= NEAR_HOURS
+    timing = ibis.cases(
+        (rows["active_hour"].isnull(), "unknown"), (near.fill_null(True), "near"), else_="off"
+    )
     # one who never visited anything of the topic, but something, cares less for it than one of whom nothing is known
     numbers = {name: rows[name].fill_null(0.0) for name in ("own_answers", "own_opens", "interest")}
     rows = rows.mutate(
         channel=rows["channel"], situation=situation(rows), timing=timing, role_fit=fits, **numbers,
-        pressure=(rows["recent"].fill_null(0) + 1.0).ln().round(1),
+        pressure=_stepped((rows["recent"].fill_null(0) + 1.0).ln()),
     )  # fmt: skip
     return rows.drop("role", "for_role") if known else rows
 
@@ -420,7 +455,8 @@ def _regress(cells: pd.DataFrame, penalty: float):
     columns = _columns(cells)
     x = _design(cells, columns)
     hits, misses = cells["answers"].to_numpy(float), (cells["n"] - cells["answers"]).to_numpy(float)
-    model = LogisticRegression(C=penalty, max_iter=500)
+    # few columns, many rows: a handful of Newton steps
+    model = LogisticRegression(C=penalty, solver="newton-cholesky")
     model.fit(np.vstack([x, x]), np.repeat([1, 0], len(x)), sample_weight=np.concatenate([hits, misses]))
     return columns, model
 
@@ -499,6 +535,10 @@ def _lifts(rows: ir.Table, model: Response) -> pd.DataFrame:
     return each[["content_source", "content_id", "n", "lift"]]
 
 
+def _stepped(column: ir.NumericValue) -> ir.FloatingValue:
+    return (column / STEP).round(0) * STEP
+
+
 def _moment(at: dt.datetime) -> ir.TimestampScalar:
     return ibis.literal(at, "timestamp")
 
@@ -568,12 +608,7 @@ def extra_orders(
     hit = audit.followed(s, with_customer(orders, identities).select("customer_id", at="ordered_at"), days)
     s = _beside(s.select("arrival", "at", "account_id", "customer_id", "topic", answered=answered(s)), hit, "arrival")
     s = _beside(s, keep(engine, stood(s, stages)), "arrival")
-    name = ibis.cases(
-        (s["is_open"].fill_null(False), s["stage"]),
-        (s["stage"].isin(AFTER_A_SALE), ibis.literal("after ").concat(s["stage"])),
-        else_="none",
-    )
-    s = s.mutate(name=name)
+    s = s.mutate(name=standing(s).fill_null("none"))
     each = s.group_by("name", "answered").agg(n=s.count(), orders=as_count(s["followed"].cast("int64").sum()))
     wide = each.to_pandas().pivot_table(index="name", columns="answered", values=["n", "orders"], fill_value=0)
     wide = wide.reindex(columns=pd.MultiIndex.from_product([["n", "orders"], [0, 1]]), fill_value=0).sort_index()
