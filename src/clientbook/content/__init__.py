@@ -12,7 +12,7 @@ from pydantic import Field
 
 from clientbook import parsing
 from clientbook.book import Settings
-from clientbook.content import actions, audit, mapping, page, pressure
+from clientbook.content import actions, audit, mapping, page, policy, pressure
 from clientbook.content.actions import counts, left_alone
 from clientbook.content.audit import REASONS, VERDICTS, Circumstances
 from clientbook.content.mapping import by_stage, grid, say_grid
@@ -202,6 +202,10 @@ class Work:
         The public table; None in a book without messages.
     judged
         The reasons that the book has tables for.
+    planned
+        What the actions were chosen by; None in a book without messages.
+    policy
+        What they bring by the truth of a made company.
     """
 
     pieces: ir.Table
@@ -210,6 +214,8 @@ class Work:
     pressure: ir.Table
     actions: ir.Table | None
     judged: tuple[str, ...]
+    planned: actions.Plan | None = None
+    policy: pd.DataFrame | None = None
 
 
 def analyse(step: Step) -> Work:
@@ -236,22 +242,41 @@ def analyse(step: Step) -> Work:
     sent = audit.keep(engine, audit.sendings(_or_none(messages), content, who.identities, who.customers))
     pieces = audit.keep(engine, mapping.pieces(content, sent, events))
     told = step.write("content_map", mapping.content_map(pieces, sent, events))
-    policy, zone = settings.contact_policy, settings.timezone
-    audited = audit.keep(engine, audit.audit(sent, who, policy, engine))
-    windows = pressure.windows(sent, policy.period_days, zone).order_by("account_id", "window_end")
+    rule, zone = settings.contact_policy, settings.timezone
+    audited = audit.keep(engine, audit.audit(sent, who, rule, engine))
+    windows = pressure.windows(sent, rule.period_days, zone).order_by("account_id", "window_end")
     if messages is None:
         return Work(pieces, told, audited, audit.keep(engine, windows), None, ())
     step.write("message_audit", public(audited))
     windows = step.write("pressure", windows)
-    names = ("value", "orders", "deliveries", "events", "resolved_accounts", "responsiveness", "opportunity_people")
+    names = ("value", "orders", "deliveries", "events", "resolved_accounts", "responsiveness", "opportunity_people",
+             "products")  # fmt: skip
     facts = actions.Facts(sent, pieces, *(step.read(name) for name in names))
     now = _begin(step.as_of, zone)
-    rules = actions.Rules(policy, settings.triggers, zone, now, p.share_of_value, p.fresh_days, p.explore, p.seed)
+    rules = actions.Rules(rule, settings.triggers, zone, now, p.share_of_value, p.fresh_days, p.explore, p.seed)
     planned = actions.plan(facts, who, rules, engine)
     chosen = step.write("next_actions", planned.actions)
     step.write_model("response", planned.response.as_model())
     step.write_list("next_actions", actions.to_contact(chosen, messages, who))
-    return Work(pieces, told, audited, windows, chosen, _judged(who, content))
+    score = policy_score(step, planned, audit.keep(engine, actions.records_of_each(messages, who)), sent, now)
+    return Work(pieces, told, audited, windows, chosen, _judged(who, content), planned, score)
+
+
+def policy_score(step: Step, planned: actions.Plan, records: ir.Table, sent: ir.Table, now: dt.datetime) -> pd.DataFrame:
+    """What do the next actions bring by the truth of a made company? Empty without one.
+
+    Parameters
+    ----------
+    step
+        The book and its tables.
+    planned, records, sent, now
+        See :func:`clientbook.content.policy.score_actions`.
+    """
+    rule = step.book.settings.contact_policy
+    counted = sent.filter(~sent["is_operational"])
+    zone = step.book.settings.timezone
+    return policy.score_actions(planned.actions, planned.allowed, records, counted, now, rule.period_days, zone,
+                                rule.max_messages, step.truth)  # fmt: skip
 
 
 def _judged(known: audit.Known, content: ir.Table | None) -> tuple[str, ...]:

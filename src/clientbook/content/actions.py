@@ -34,7 +34,7 @@ CART_EVENT = "add_to_cart"
 # Pieces tried for each stage of a topic; a library may hold thousands.
 PIECES_TRIED = 12
 # Journeys of one customer that are weighed against each other.
-TOPICS_TRIED = 4
+TOPICS_TRIED = 8
 # An order within so many days of a message may come from it.
 ORDER_DAYS = 7
 # What an account knows already is proposed only where it is answered half as often again as anything new.
@@ -95,8 +95,8 @@ class Facts:
         Of :func:`clientbook.content.mapping.pieces`.
     value, orders, deliveries, events
         The table `value`, and clean tables.
-    accounts, times, parts
-        The tables `resolved_accounts`, `responsiveness` and `opportunity_people`.
+    accounts, times, parts, products
+        The tables `resolved_accounts`, `responsiveness`, `opportunity_people` and `products`.
     """
 
     sent: ir.Table
@@ -108,6 +108,7 @@ class Facts:
     accounts: ir.Table | None = None
     times: ir.Table | None = None
     parts: ir.Table | None = None
+    products: ir.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,9 @@ def plan(facts: Facts, who: Known, rules: Rules, engine) -> Plan:
     p = _beside(p, best.drop("account_id"))
     pieces = ("content_source", "content_id", "is_new", "lift", "explores")
     leads = keep(engine, too_little(base, topics, may, drafts, first, facts, counted, rules, now))
+    times = keep(engine, times_of_each(base, facts, signs, now))
     for more in (drafts.select("customer_id", "got", "fits"), chosen.select("customer_id", *pieces), faults, first,
-                 seen, stated_times(who), leads, response.active_times(signs.visits, now, rules.zone)):  # fmt: skip
+                 seen, stated_times(who), leads, times):  # fmt: skip
         p = _beside(p, more)
     told = _timed(_told(p, rules, who), facts.times)
     names = ("customer_id", "account_id", "action", "content_source", "content_id", "topic", "stage", "channel")
@@ -207,7 +209,7 @@ def keep_signs(facts: Facts, who: Known, rules: Rules, counted: ir.Table, engine
     counted
         Of :func:`clientbook.content.audit.sendings`, without the operational ones.
     """
-    seen = response.visits(facts.events, who.identities)
+    seen = response.visits(facts.events, who.identities, counted, facts.orders, facts.products)
     roles = piece_roles = None
     if facts.parts is not None and facts.pieces is not None:
         parts = with_customer(facts.parts, who.identities)
@@ -634,6 +636,41 @@ def too_little(base, topics, may, drafts, first, facts: Facts, counted, rules: R
     return lead.select("customer_id", question=ask)
 
 
+def times_of_each(base: ir.Table, facts: Facts, signs: response.Signs, now: ir.TimestampValue) -> ir.Table:
+    """When is each customer about, by their own visits, else by those of the same kind of account?
+
+    Parameters
+    ----------
+    base
+        Of :func:`everybody`.
+    facts, signs
+        What is known; without visits nobody's time is.
+    now
+        The instant of the run.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `active_weekday`, `active_hour`.
+    """
+    own = response.active_times(signs.visits, now, signs.zone)
+    if facts.accounts is None or "kind" not in facts.accounts.columns:
+        return own
+    # somebody alone and somebody of a household are both at home in the evening
+    kinds = facts.accounts.select("account_id", at_work=facts.accounts["kind"] == COMPANY)
+    each = _beside(_beside(base, kinds, "account_id"), own)
+    usual = each.group_by("at_work").agg(
+        _hour=each["active_hour"].quantile(0.5).round(0).cast("int64")
+    )
+    usual = usual.filter(usual["at_work"].notnull())
+    each = _beside(each, usual, "at_work")
+    return each.select(
+        "customer_id",
+        active_weekday=each["active_weekday"],
+        active_hour=ibis.coalesce(each["active_hour"], each["_hour"]),
+    )
+
+
 def stated_times(who: Known) -> ir.Table:
     """When would each customer like to hear from us, by what they said last?
 
@@ -708,7 +745,7 @@ def _with_piece(drafts, facts: Facts, counted, answers: Response, who: Known, ru
     tried = tried.mutate(is_new=tried["got_at"].isnull() & tried["_read"].isnull())
     # whole accounts explore, so that two contacts do not happen on one piece
     draw = _text(f"{rules.seed}\x1f").concat(tried["account_id"])
-    explores = draw.hexdigest("md5")[0:4] < ("g" if rules.explore >= 1 else f"{int(rules.explore * 65536):04x}")
+    explores = response.by_lot(draw, rules.explore)
     luck = explores.ifelse(draw.concat("\x1f", tried["content_id"]).hexdigest("md5"), "")
     known = tried["is_new"].ifelse(1.0, KNOWN_PIECE)
     tried = tried.mutate(explores=explores, _luck=luck, worthy=(tried["lift"] * tried["for_it"] * known).round(6))
@@ -921,24 +958,37 @@ def to_contact(actions: ir.Table, messages: ir.Table, who: Known) -> pd.DataFram
     pandas.DataFrame
         The actions, with `source` and `person_id` of the record, and `consent`.
     """
+    listed = _beside(actions.filter(actions["action"] != LEAVE), records_of_each(messages, who))
+    lead = ("customer_id", "source", "person_id", "action", "consent")
+    rest = [name for name in actions.columns if name not in lead]
+    return listed.order_by(ibis.desc("expected_margin"), "customer_id").select(*lead, *rest).to_pandas()
+
+
+def records_of_each(messages: ir.Table, who: Known) -> ir.Table:
+    """Which record of each customer is the one to write to?
+
+    Parameters
+    ----------
+    messages
+        Clean messages: the record that got the last one.
+    who
+        Who is who; of those who never got one it is the first of their records.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `source`, `person_id`.
+    """
     m = with_customer(messages.select("person_source", "person_id", "sent_at", "arrival"), who.identities)
     order = ibis.window(group_by="customer_id", order_by=[ibis.desc("sent_at"), ibis.desc("arrival")])
     m = m.mutate(_rank=ibis.row_number().over(order))
     m = m.filter(m["_rank"] == 0).select("customer_id", source="person_source", person_id="person_id")
-    listed = _beside(actions.filter(actions["action"] != LEAVE), m)
-    if who.identities is not None:
-        i = who.identities.group_by("customer_id").agg(
-            _key=(who.identities["source"].concat("\x1f", who.identities["person_id"])).min()
-        )
-        listed = _beside(listed, i)
-        source, person = listed["_key"].split("\x1f")[0], listed["_key"].split("\x1f")[1]
-        listed = listed.mutate(
-            source=listed["source"].fill_null(source),
-            person_id=listed["source"].isnull().ifelse(person, listed["person_id"]),
-        ).drop("_key")
-    lead = ("customer_id", "source", "person_id", "action", "consent")
-    rest = [name for name in actions.columns if name not in lead]
-    return listed.order_by(ibis.desc("expected_margin"), "customer_id").select(*lead, *rest).to_pandas()
+    if who.identities is None:
+        return m
+    i = who.identities.select("customer_id", "source", "person_id").anti_join(m, "customer_id")
+    first = ibis.window(group_by="customer_id", order_by=["source", "person_id"])
+    i = i.mutate(_rank=ibis.row_number().over(first))
+    return m.union(i.filter(i["_rank"] == 0).select(*m.columns))
 
 
 def _beside(left: ir.Table, right: ir.Table, *keys: str) -> ir.Table:

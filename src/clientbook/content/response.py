@@ -29,7 +29,7 @@ WINDOW_DAYS = 180
 FEWEST_VISITS = 5
 NEAR_HOURS = 2
 # Cells enough for twelve weights; what is beyond is drawn by a fingerprint, the same every time.
-MOST_MESSAGES = 400_000
+MOST_MESSAGES = 80_000
 FOLDS = 2
 PENALTIES = (0.05, 1.0)
 # Finer steps make more cells to fit, and say no more.
@@ -48,7 +48,7 @@ class Signs:
     sent
         Of :func:`clientbook.content.audit.sendings`, kept, without the operational ones.
     visits
-        `customer_id`, `at`, `topic`: what customers did by themselves; None in a book without events.
+        `customer_id`, `at`, `topic`, `is_visit`: what customers did by themselves; None in a book without events.
     stages
         Of :func:`clientbook.content.audit.learn`, or None.
     roles
@@ -134,6 +134,21 @@ def looked_up(column: ir.StringColumn, values: Mapping[str, float], otherwise: f
     """
     found = [(column == name, ibis.literal(float(value))) for name, value in values.items()]
     return ibis.cases(*found, else_=ibis.literal(otherwise)) if found else ibis.literal(otherwise)
+
+
+def by_lot(key: ir.StringValue, share: float) -> ir.BooleanValue:
+    """Is it among a share that is drawn by the fingerprint of a key, the same every time?
+
+    Parameters
+    ----------
+    key
+        What is drawn by.
+    share
+        Between 0 and 1.
+    """
+    if share >= 1:
+        return ibis.literal(True)
+    return key.hexdigest("md5")[0:6] < f"{int(share * 16**6):06x}"
 
 
 def looked_up_words(column: ir.StringColumn, values: Mapping[str, str], otherwise: str) -> ir.StringValue:
@@ -291,7 +306,7 @@ def active_times(visits: ir.Table | None, before: ir.TimestampValue, zone: str) 
     """
     if visits is None:
         return _empty(customer_id="string", active_hour="int64", active_weekday="int64")
-    v = visits.filter(visits["at"] < before)
+    v = visits.filter(visits["at"] < before, visits["is_visit"])
     local = parsing.local(v["at"], zone)
     v = v.select(
         "customer_id", hour=local.hour() + local.minute() / 60, weekday=(local.day_of_week.index() + 1).cast("int64")
@@ -410,8 +425,7 @@ def fit(signs: Signs, rates: pd.DataFrame, days: int, now: dt.datetime, engine) 
     n = rows.count().to_pyarrow().as_py()
     drawn = rows
     if n > MOST_MESSAGES:
-        mark = (rows["arrival"] * 2_654_435_761 % 4_294_967_296) / 4_294_967_296.0
-        drawn = rows.filter(mark < MOST_MESSAGES / n)
+        drawn = rows.filter(by_lot(rows["arrival"].cast("string"), MOST_MESSAGES / n))
     keys = ["window", "fold", *WORDS, *NUMBERS]
     drawn = drawn.mutate(fold=(drawn["customer_id"].hexdigest("md5")[0:1].find_in_set(list("0123456789abcdef")) % FOLDS))
     cells = drawn.group_by(*keys).agg(n=drawn.count(), answers=as_count(drawn["answered"].sum()))
@@ -553,8 +567,14 @@ def _empty(**columns: str) -> ir.Table:
     return ibis.memtable(schema.to_pyarrow().empty_table()).cast(schema)
 
 
-def visits(events: ir.Table | None, identities: ir.Table | None) -> ir.Table | None:
-    """What did customers do by themselves, and when?
+def visits(
+    events: ir.Table | None,
+    identities: ir.Table | None,
+    sent: ir.Table | None = None,
+    orders: ir.Table | None = None,
+    products: ir.Table | None = None,
+) -> ir.Table | None:
+    """What did customers do by themselves, when, and about what?
 
     Parameters
     ----------
@@ -562,19 +582,38 @@ def visits(events: ir.Table | None, identities: ir.Table | None) -> ir.Table | N
         Clean events; what the company did (`direction` out) is left out.
     identities
         Who is who.
+    sent
+        Of :func:`clientbook.content.audit.sendings`: what was answered says what somebody is after.
+    orders, products
+        Clean tables: what was bought says it best.
 
     Returns
     -------
     ibis.expr.types.Table or None
-        `customer_id`, `at`, `topic`, `content_source`, `content_id`.
+        `customer_id`, `at`, `topic`, `is_visit` (its hour is the customer's own choice).
     """
-    if events is None:
+    found = []
+    if events is not None:
+        e = events
+        if "direction" in e.columns:
+            e = e.filter(~(e["direction"] == "out").fill_null(False))
+        e = e.select("person_source", "person_id", "topic", at=e["occurred_at"].cast("timestamp"))
+        e = with_customer(e, identities)
+        found.append(e.select("customer_id", "at", "topic", is_visit=ibis.literal(True)))
+    if sent is not None and found:
+        m = sent.filter(answered(sent) > 0, sent["topic"].notnull())
+        found.append(m.select("customer_id", "topic", at=m["at"].cast("timestamp"), is_visit=ibis.literal(False)))
+    if orders is not None and products is not None and "product_source" in orders.columns:
+        p = products.filter(products["topic"].notnull())
+        p = p.group_by(product_source=p["source"], product_id=p["product_id"]).agg(topic=p["topic"].min())
+        o = orders.inner_join(p, ["product_source", "product_id"])
+        o = o.select("person_source", "person_id", "topic", at=o["ordered_at"].cast("timestamp")).distinct()
+        o = with_customer(o, identities)
+        found.append(o.select("customer_id", "at", "topic", is_visit=ibis.literal(False)))
+    if not found:
         return None
-    e = events
-    if "direction" in e.columns:
-        e = e.filter(~(e["direction"] == "out").fill_null(False))
-    e = e.select("person_source", "person_id", "topic", "content_source", "content_id", at="occurred_at")
-    return with_customer(e, identities).drop("person_source", "person_id")
+    first = found[0]
+    return ibis.union(first, *[rows.select(*first.columns) for rows in found[1:]]) if found[1:] else first
 
 
 def extra_orders(
@@ -599,13 +638,17 @@ def extra_orders(
     -------
     pandas.DataFrame or None
         `stage` (`none`; `after …` where the journey was closed), `answered`, `unanswered`, `extra` (difference of the
-        shares that ordered, drawn to that of all by its error, never below 0), `low`, `high` (95 %). It compares those
-        who answer with those who do not: an upper bound of what the answer brings. None without orders.
+        shares that ordered, drawn to that of all by its error, never below 0), `low`, `high` (95 %). Of customers with an
+        order at any time. It compares those who answer with those who do not: an upper bound of what the answer brings.
+        None without orders.
     """
     if orders is None or stages is None:
         return None
     s = sent.filter(sent["at"] < _moment(now - dt.timedelta(days=days)))
-    hit = audit.followed(s, with_customer(orders, identities).select("customer_id", at="ordered_at"), days)
+    bought = keep(engine, with_customer(orders, identities).select("customer_id", at="ordered_at").distinct())
+    # whose orders are under no name that is known cannot show one
+    s = s.semi_join(bought, "customer_id")
+    hit = audit.followed(s, bought, days)
     s = _beside(s.select("arrival", "at", "account_id", "customer_id", "topic", answered=answered(s)), hit, "arrival")
     s = _beside(s, keep(engine, stood(s, stages)), "arrival")
     s = s.mutate(name=standing(s).fill_null("none"))
