@@ -258,25 +258,32 @@ def analyse(step: Step) -> Work:
     chosen = step.write("next_actions", planned.actions)
     step.write_model("response", planned.response.as_model())
     step.write_list("next_actions", actions.to_contact(chosen, messages, who))
-    score = policy_score(step, planned, audit.keep(engine, actions.records_of_each(messages, who)), sent, now)
+    records = audit.keep(engine, actions.records_of_each(messages, who))
+    score = policy_score(step, planned, records, sent, who.deals, now)
     return Work(pieces, told, audited, windows, chosen, _judged(who, content), planned, score)
 
 
-def policy_score(step: Step, planned: actions.Plan, records: ir.Table, sent: ir.Table, now: dt.datetime) -> pd.DataFrame:
+def policy_score(
+    step: Step, planned: actions.Plan, records: ir.Table, sent: ir.Table, deals: ir.Table | None, now: dt.datetime
+) -> pd.DataFrame:
     """What do the next actions bring by the truth of a made company? Empty without one.
 
     Parameters
     ----------
     step
         The book and its tables.
+    deals
+        Of :func:`clientbook.content.audit.learn`.
     planned, records, sent, now
         See :func:`clientbook.content.policy.score_actions`.
     """
     rule = step.book.settings.contact_policy
     counted = sent.filter(~sent["is_operational"])
     zone = step.book.settings.timezone
+    nothing = ibis.memtable({"account_id": [], "topic": []}, schema={"account_id": "string", "topic": "string"})
+    bound = nothing if deals is None else deals.filter(deals["closed_at"].isnull())
     return policy.score_actions(planned.actions, planned.allowed, records, counted, now, rule.period_days, zone,
-                                rule.max_messages, step.truth)  # fmt: skip
+                                rule.max_messages, bound, step.truth)  # fmt: skip
 
 
 def _judged(known: audit.Known, content: ir.Table | None) -> tuple[str, ...]:

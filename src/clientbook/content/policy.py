@@ -19,7 +19,7 @@ TRUTH = ("responsiveness", "content", "stages", "response_model", "people", "mes
 
 def score_actions(
     actions: ir.Table, allowed: ir.Table, records: ir.Table, sent: ir.Table, now: dt.datetime, days: int, zone: str,
-    most: int, truth: Callable[[str], ir.Table | None],
+    most: int, bound: ir.Table, truth: Callable[[str], ir.Table | None],
 ) -> pd.DataFrame:
     """What do the next actions bring, beside the best possible policy and what the company did?
 
@@ -35,6 +35,8 @@ def score_actions(
         Of :func:`clientbook.content.audit.sendings`, without the operational ones.
     now, days, zone, most
         The instant of the run, the contact policy's period, the book's zone, and the cap of an account.
+    bound
+        `account_id`, `topic`: accounts that may be written to on these topics alone, as they have deals open on them.
     truth
         Gives a table of the truth by its name, or None.
 
@@ -86,9 +88,14 @@ def score_actions(
     reach, who, channel = (x[(who >= 0) & (channel >= 0)] for x in (reach, who, channel))
     cells = pieces.assign(t=topic_of, s=stage_of).groupby(["t", "s"])["appeal"].max()
     best = np.full(len(reach), -np.inf)
+    held = bound.select("account_id", "topic").distinct().to_pandas()
+    binds = reach["account_id"].isin(set(held["account_id"])).to_numpy()
+    fits = {n: reach["account_id"].isin(set(held.loc[held["topic"] == name, "account_id"])).to_numpy()
+            for n, name in enumerate(topics)}  # fmt: skip
     for (topic, step), liked in cells.items():
-        best = np.maximum(best, worth(who, topic, stage_now[who, topic], step, liked, channel, day[who], hour[who],
-                                      reach["recent"].to_numpy()))  # fmt: skip
+        gain = worth(who, topic, stage_now[who, topic], step, liked, channel, day[who], hour[who],
+                     reach["recent"].to_numpy())  # fmt: skip
+        best = np.maximum(best, np.where(binds & ~fits[topic], -np.inf, gain))
     top = reach.assign(best=best).groupby("customer_id").agg(best=("best", "max"), account_id=("account_id", "first"),
                                                              recent=("recent", "first"))  # fmt: skip
     top = top[top["best"] > 0].sort_values("best", ascending=False)

@@ -27,6 +27,8 @@ FEWEST_ANSWERS = 100
 WINDOW_DAYS = 180
 # A visit says when somebody is about; a few may be chance.
 FEWEST_VISITS = 5
+# Who pays says more of what they are after than who looks.
+ORDER_VISITS = 5
 NEAR_HOURS = 2
 # Cells enough for twelve weights; what is beyond is drawn by a fingerprint, the same every time.
 MOST_MESSAGES = 80_000
@@ -48,7 +50,7 @@ class Signs:
     sent
         Of :func:`clientbook.content.audit.sendings`, kept, without the operational ones.
     visits
-        `customer_id`, `at`, `topic`, `is_visit`: what customers did by themselves; None in a book without events.
+        `customer_id`, `at`, `topic`, `is_visit`, `is_order`: what customers did by themselves; None in a book without events.
     stages
         Of :func:`clientbook.content.audit.learn`, or None.
     roles
@@ -278,7 +280,8 @@ def interests(visits: ir.Table | None, before: ir.TimestampValue) -> ir.Table:
         return _empty(customer_id="string", topic="string", share="float64", interest="float64")
     v = visits.filter(visits["at"] < before, visits["topic"].notnull())
     topics = v.select("topic").distinct().count().as_scalar()
-    each = v.group_by("customer_id", "topic").agg(n=v.count())
+    bought = v["is_order"].cast("int64").sum()
+    each = v.group_by("customer_id", "topic").agg(n=as_count(v.count() + (ORDER_VISITS - 1) * bought))
     everything = each["n"].sum().over(ibis.window(group_by="customer_id"))
     share = (each["n"] + 0.5) / (everything + 0.5 * topics)
     return each.select(
@@ -590,26 +593,26 @@ def visits(
     Returns
     -------
     ibis.expr.types.Table or None
-        `customer_id`, `at`, `topic`, `is_visit` (its hour is the customer's own choice).
+        `customer_id`, `at`, `topic`, `is_visit` (its hour is the customer's own choice), `is_order`.
     """
-    found = []
+    found, yes, no = [], ibis.literal(True), ibis.literal(False)
     if events is not None:
         e = events
         if "direction" in e.columns:
             e = e.filter(~(e["direction"] == "out").fill_null(False))
         e = e.select("person_source", "person_id", "topic", at=e["occurred_at"].cast("timestamp"))
         e = with_customer(e, identities)
-        found.append(e.select("customer_id", "at", "topic", is_visit=ibis.literal(True)))
+        found.append(e.select("customer_id", "at", "topic", is_visit=yes, is_order=no))
     if sent is not None and found:
         m = sent.filter(answered(sent) > 0, sent["topic"].notnull())
-        found.append(m.select("customer_id", "topic", at=m["at"].cast("timestamp"), is_visit=ibis.literal(False)))
+        found.append(m.select("customer_id", "topic", at=m["at"].cast("timestamp"), is_visit=no, is_order=no))
     if orders is not None and products is not None and "product_source" in orders.columns:
         p = products.filter(products["topic"].notnull())
         p = p.group_by(product_source=p["source"], product_id=p["product_id"]).agg(topic=p["topic"].min())
         o = orders.inner_join(p, ["product_source", "product_id"])
         o = o.select("person_source", "person_id", "topic", at=o["ordered_at"].cast("timestamp")).distinct()
         o = with_customer(o, identities)
-        found.append(o.select("customer_id", "at", "topic", is_visit=ibis.literal(False)))
+        found.append(o.select("customer_id", "at", "topic", is_visit=no, is_order=yes))
     if not found:
         return None
     first = found[0]
