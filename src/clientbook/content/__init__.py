@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ibis
 import ibis.expr.types as ir
@@ -12,14 +12,19 @@ from pydantic import Field
 
 from clientbook import parsing
 from clientbook.book import Settings
-from clientbook.content import actions, audit, mapping, page, policy, pressure
+from clientbook.content import accounts, actions, audit, guess, mapping, outcomes, page, policy, pressure
 from clientbook.content.actions import counts, left_alone
+from clientbook.content.accounts import groups, say_silent
 from clientbook.content.audit import REASONS, VERDICTS, Circumstances
+from clientbook.content.guess import say_gap
 from clientbook.content.mapping import by_stage, grid, say_grid
+from clientbook.content.outcomes import contradictions, cost, say_contradictions, say_cost
+from clientbook.content.outcomes import by as outcomes_by
 from clientbook.content.page import (
     answer,
     draw,
     draw_grid,
+    draw_lanes,
     draw_reach,
     key_numbers,
     reasons,
@@ -32,6 +37,7 @@ from clientbook.content.page import (
 )
 from clientbook.content.pressure import reach, say_reach, worst
 from clientbook.content.score import score
+from clientbook.customers import with_customer
 from clientbook.stage import NothingToShow, Parameters, Stage, Step
 from clientbook.tables import CANONICAL, Column, Table
 
@@ -44,27 +50,40 @@ __all__ = [
     "Work",
     "actions",
     "analyse",
+    "accounts",
     "answer",
     "audit",
     "by_stage",
+    "contradictions",
+    "cost",
     "counts",
     "draw",
     "draw_grid",
+    "draw_lanes",
     "draw_reach",
     "grid",
+    "groups",
+    "guess",
     "key_numbers",
     "left_alone",
     "mapping",
+    "outcomes",
+    "outcomes_by",
     "page",
+    "policy",
     "pressure",
     "reach",
     "reasons",
     "responses",
+    "say_contradictions",
+    "say_cost",
+    "say_gap",
     "say_grid",
     "say_months",
     "say_reach",
     "say_responses",
     "say_shares",
+    "say_silent",
     "score",
     "shares",
     "show",
@@ -168,6 +187,27 @@ TABLES = (
             Column("explores", "flag", "the piece was drawn by lot, to learn"),
         ),
     ),
+    Table(
+        "accounts_view",
+        "a contact of an account that has several",
+        (
+            Column("account_id", "id", _ACCOUNT),
+            Column("kind", "text", "company, household"),
+            Column("contacts", "number", "how many contacts the account has", unit="customers"),
+            Column("customer_id", "id", _ID),
+            Column("role", "text", "their role in the latest decision in which they have one"),
+            Column("age_group", "text", "below 30, 30 to 44, 45 to 59, 60 and above; empty: not known"),
+            Column("topic", "text", "what they are after"),
+            Column("stage", "text", "where they stand on it"),
+            Column("reads_most", "text", "topic of most of what they read, buy and answer"),
+            Column("last_seen", "time", "when they last did something by themselves"),
+            Column("last_message", "time", "when they last got a message"),
+            Column("messages", "number", "what they got in the contact policy's period", unit="messages"),
+            Column("answers", "number", "how many messages they ever clicked or answered", unit="messages"),
+            Column("is_silent", "flag", "neither seen nor answering for 90 days"),
+            Column("needs", "text", "what somebody at that stage needs, in words"),
+        ),
+    ),
 )
 
 STAGE = Stage(
@@ -177,7 +217,7 @@ STAGE = Stage(
         "customers", "resolved_accounts", "account_identities", "stage_intervals", "value", "events", "products",
         "orders", "deliveries", "responsiveness", "message_audit",
     ),
-    writes=("content_map", "message_audit", "pressure", "next_actions"),
+    writes=("content_map", "message_audit", "pressure", "next_actions", "accounts_view"),
     shows="which of the messages were right when they were sent, what is wrong with the others, and what to send next",
     parameters=ContentParameters,
     tables=TABLES,
@@ -206,6 +246,16 @@ class Work:
         What the actions were chosen by; None in a book without messages.
     policy
         What they bring by the truth of a made company.
+    after
+        The sendings with what followed them.
+    guesses
+        What the pieces are about that do not say so.
+    asked, beside
+        What is asked beside what is offered, and beside the open deals.
+    accounts
+        The public table `accounts_view`.
+    value
+        The table `value`.
     """
 
     pieces: ir.Table
@@ -216,6 +266,12 @@ class Work:
     judged: tuple[str, ...]
     planned: actions.Plan | None = None
     policy: pd.DataFrame | None = None
+    after: ir.Table | None = None
+    guesses: pd.DataFrame | None = None
+    asked: pd.DataFrame | None = None
+    beside: dict[str, int] | None = None
+    accounts: ir.Table | None = None
+    value: ir.Table | None = None
 
 
 def analyse(step: Step) -> Work:
@@ -246,7 +302,7 @@ def analyse(step: Step) -> Work:
     audited = audit.keep(engine, audit.audit(sent, who, rule, engine))
     windows = pressure.windows(sent, rule.period_days, zone).order_by("account_id", "window_end")
     if messages is None:
-        return Work(pieces, told, audited, audit.keep(engine, windows), None, ())
+        return Work(pieces, told, audited, audit.keep(engine, windows), None, (), guesses=guess.guesses(content))
     step.write("message_audit", public(audited))
     windows = step.write("pressure", windows)
     names = ("value", "orders", "deliveries", "events", "resolved_accounts", "responsiveness", "opportunity_people",
@@ -260,7 +316,29 @@ def analyse(step: Step) -> Work:
     step.write_list("next_actions", actions.to_contact(chosen, messages, who))
     records = audit.keep(engine, actions.records_of_each(messages, who))
     score = policy_score(step, planned, records, sent, who.deals, now)
-    return Work(pieces, told, audited, windows, chosen, _judged(who, content), planned, score)
+    signs = planned.signs
+    bought = step.read("orders")
+    if bought is not None:
+        bought = with_customer(bought, who.identities).select("customer_id", at="ordered_at")
+    won = None
+    if found.opportunities is not None:
+        o = found.opportunities.filter(found.opportunities["is_won"].fill_null(False))
+        won = audit.deals(replace(found, opportunities=o)).filter(ibis._["closed_at"].notnull())
+        won = won.select("account_id", at="closed_at")
+    seen = None if signs.visits is None else signs.visits.filter(signs.visits["is_visit"])
+    after = audit.keep(engine, outcomes.after(audited, seen, bought, won, now, engine))
+    counted = sent.filter(~sent["is_operational"])
+    view = None
+    if who.customers is not None:
+        instant = ibis.literal(now, "timestamp")
+        view = step.write("accounts_view", accounts.accounts_view(
+            who.customers, step.read("resolved_accounts"), chosen, signs, counted, instant, rule.period_days
+        ))  # fmt: skip
+    return Work(
+        pieces, told, audited, windows, chosen, _judged(who, content), planned, score, after,
+        guess.guesses(content, guess.readers(audited)), guess.asked_and_offered(signs.visits, counted, who.deals),
+        guess.beside_deals(signs.visits, who.customers, who.deals), view, step.read("value"),
+    )  # fmt: skip
 
 
 def policy_score(

@@ -126,12 +126,15 @@ class Plan:
     extra
         Of :func:`clientbook.content.response.extra_orders`, or None: then an answer is taken to bring a share of the
         value.
+    signs
+        What spoke for an answer.
     """
 
     actions: ir.Table
     allowed: ir.Table
     response: Response
     extra: pd.DataFrame | None
+    signs: response.Signs
 
 
 def next_actions(facts: Facts, who: Known, rules: Rules, engine) -> ir.Table:
@@ -196,7 +199,7 @@ def plan(facts: Facts, who: Known, rules: Rules, engine) -> Plan:
     told = keep(engine, told.select(*names).order_by(ibis.desc("expected_margin"), "customer_id"))
     # an anti-join has no order of its own: what is written is sorted where it is written
     free = may.filter(may["allowed"]).select("customer_id", "channel").anti_join(first, "customer_id")
-    return Plan(told.order_by(ibis.desc("expected_margin"), "customer_id"), free, answers, extra)
+    return Plan(told.order_by(ibis.desc("expected_margin"), "customer_id"), free, answers, extra, signs)
 
 
 def keep_signs(facts: Facts, who: Known, rules: Rules, counted: ir.Table, engine) -> response.Signs:
