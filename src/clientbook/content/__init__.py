@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 import pandas as pd
 from pydantic import Field
 
-from clientbook import parsing
+from clientbook import charts, parsing
 from clientbook.book import Settings
 from clientbook.content import accounts, actions, audit, guess, mapping, outcomes, page, policy, pressure
 from clientbook.content.actions import counts, left_alone
@@ -26,6 +26,7 @@ from clientbook.content.page import (
     draw_grid,
     draw_lanes,
     draw_reach,
+    draw_responses,
     key_numbers,
     reasons,
     responses,
@@ -42,6 +43,7 @@ from clientbook.stage import NothingToShow, Parameters, Stage, Step
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
+    "OUTCOME_LABELS",
     "REASONS",
     "STAGE",
     "VERDICTS",
@@ -50,6 +52,12 @@ __all__ = [
     "Work",
     "actions",
     "analyse",
+    "asked",
+    "buying_groups",
+    "policies",
+    "silence",
+    "tested",
+    "told_beside",
     "accounts",
     "answer",
     "audit",
@@ -61,6 +69,9 @@ __all__ = [
     "draw_grid",
     "draw_lanes",
     "draw_reach",
+    "draw_responses",
+    "followed_by",
+    "gains",
     "grid",
     "groups",
     "guess",
@@ -410,6 +421,116 @@ def alone(work: Work) -> pd.DataFrame:
         Of :func:`analyse`.
     """
     return pd.DataFrame(columns=["reason", "customers"]) if work.actions is None else left_alone(work.actions)
+
+
+OUTCOME_LABELS = {
+    "stage_at_send": "stage",
+    "message_type": "type",
+    "clicked_low": "low",
+    "clicked_high": "high",
+    "ordered_low": "low",
+    "ordered_high": "high",
+    "won": "deal won",
+}
+
+
+def followed_by(work: Work, name: str) -> pd.DataFrame:
+    """What came of the messages, by one of their properties? Empty in a book without messages.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    name
+        See :func:`clientbook.content.outcomes.by`.
+    """
+    return pd.DataFrame(columns=[name, "n"]) if work.after is None else outcomes_by(work.after, name)
+
+
+def tested(work: Work) -> pd.DataFrame:
+    """How well are answers foreseen, beside the naive rule? Empty where there were too few to learn from.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    found = None if work.planned is None else work.planned.response.tested
+    return pd.DataFrame(columns=["rule", "n", "answers", "log_loss", "auc", "top_decile"]) if found is None else found
+
+
+def gains(work: Work) -> pd.DataFrame:
+    """How many further orders follow an answer, by stage? Empty where the book cannot say.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    found = None if work.planned is None else work.planned.extra
+    return pd.DataFrame(columns=["stage", "answered", "unanswered", "extra", "low", "high"]) if found is None else found
+
+
+def policies(work: Work) -> pd.DataFrame:
+    """What do the next actions bring by the truth of a made company? Empty without one.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    return pd.DataFrame(columns=list(policy.COLUMNS)) if work.policy is None else work.policy
+
+
+def buying_groups(work: Work) -> pd.DataFrame:
+    """Who takes part in decisions, by role and age? Empty where no account has several contacts.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    return pd.DataFrame(columns=["role", "age_group", "contacts"]) if work.accounts is None else groups(work.accounts)
+
+
+def silence(work: Work) -> str:
+    """In one sentence: how many contacts of accounts with several are silent?
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    return "Who is in which account is not known" if work.accounts is None else say_silent(work.accounts)
+
+
+def asked(work: Work) -> pd.DataFrame:
+    """What is asked beside what is offered? Empty where the book cannot say.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    columns = ["topic", "asked", "offered", "in_deals", "gap"]
+    return pd.DataFrame(columns=columns) if work.asked is None else work.asked[columns]
+
+
+def told_beside(work: Work):
+    """How much of what people with an open deal ask is about the deal? A table of one row.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    told = work.beside
+    rows = pd.DataFrame([told] if told and told["asked"] else [], columns=["accounts", "asked", "on_topic"])
+    share = rows["on_topic"] / rows["asked"].where(rows["asked"] > 0)
+    return charts.table(
+        rows.assign(share=share), formats={"share": "percent"}, labels={"asked": "visits since", "on_topic": "about it"},
+        caption="Accounts with an open deal: what their people look at since it was opened, beside its topic",
+    )  # fmt: skip
 
 
 def cap(settings: Settings) -> str:

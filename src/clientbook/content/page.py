@@ -137,6 +137,28 @@ def responses(audited: ir.Table) -> pd.DataFrame:
     return each.assign(low=(middle - spread) / (n + z * z), high=(middle + spread) / (n + z * z))
 
 
+def draw_responses(told: pd.DataFrame):
+    """Which share of the messages of each verdict was clicked? Bars with their intervals.
+
+    Parameters
+    ----------
+    told
+        Of :func:`responses`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None where there is nothing to draw.
+    """
+    if told.empty:
+        return None
+    return charts.bars(
+        [name.replace("_", " ") for name in told["verdict"]], told["clicked"], low=told["low"], high=told["high"],
+        finding=say_responses(told), detail="share clicked, with its 95 % interval", format="percent",
+        highlight=["right"],
+    )  # fmt: skip
+
+
 def draw(wide: pd.DataFrame, finding: str, detail: str = ""):
     """How do the verdicts of groups compare? Bars of one length, parted by verdict.
 
