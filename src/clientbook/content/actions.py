@@ -587,8 +587,8 @@ def weigh(topics: ir.Table, may: ir.Table, weights: Weights, worth: ir.Table, si
     rows = response.featured(asks, signs, now, engine)
     rows = _beside(rows, worth)
     chance = weights.response.chance(rows)
-    gain = weights.gain(rows).round(6)
-    rows = rows.mutate(rate=chance, gain=gain, expected_margin=(chance * gain - rows["cost"]).round(2))
+    gain = weights.gain(rows).cast("float64").round(6)
+    rows = rows.mutate(rate=chance, gain=gain, expected_margin=(chance * gain - rows["cost"]).cast("float64").round(2))
     rows = rows.mutate(score=rows["expected_margin"].fill_null(rows["rate"]))
     order = [ibis.desc("hot"), ibis.desc("score"), "channel", "topic"]
     rows = rows.mutate(_rank=ibis.row_number().over(ibis.window(group_by="customer_id", order_by=order)))
@@ -750,7 +750,7 @@ def _with_piece(drafts, facts: Facts, counted, answers: Response, who: Known, ru
     draw = _text(f"{rules.seed}\x1f").concat(tried["account_id"])
     explores = response.by_lot(draw, rules.explore)
     luck = explores.ifelse(draw.concat("\x1f", tried["content_id"]).hexdigest("md5"), "")
-    known = tried["is_new"].ifelse(1.0, KNOWN_PIECE)
+    known = tried["is_new"].ifelse(1.0, KNOWN_PIECE).cast("float64")
     tried = tried.mutate(explores=explores, _luck=luck, worthy=(tried["lift"] * tried["for_it"] * known).round(6))
     order = ["_luck", ibis.desc("worthy"), *of]
     tried = tried.mutate(turn=ibis.row_number().over(ibis.window(group_by=list(cell), order_by=order)))
@@ -770,9 +770,9 @@ def _shelf(pieces: ir.Table, counted: ir.Table, answers: Response) -> ir.Table:
         clicks = clicks.group_by(*of).agg(n=clicks.count(), answers=as_count(clicks["clicked"].sum()))
         overall = counted["clicked"].mean().as_scalar().fill_null(0.0)
         rate = (clicks["answers"] + SHRINKAGE_SENDINGS * overall) / (clicks["n"] + SHRINKAGE_SENDINGS)
-        lifts = clicks.select(*of, lift=(rate / overall.nullif(0)).fill_null(1.0).round(6))
+        lifts = clicks.select(*of, lift=(rate / overall.nullif(0)).fill_null(1.0).cast("float64").round(6))
     p = _beside(p, lifts, *of)
-    p = p.select(*of, _topic="topic", content_stage="stage", lift=p["lift"].fill_null(1.0))
+    p = p.select(*of, _topic="topic", content_stage="stage", lift=p["lift"].fill_null(1.0).cast("float64"))
     after = dict(zip(STAGES[1:], STAGES, strict=False))
     before = ibis.cases(
         *[(p["content_stage"] == late, early) for late, early in after.items()], else_=ibis.null("string")
@@ -784,7 +784,7 @@ def _shelf(pieces: ir.Table, counted: ir.Table, answers: Response) -> ir.Table:
         stage: math.exp(min(learnt.get(f"{stage}:next", 0.0) - learnt.get(f"{stage}:now", 0.0), 0.0))
         for stage in STAGES
     }
-    for_it = both["for_now"].ifelse(1.0, response.looked_up(both["for_stage"], step, 1.0)).round(6)
+    for_it = both["for_now"].ifelse(1.0, response.looked_up(both["for_stage"], step, 1.0)).cast("float64").round(6)
     both = both.mutate(for_it=for_it, lift_of=(both["lift"] * for_it).round(6))
     # where the stage is the first, nothing comes before it
     order = ibis.window(group_by=["for_stage", "_topic"], order_by=[ibis.desc("lift_of"), *of])
@@ -854,7 +854,7 @@ def _told(p: ir.Table, rules: Rules, who: Known) -> ir.Table:
     fresh = p["is_new"].ifelse(_text("nobody there has seen it"), _text("they know it, and it is the best that is left"))
     why = why.concat(fresh, "; ", p["channel"], " is the best channel they allow" if who.consents is not None
                      else " is the best channel")  # fmt: skip
-    chance = (p["rate"] * p["lift"].fill_null(1.0)).clip(0, 1)
+    chance = (p["rate"] * p["lift"].fill_null(1.0)).cast("float64").clip(0.0, 1.0)
     why = why.concat("; of a hundred like it ", (chance * 100).round(0).cast("int64").cast("string"), " are answered")
     why = why.concat(p["explores"].fill_null(False).ifelse("; the piece is drawn by lot, to learn", ""))
     serve, ask = p["service_action"].notnull(), p["question"].notnull()
@@ -867,7 +867,7 @@ def _told(p: ir.Table, rules: Rules, who: Known) -> ir.Table:
     asked = _text("we know too little of them to write; ask: ", p["question"])
     allowed = _text("unknown") if who.consents is None else p["consented"].fill_null(False).ifelse("given", "none")
     null = {name: ibis.null(p[name].type()) for name in ("content_source", "content_id", "channel")}
-    margin = (chance * p["gain"] - p["cost"]).round(2)
+    margin = (chance * p["gain"] - p["cost"]).cast("float64").round(2)
     p = p.mutate(
         action=action,
         reason=ibis.coalesce(p["service_reason"], asked, leave, why),

@@ -31,7 +31,7 @@ FEWEST_VISITS = 5
 ORDER_VISITS = 5
 NEAR_HOURS = 2
 # Cells enough for twelve weights; what is beyond is drawn by a fingerprint, the same every time.
-MOST_MESSAGES = 80_000
+MOST_MESSAGES = 40_000
 FOLDS = 2
 PENALTIES = (0.05, 1.0)
 # Finer steps make more cells to fit, and say no more.
@@ -113,7 +113,7 @@ class Response:
             odds = odds + looked_up(rows[name], self.weights.get(name, {}), 0.0)
         for name, weight in self.scales.items():
             odds = odds + rows[name] * weight
-        return (1 / (1 + (-odds).exp())).round(9)
+        return (1 / (1 + (-odds).exp())).cast("float64").round(9)
 
     def as_model(self) -> dict:
         """The model as plain JSON."""
@@ -135,7 +135,9 @@ def looked_up(column: ir.StringColumn, values: Mapping[str, float], otherwise: f
         That of all others.
     """
     found = [(column == name, ibis.literal(float(value))) for name, value in values.items()]
-    return ibis.cases(*found, else_=ibis.literal(otherwise)) if found else ibis.literal(otherwise)
+    told = ibis.cases(*found, else_=ibis.literal(otherwise)) if found else ibis.literal(otherwise)
+    # DuckDB takes a written number for a decimal of as many digits
+    return told.cast("float64")
 
 
 def by_lot(key: ir.StringValue, share: float) -> ir.BooleanValue:
@@ -257,7 +259,7 @@ def own_history(sent: ir.Table, before: ir.TimestampValue) -> ir.Table:
         between = told[f"{name}2"] / told["pairs"] - mean**2 if told["pairs"] else 0.0
         weight = float(np.clip(mean * (1 - mean) / between - 1, 1.0, 1e4)) if between > 0 else 1e4
         rate = (each[name] + weight * mean) / (each["n"] + weight)
-        logs[own] = _stepped((rate / mean).ln()) if mean > 0 else ibis.literal(0.0)
+        logs[own] = _stepped((rate / mean).ln()) if mean > 0 else ibis.literal(0.0).cast("float64")
     return each.select("customer_id", **logs)
 
 
@@ -372,7 +374,7 @@ def featured(asks: ir.Table, signs: Signs, before: ir.TimestampValue, engine) ->
         (rows["active_hour"].isnull(), "unknown"), (near.fill_null(True), "near"), else_="off"
     )
     # one who never visited anything of the topic, but something, cares less for it than one of whom nothing is known
-    numbers = {name: rows[name].fill_null(0.0) for name in ("own_answers", "own_opens", "interest")}
+    numbers = {name: rows[name].fill_null(0.0).cast("float64") for name in ("own_answers", "own_opens", "interest")}
     rows = rows.mutate(
         channel=rows["channel"], situation=situation(rows), timing=timing, role_fit=fits, **numbers,
         pressure=_stepped((rows["recent"].fill_null(0) + 1.0).ln()),
@@ -553,7 +555,7 @@ def _lifts(rows: ir.Table, model: Response) -> pd.DataFrame:
 
 
 def _stepped(column: ir.NumericValue) -> ir.FloatingValue:
-    return (column / STEP).round(0) * STEP
+    return ((column / STEP).round(0) * STEP).cast("float64")
 
 
 def _moment(at: dt.datetime) -> ir.TimestampScalar:
