@@ -43,7 +43,6 @@ from clientbook.stage import NothingToShow, Parameters, Stage, Step
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
-    "OUTCOME_LABELS",
     "REASONS",
     "STAGE",
     "VERDICTS",
@@ -76,6 +75,7 @@ __all__ = [
     "groups",
     "guess",
     "key_numbers",
+    "labels_of",
     "left_alone",
     "mapping",
     "outcomes",
@@ -423,15 +423,24 @@ def alone(work: Work) -> pd.DataFrame:
     return pd.DataFrame(columns=["reason", "customers"]) if work.actions is None else left_alone(work.actions)
 
 
-OUTCOME_LABELS = {
-    "stage_at_send": "stage",
-    "message_type": "type",
-    "clicked_low": "low",
-    "clicked_high": "high",
-    "ordered_low": "low",
-    "ordered_high": "high",
-    "won": "deal won",
-}
+def labels_of(told: pd.DataFrame) -> dict[str, str]:
+    """How are the columns of outcomes called for people?
+
+    Parameters
+    ----------
+    told
+        Of :func:`followed_by`.
+    """
+    names = {
+        "stage_at_send": "stage",
+        "message_type": "type",
+        "clicked_low": "clicked, low",
+        "clicked_high": "clicked, high",
+        "ordered_low": "ordered, low",
+        "ordered_high": "ordered, high",
+        "won": "deal won",
+    }
+    return {name: words for name, words in names.items() if name in told.columns}
 
 
 def followed_by(work: Work, name: str) -> pd.DataFrame:
@@ -490,7 +499,8 @@ def buying_groups(work: Work) -> pd.DataFrame:
     work
         Of :func:`analyse`.
     """
-    return pd.DataFrame(columns=["role", "age_group", "contacts"]) if work.accounts is None else groups(work.accounts)
+    columns = ["role", "age_group", "early", "late", "after", "silent", "contacts"]
+    return pd.DataFrame(columns=columns) if work.accounts is None else groups(work.accounts)
 
 
 def silence(work: Work) -> str:
