@@ -252,7 +252,7 @@ def draw_grid(cells: pd.DataFrame):
     with charts.look():
         for row, column in zip(*np.nonzero(cells.to_numpy() == 0), strict=True):
             ax.add_patch(
-                patches.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", lw=0,
+                patches.Rectangle((column, row), 1, 1, fill=False, hatch="////", lw=0,
                                           edgecolor=charts.RED)
             )  # fmt: skip
     return fig
