@@ -63,6 +63,8 @@ from clientbook.content import audit
 from clientbook.engine import open as open_engine
 folder = Path("{folder}")
 with open_engine("duckdb", scratch=folder / "scratch", memory="{memory}", threads=2) as engine:
+    # who measures reads at the end: a bar of progress would fill the pipe
+    engine.connection.raw_sql("SET enable_progress_bar = false")
     read = lambda name: engine.read_parquet(folder / f"{{name}}.parquet")
     began = time.perf_counter()
     names = ("consents", "preferences", "cases", "opportunities", "identities", "customers", "stage_intervals")
