@@ -7,11 +7,14 @@ import random
 
 import ibis
 import pandas as pd
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from clientbook import content
 from clientbook.book import ContactPolicy, Trigger
-from clientbook.content import actions, audit, mapping, pressure
+from clientbook.content import accounts, actions, audit, guess, mapping, outcomes, pressure, response
 from clientbook.engine import open as open_engine
 from clientbook.tables import STAGES
 
@@ -655,3 +658,182 @@ def test_every_written_column_is_described(engine):
     assert list(pressure.windows(sent, 30, "UTC").columns) == described["pressure"]
     pieces = mapping.pieces(tables["content"], sent, None)
     assert list(mapping.content_map(pieces, sent, None).columns) == described["content_map"]
+    signs = response.Signs(sent.filter(~sent["is_operational"]))
+    view = accounts.accounts_view(
+        tables["customers"], None, ibis.memtable(proposals(book, engine)), signs, signs.sent, ibis.literal(NOW), 30
+    )
+    assert list(view.columns) == described["accounts_view"]
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(100, 10_000), most=st.integers(0, 9), days=st.sampled_from((1, 7, 30)), per=st.sampled_from(
+    ("account", "customer")))  # fmt: skip
+def test_any_small_book_is_audited_as_by_loops(seed, most, days, per, engine):
+    book, policy = made_book(seed, messages=60), ContactPolicy(max_messages=most, period_days=days, per=per)
+    for deal in book["opportunities"]:
+        if deal["closed_at"] and deal["closed_at"] < deal["opened_at"]:
+            deal["closed_at"] = deal["opened_at"]
+    found, expected = audited(book, policy, engine), plain(book, policy)
+    for name in audit.REASONS:
+        assert int(found[name].sum()) == sum(bool(row[name]) for row in expected.values()), name
+    assert found["verdict"].to_dict() == {key: row["verdict"] for key, row in expected.items()}
+
+
+def test_messages_without_content_and_content_without_topic_are_not_wrong_for_that(engine):
+    deal = {"source": "crm", "opportunity_id": "o", "opened_at": START - DAY, "topic": "hats", "person_source": "crm"}
+    book = {
+        "messages": [one(), one(i=1, content_source="web", content_id="x1"), one(i=2, content_source="web",
+                                                                                 content_id="deleted")],
+        "content": [{"source": "web", "content_id": "x1", "stage": "need", "format": "article"}],
+        "opportunities": [deal | {"person_id": "p0"}],
+    }  # fmt: skip
+    found = audited(book, ContactPolicy(), engine)
+    assert not found[["wrong_topic", "wrong_stage", "after_close", "duplicate"]].to_numpy().any()
+    assert found["topic"].isna().all()
+    # a piece that is gone from the register still counts as sent
+    tables = as_tables(book)
+    known = audit.sendings(tables["messages"], tables["content"])
+    register = mapping.pieces(tables["content"], known, None).to_pandas()
+    assert set(register["content_id"]) == {"x1", "deleted"}
+
+
+def test_consents_for_purposes_that_nobody_named_allow_nothing_else(engine):
+    said = {"source": "crm", "person_source": "crm", "person_id": "p0", "status": "given", "indicated_at": START}
+    book = {"messages": [one(START + DAY)], "consents": [said | {"purpose": "gossip"}]}
+    assert list(audited(book, ContactPolicy(), engine)["no_consent"]) == [True]
+    book["consents"].append(said | {"purpose": "marketing", "indicated_at": START + 2 * DAY})
+    # a message before the first consent has none
+    assert list(audited(book, ContactPolicy(), engine)["no_consent"]) == [True]
+
+
+def test_an_account_of_ten_thousand_contacts(engine):
+    n = 10_000
+    book = {
+        "messages": [one(START + dt.timedelta(seconds=i), i, person_id=f"p{i}") for i in range(n)],
+        "identities": [{"source": "crm", "person_id": f"p{i}", "customer_id": f"c{i}"} for i in range(n)],
+        "customers": [{"customer_id": f"c{i}", "account_id": "a"} for i in range(n)],
+    }
+    found = audited(book, ContactPolicy(max_messages=8), engine)
+    assert int(found["over_cap"].sum()) == n - 8
+
+
+def test_a_cap_of_nothing_is_said(engine):
+    from types import SimpleNamespace
+
+    words = content.cap(SimpleNamespace(contact_policy=ContactPolicy(max_messages=0)))
+    assert "no message at all" in words
+    found = proposals(allowing(0), engine, ContactPolicy(max_messages=0))
+    assert found["content_id"].isna().all()
+
+
+def test_what_follows_a_message_is_counted_as_by_loops(engine):
+    book = made_book(3)
+    tables = as_tables(book)
+    sent = audit.keep(engine, audit.sendings(tables["messages"], None, tables["identities"], tables["customers"]))
+    r = random.Random(3)
+    happened = [{"customer_id": f"c{r.randrange(6)}", "at": START + r.randrange(100) * DAY / 2} for _ in range(30)]
+    known = table(happened, customer_id="string", at="timestamp")
+    found = audit.followed(sent, known, 7).to_pandas().set_index("arrival")["followed"]
+    for row in sent.to_pandas().itertuples():
+        expected = any(
+            h["customer_id"] == row.customer_id and dt.timedelta(0) < h["at"] - row.at <= 7 * DAY for h in happened
+        )
+        assert found[row.arrival] == expected
+
+
+def test_outcomes_leave_out_what_cannot_be_known_yet(engine):
+    book = {"messages": [one(NOW - 30 * DAY, 0, clicked_at=NOW), one(NOW - DAY, 1, unsubscribed_at=NOW, cost=2.0)]}
+    tables = as_tables(book)
+    sent = audit.keep(engine, audit.sendings(tables["messages"], None))
+    found = audit.audit(sent, audit.Known(), ContactPolicy(max_messages=0), engine)
+    customer = sent.to_pandas()["customer_id"].iloc[0]
+    bought = table([{"customer_id": customer, "at": NOW - 28 * DAY}], customer_id="string", at="timestamp")
+    after = outcomes.after(found, None, bought, None, NOW, engine)
+    told = outcomes.by(after, "verdict")
+    assert list(told["verdict"]) == ["over_cap"] and told["n"].iloc[0] == 2
+    assert told["ordered"].iloc[0] == 1 and np.isnan(told["visited"].iloc[0])
+    assert told["clicked_low"].iloc[0] < 0.5 < told["clicked_high"].iloc[0]
+    value = table([{"customer_id": customer, "clv": 100.0}], customer_id="string", clv="float64")
+    costs = outcomes.cost(found, value)
+    assert costs["sending"].iloc[0] == 2.0 and costs["lost"].iloc[0] == 100.0
+    assert "€" in outcomes.say_cost(costs, lambda amount: f"{amount:.0f} €")
+
+
+def test_wilson_is_that_of_the_books():
+    low, high = outcomes.wilson(np.array([0.0, 5.0, 1.0]), np.array([10.0, 10.0, 0.0]))
+    assert low[0] == pytest.approx(0, abs=1e-12) and high[0] == pytest.approx(0.27753, abs=1e-4)
+    assert (low[1], high[1]) == (pytest.approx(0.23659, abs=1e-4), pytest.approx(0.76341, abs=1e-4))
+    assert np.isnan(low[2]) and np.isnan(high[2])
+
+
+def test_teams_contradict_each_other_within_a_week(engine):
+    sent = [one(START, 0, sender="brand", topic="hats"), one(START + DAY, 1, sender="sales", topic="suits"),
+            one(START + 2 * DAY, 2, sender="sales", topic="hats"), one(START + 20 * DAY, 3, sender="brand",
+                                                                       topic="suits")]  # fmt: skip
+    known = audit.sendings(table(sent, **MESSAGE), None)
+    told = outcomes.contradictions(audit.audit(audit.keep(engine, known), audit.Known(), ContactPolicy(), engine))
+    # a team may change its own topic, and after a week a customer has forgotten
+    assert told[["team", "then", "pairs", "other_topic"]].values.tolist() == [["brand", "sales", 1, 1]]
+    assert "something else" in outcomes.say_contradictions(told)
+    assert "No team" in outcomes.say_contradictions(told.iloc[:0])
+
+
+def test_a_guess_is_told_with_its_probability_and_known_pieces_are_left_alone():
+    words = {"need": "signs that you need", "decide": "prices and samples of", "use": "course for users of"}
+    rows = [
+        {"source": "web", "content_id": f"x{i}", "title": f"{text} {topic} {i}", "stage": stage, "topic": topic}
+        for i, (stage, text, topic) in enumerate(
+            (stage, text, topic) for stage, text in words.items() for topic in TOPICS for _ in range(3)
+        )
+    ]
+    rows.append({"source": "web", "content_id": "new", "title": "prices and samples of hats", "format": "sheet"})
+    told = guess.guesses(table(rows, **PIECE)).set_index("what")
+    assert set(told["content_id"]) == {"new"}
+    assert told.loc["stage", "guess"] == "decide" and told.loc["topic", "guess"] == "hats"
+    assert (told["probability"] > 1 / 3).all() and (told["accuracy"] > told["naive"]).all()
+    assert guess.guesses(table(rows[:2], **PIECE)).empty and guess.guesses(None).empty
+
+
+def many(seed: int, n: int = 4000) -> list[dict]:
+    """Messages of customers half of whom answer, on e-mail more than by post."""
+    r = random.Random(seed)
+    rows = []
+    for i in range(n):
+        who, channel = r.randrange(80), r.choice(("email", "post"))
+        chance = (0.35 if who % 2 else 0.05) * (1 if channel == "email" else 0.4)
+        at = START + i * 300 * DAY / n
+        rows.append(one(at, i, person_id=f"p{who}", channel=channel, clicked_at=at if r.random() < chance else None))
+    return rows
+
+
+def test_the_response_beats_the_rate_of_the_channel_on_time_it_has_not_seen(engine):
+    sent = audit.keep(engine, audit.sendings(table(many(1), **MESSAGE), None))
+    rates = actions.channel_rates(sent).to_pandas()
+    fitted = [response.fit(response.Signs(sent), rates, 30, START + 300 * DAY, engine) for _ in range(2)]
+    assert fitted[0].as_model() == fitted[1].as_model() and fitted[0].is_fitted
+    told = fitted[0].tested.set_index("rule")
+    assert told.loc["logistic regression", "auc"] > told.loc["rate of the channel", "auc"] + 0.1
+    assert told.loc["logistic regression", "log_loss"] < told.loc["rate of the channel", "log_loss"]
+    few = audit.keep(engine, audit.sendings(table(many(1, 50), **MESSAGE), None))
+    bare = response.fit(response.Signs(few), rates, 30, START + 300 * DAY, engine)
+    assert not bare.is_fitted and bare.as_model()["model"] == "rate of the channel"
+
+
+def test_own_history_is_drawn_to_all_and_looks_at_nothing_later(engine):
+    sent = audit.keep(engine, audit.sendings(table(many(2), **MESSAGE), None))
+    middle = ibis.literal(START + 150 * DAY)
+    told = response.own_history(sent, middle).to_pandas().set_index("customer_id").sort_index()
+    early = sent.filter(sent["at"] < middle)
+    again = response.own_history(early, ibis.literal(NOW + 900 * DAY)).to_pandas().set_index("customer_id").sort_index()
+    pd.testing.assert_frame_equal(told, again)
+    rates = early.to_pandas().groupby("customer_id")["clicked"].mean()
+    assert np.corrcoef(told["own_answers"], rates[told.index])[0, 1] > 0.8
+    assert told["own_answers"].abs().max() < 3
+
+
+def test_exploration_is_seeded_and_of_its_share():
+    keys = ibis.memtable({"key": [f"a{i}" for i in range(4000)]})
+    drawn = keys.mutate(hit=response.by_lot(keys["key"], 0.05)).to_pandas()["hit"]
+    assert 0.03 < drawn.mean() < 0.07
+    assert keys.mutate(hit=response.by_lot(keys["key"], 1.0)).to_pandas()["hit"].all()
+    assert not keys.mutate(hit=response.by_lot(keys["key"], 0.0)).to_pandas()["hit"].any()

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 from pydantic import Field
 
-from clientbook import parsing
+from clientbook import charts, parsing
 from clientbook.book import Settings
-from clientbook.content import actions, audit, mapping, page, pressure
+from clientbook.content import accounts, actions, audit, guess, mapping, outcomes, page, policy, pressure
 from clientbook.content.actions import counts, left_alone
+from clientbook.content.accounts import groups, say_silent
 from clientbook.content.audit import REASONS, VERDICTS, Circumstances
+from clientbook.content.guess import say_gap
 from clientbook.content.mapping import by_stage, grid, say_grid
+from clientbook.content.outcomes import contradictions, cost, say_contradictions, say_cost
+from clientbook.content.outcomes import by as outcomes_by
 from clientbook.content.page import (
     answer,
     draw,
     draw_grid,
+    draw_lanes,
     draw_reach,
+    draw_responses,
     key_numbers,
     reasons,
     responses,
@@ -32,6 +38,7 @@ from clientbook.content.page import (
 )
 from clientbook.content.pressure import reach, say_reach, worst
 from clientbook.content.score import score
+from clientbook.customers import with_customer
 from clientbook.stage import NothingToShow, Parameters, Stage, Step
 from clientbook.tables import CANONICAL, Column, Table
 
@@ -44,27 +51,50 @@ __all__ = [
     "Work",
     "actions",
     "analyse",
+    "asked",
+    "buying_groups",
+    "policies",
+    "silence",
+    "tested",
+    "told_beside",
+    "accounts",
     "answer",
     "audit",
     "by_stage",
+    "contradictions",
+    "cost",
     "counts",
     "draw",
     "draw_grid",
+    "draw_lanes",
     "draw_reach",
+    "draw_responses",
+    "followed_by",
+    "gains",
     "grid",
+    "groups",
+    "guess",
     "key_numbers",
+    "labels_of",
     "left_alone",
     "mapping",
+    "outcomes",
+    "outcomes_by",
     "page",
+    "policy",
     "pressure",
     "reach",
     "reasons",
     "responses",
+    "say_contradictions",
+    "say_cost",
+    "say_gap",
     "say_grid",
     "say_months",
     "say_reach",
     "say_responses",
     "say_shares",
+    "say_silent",
     "score",
     "shares",
     "show",
@@ -84,6 +114,10 @@ class ContentParameters(Parameters):
     fresh_days: int = Field(
         14, ge=1, description="for how many days a trigger, such as an abandoned cart, is worth following"
     )
+    explore: float = Field(
+        0.05, ge=0, le=1, description="the share of accounts whose piece is drawn by lot, so that something is learnt"
+    )
+    seed: int = Field(1, description="what they are drawn with")
 
 
 _ID = "the customer's id in this book"
@@ -157,9 +191,32 @@ TABLES = (
             Column(
                 "expected_margin",
                 "money",
-                "answer rate of the channel by a share of the value, less the cost of sending",
+                "chance of an answer, by the further orders it brings, by the margin of one, less the cost of sending",
             ),
             Column("consent", "text", "given, none, unknown (no consents in the book), not needed (service)"),
+            Column("answer_chance", "number", "how likely a click or a reply is", unit="share"),
+            Column("explores", "flag", "the piece was drawn by lot, to learn"),
+        ),
+    ),
+    Table(
+        "accounts_view",
+        "a contact of an account that has several",
+        (
+            Column("account_id", "id", _ACCOUNT),
+            Column("kind", "text", "company, household"),
+            Column("contacts", "number", "how many contacts the account has", unit="customers"),
+            Column("customer_id", "id", _ID),
+            Column("role", "text", "their role in the latest decision in which they have one"),
+            Column("age_group", "text", "below 30, 30 to 44, 45 to 59, 60 and above; empty: not known"),
+            Column("topic", "text", "what they are after"),
+            Column("stage", "text", "where they stand on it"),
+            Column("reads_most", "text", "topic of most of what they read, buy and answer"),
+            Column("last_seen", "time", "when they last did something by themselves"),
+            Column("last_message", "time", "when they last got a message"),
+            Column("messages", "number", "what they got in the contact policy's period", unit="messages"),
+            Column("answers", "number", "how many messages they ever clicked or answered", unit="messages"),
+            Column("is_silent", "flag", "neither seen nor answering for 90 days"),
+            Column("needs", "text", "what somebody at that stage needs, in words"),
         ),
     ),
 )
@@ -169,9 +226,9 @@ STAGE = Stage(
     uses=(
         "messages", "content", "consents", "preferences", "cases", "opportunities", "opportunity_people", "identities",
         "customers", "resolved_accounts", "account_identities", "stage_intervals", "value", "events", "products",
-        "orders", "deliveries", "message_audit",
+        "orders", "deliveries", "responsiveness", "message_audit",
     ),
-    writes=("content_map", "message_audit", "pressure", "next_actions"),
+    writes=("content_map", "message_audit", "pressure", "next_actions", "accounts_view"),
     shows="which of the messages were right when they were sent, what is wrong with the others, and what to send next",
     parameters=ContentParameters,
     tables=TABLES,
@@ -196,6 +253,20 @@ class Work:
         The public table; None in a book without messages.
     judged
         The reasons that the book has tables for.
+    planned
+        What the actions were chosen by; None in a book without messages.
+    policy
+        What they bring by the truth of a made company.
+    after
+        The sendings with what followed them.
+    guesses
+        What the pieces are about that do not say so.
+    asked, beside
+        What is asked beside what is offered, and beside the open deals.
+    accounts
+        The public table `accounts_view`.
+    value
+        The table `value`.
     """
 
     pieces: ir.Table
@@ -204,6 +275,14 @@ class Work:
     pressure: ir.Table
     actions: ir.Table | None
     judged: tuple[str, ...]
+    planned: actions.Plan | None = None
+    policy: pd.DataFrame | None = None
+    after: ir.Table | None = None
+    guesses: pd.DataFrame | None = None
+    asked: pd.DataFrame | None = None
+    beside: dict[str, int] | None = None
+    accounts: ir.Table | None = None
+    value: ir.Table | None = None
 
 
 def analyse(step: Step) -> Work:
@@ -230,18 +309,70 @@ def analyse(step: Step) -> Work:
     sent = audit.keep(engine, audit.sendings(_or_none(messages), content, who.identities, who.customers))
     pieces = audit.keep(engine, mapping.pieces(content, sent, events))
     told = step.write("content_map", mapping.content_map(pieces, sent, events))
-    policy, zone = settings.contact_policy, settings.timezone
-    audited = audit.keep(engine, audit.audit(sent, who, policy, engine))
-    windows = pressure.windows(sent, policy.period_days, zone).order_by("account_id", "window_end")
+    rule, zone = settings.contact_policy, settings.timezone
+    audited = audit.keep(engine, audit.audit(sent, who, rule, engine))
+    windows = pressure.windows(sent, rule.period_days, zone).order_by("account_id", "window_end")
     if messages is None:
-        return Work(pieces, told, audited, audit.keep(engine, windows), None, ())
+        return Work(pieces, told, audited, audit.keep(engine, windows), None, (), guesses=guess.guesses(content))
     step.write("message_audit", public(audited))
     windows = step.write("pressure", windows)
-    facts = actions.Facts(sent, pieces, *(step.read(name) for name in ("value", "orders", "deliveries", "events")))
-    rules = actions.Rules(policy, settings.triggers, zone, _begin(step.as_of, zone), p.share_of_value, p.fresh_days)
-    chosen = step.write("next_actions", actions.next_actions(facts, who, rules, engine))
+    names = ("value", "orders", "deliveries", "events", "resolved_accounts", "responsiveness", "opportunity_people",
+             "products")  # fmt: skip
+    facts = actions.Facts(sent, pieces, *(step.read(name) for name in names))
+    now = _begin(step.as_of, zone)
+    rules = actions.Rules(rule, settings.triggers, zone, now, p.share_of_value, p.fresh_days, p.explore, p.seed)
+    planned = actions.plan(facts, who, rules, engine)
+    chosen = step.write("next_actions", planned.actions)
+    step.write_model("response", planned.response.as_model())
     step.write_list("next_actions", actions.to_contact(chosen, messages, who))
-    return Work(pieces, told, audited, windows, chosen, _judged(who, content))
+    records = audit.keep(engine, actions.records_of_each(messages, who))
+    score = policy_score(step, planned, records, sent, who.deals, now)
+    signs = planned.signs
+    bought = step.read("orders")
+    if bought is not None:
+        bought = with_customer(bought, who.identities).select("customer_id", at="ordered_at")
+    won = None
+    if found.opportunities is not None:
+        o = found.opportunities.filter(found.opportunities["is_won"].fill_null(False))
+        won = audit.deals(replace(found, opportunities=o)).filter(ibis._["closed_at"].notnull())
+        won = won.select("account_id", at="closed_at")
+    seen = None if signs.visits is None else signs.visits.filter(signs.visits["is_visit"])
+    after = audit.keep(engine, outcomes.after(audited, seen, bought, won, now, engine))
+    counted = sent.filter(~sent["is_operational"])
+    view = None
+    if who.customers is not None:
+        instant = ibis.literal(now, "timestamp")
+        view = step.write("accounts_view", accounts.accounts_view(
+            who.customers, step.read("resolved_accounts"), chosen, signs, counted, instant, rule.period_days
+        ))  # fmt: skip
+    return Work(
+        pieces, told, audited, windows, chosen, _judged(who, content), planned, score, after,
+        guess.guesses(content, guess.readers(audited)), guess.asked_and_offered(signs.visits, counted, who.deals),
+        guess.beside_deals(signs.visits, who.customers, who.deals), view, step.read("value"),
+    )  # fmt: skip
+
+
+def policy_score(
+    step: Step, planned: actions.Plan, records: ir.Table, sent: ir.Table, deals: ir.Table | None, now: dt.datetime
+) -> pd.DataFrame:
+    """What do the next actions bring by the truth of a made company? Empty without one.
+
+    Parameters
+    ----------
+    step
+        The book and its tables.
+    deals
+        Of :func:`clientbook.content.audit.learn`.
+    planned, records, sent, now
+        See :func:`clientbook.content.policy.score_actions`.
+    """
+    rule = step.book.settings.contact_policy
+    counted = sent.filter(~sent["is_operational"])
+    zone = step.book.settings.timezone
+    nothing = ibis.memtable({"account_id": [], "topic": []}, schema={"account_id": "string", "topic": "string"})
+    bound = nothing if deals is None else deals.filter(deals["closed_at"].isnull())
+    return policy.score_actions(planned.actions, planned.allowed, records, counted, now, rule.period_days, zone,
+                                rule.max_messages, bound, step.truth)  # fmt: skip
 
 
 def _judged(known: audit.Known, content: ir.Table | None) -> tuple[str, ...]:
@@ -290,6 +421,126 @@ def alone(work: Work) -> pd.DataFrame:
         Of :func:`analyse`.
     """
     return pd.DataFrame(columns=["reason", "customers"]) if work.actions is None else left_alone(work.actions)
+
+
+def labels_of(told: pd.DataFrame) -> dict[str, str]:
+    """How are the columns of outcomes called for people?
+
+    Parameters
+    ----------
+    told
+        Of :func:`followed_by`.
+    """
+    names = {
+        "stage_at_send": "stage",
+        "message_type": "type",
+        "clicked_low": "clicked, low",
+        "clicked_high": "clicked, high",
+        "ordered_low": "ordered, low",
+        "ordered_high": "ordered, high",
+        "won": "deal won",
+    }
+    return {name: words for name, words in names.items() if name in told.columns}
+
+
+def followed_by(work: Work, name: str) -> pd.DataFrame:
+    """What came of the messages, by one of their properties? Empty in a book without messages.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    name
+        See :func:`clientbook.content.outcomes.by`.
+    """
+    return pd.DataFrame(columns=[name, "n"]) if work.after is None else outcomes_by(work.after, name)
+
+
+def tested(work: Work) -> pd.DataFrame:
+    """How well are answers foreseen, beside the naive rule? Empty where there were too few to learn from.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    found = None if work.planned is None else work.planned.response.tested
+    return pd.DataFrame(columns=["rule", "n", "answers", "log_loss", "auc", "top_decile"]) if found is None else found
+
+
+def gains(work: Work) -> pd.DataFrame:
+    """How many further orders follow an answer, by stage? Empty where the book cannot say.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    found = None if work.planned is None else work.planned.extra
+    return pd.DataFrame(columns=["stage", "answered", "unanswered", "extra", "low", "high"]) if found is None else found
+
+
+def policies(work: Work) -> pd.DataFrame:
+    """What do the next actions bring by the truth of a made company? Empty without one.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    return pd.DataFrame(columns=list(policy.COLUMNS)) if work.policy is None else work.policy
+
+
+def buying_groups(work: Work) -> pd.DataFrame:
+    """Who takes part in decisions, by role and age? Empty where no account has several contacts.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    columns = ["role", "age_group", "early", "late", "after", "silent", "contacts"]
+    return pd.DataFrame(columns=columns) if work.accounts is None else groups(work.accounts)
+
+
+def silence(work: Work) -> str:
+    """In one sentence: how many contacts of accounts with several are silent?
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    return "Who is in which account is not known" if work.accounts is None else say_silent(work.accounts)
+
+
+def asked(work: Work) -> pd.DataFrame:
+    """What is asked beside what is offered? Empty where the book cannot say.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    columns = ["topic", "asked", "offered", "in_deals", "gap"]
+    return pd.DataFrame(columns=columns) if work.asked is None else work.asked[columns]
+
+
+def told_beside(work: Work):
+    """How much of what people with an open deal ask is about the deal? A table of one row.
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    told = work.beside
+    rows = pd.DataFrame([told] if told and told["asked"] else [], columns=["accounts", "asked", "on_topic"])
+    share = rows["on_topic"] / rows["asked"].where(rows["asked"] > 0)
+    return charts.table(
+        rows.assign(share=share), formats={"share": "percent"}, labels={"asked": "visits since", "on_topic": "about it"},
+        caption="Accounts with an open deal: what their people look at since it was opened, beside its topic",
+    )  # fmt: skip
 
 
 def cap(settings: Settings) -> str:

@@ -1,12 +1,14 @@
 """What to do next with each customer, or why to leave them alone?
 
-A plain rule: service first, then what the marketer's triggers say, then a piece for the stage they are at, within what
-they allow and what their account can bear.
+Service first, then what the marketer's triggers say, then the piece, channel and time of which the most margin is to be
+expected: how likely an answer is, by stage, topic, role and history, times what an answer brings. Consent, wishes, the
+cap, complaints and late orders are limits that no margin buys.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,18 +18,37 @@ import pandas as pd
 
 from clientbook import parsing
 from clientbook.book import ContactPolicy, Trigger
-from clientbook.content import audit
+from clientbook.content import audit, response
 from clientbook.content.audit import Known, as_count, keep
+from clientbook.content.response import Response
 from clientbook.customers import with_customer
 from clientbook.exact import total
 from clientbook.tables import STAGES
 
 PURPOSE = "marketing"
-SEND, LEAVE, SERVICE = "send", "leave alone", "call by service"
+SEND, LEAVE, SERVICE, SALES = "send", "leave alone", "call by service", "call by sales"
+CALL, COMPANY = "phone", "company"
+CALLING_HOURS = (9, 18)
 CART, LATE = "cart_abandoned", "delivery_late"
 CART_EVENT = "add_to_cart"
 # Pieces tried for each stage of a topic; a library may hold thousands.
 PIECES_TRIED = 12
+# Journeys of one customer that are weighed against each other.
+TOPICS_TRIED = 8
+# An order within so many days of a message may come from it.
+ORDER_DAYS = 7
+# What an account knows already is proposed only where it is answered half as often again as anything new.
+KNOWN_PIECE = 2 / 3
+# The mean order of a kind of account of which few bought is drawn to that of all, with so many buyers' weight.
+SHRINKAGE_ORDERS = 20.0
+SERVES = {
+    "need": "a piece that thinks ahead",
+    "research": "a comparison",
+    "decide": "a story of others or a price",
+    "adopt": "help to get going",
+    "use": "a course or a meeting of users",
+    "recommend": "an invitation to tell others",
+}
 # A channel or piece that was sent seldom answers like all others: about so many sendings' weight is that of all.
 SHRINKAGE_SENDINGS = 50.0
 # An asking gets a place in the order of arrival behind everything that was delivered.
@@ -48,6 +69,8 @@ class Rules:
         The share of a customer's expected value that one answer is taken to bring.
     fresh_days
         For how long a trigger is worth following.
+    explore, seed
+        The share of accounts whose piece is drawn by lot, and what it is drawn with.
     """
 
     policy: ContactPolicy
@@ -56,6 +79,8 @@ class Rules:
     now: dt.datetime
     share_of_value: float
     fresh_days: int
+    explore: float = 0.05
+    seed: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,6 +95,8 @@ class Facts:
         Of :func:`clientbook.content.mapping.pieces`.
     value, orders, deliveries, events
         The table `value`, and clean tables.
+    accounts, times, parts, products
+        The tables `resolved_accounts`, `responsiveness`, `opportunity_people` and `products`.
     """
 
     sent: ir.Table
@@ -78,6 +105,36 @@ class Facts:
     orders: ir.Table | None = None
     deliveries: ir.Table | None = None
     events: ir.Table | None = None
+    accounts: ir.Table | None = None
+    times: ir.Table | None = None
+    parts: ir.Table | None = None
+    products: ir.Table | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The next actions, and what they were chosen by.
+
+    Attributes
+    ----------
+    actions
+        See :func:`next_actions`.
+    allowed
+        `customer_id`, `channel`: what may be used, of those with whom nothing has to be put right first.
+    response
+        How likely an answer is.
+    extra
+        Of :func:`clientbook.content.response.extra_orders`, or None: then an answer is taken to bring a share of the
+        value.
+    signs
+        What spoke for an answer.
+    """
+
+    actions: ir.Table
+    allowed: ir.Table
+    response: Response
+    extra: pd.DataFrame | None
+    signs: response.Signs
 
 
 def next_actions(facts: Facts, who: Known, rules: Rules, engine) -> ir.Table:
@@ -97,27 +154,73 @@ def next_actions(facts: Facts, who: Known, rules: Rules, engine) -> ir.Table:
     ibis.expr.types.Table
         A row for each customer, the largest expected margin first: `customer_id`, `account_id`, `action`,
         `content_source`, `content_id`, `topic`, `stage`, `channel`, `weekday` (1 is Monday), `hour`, `reason`,
-        `expected_margin`, `consent` (`given`, `none`, `unknown` in a book without consents, `not needed` for service).
+        `expected_margin`, `consent` (`given`, `none`, `unknown` in a book without consents, `not needed` for service),
+        `answer_chance`, `explores`.
+    """
+    return plan(facts, who, rules, engine).actions
+
+
+def plan(facts: Facts, who: Known, rules: Rules, engine) -> Plan:
+    """The next best thing to do with each customer, and what it was chosen by.
+
+    Parameters
+    ----------
+    facts, who, rules, engine
+        See :func:`next_actions`.
     """
     now = ibis.literal(rules.now, "timestamp")
     counted = facts.sent.filter(~facts.sent["is_operational"])
     first = keep(engine, service_first(facts, who, rules))
-    owned = who.deals
     seen = keep(engine, triggered(facts, who, rules))
     base = keep(engine, everybody(facts, who))
-    topics = keep(engine, topic_of_each(base, seen, owned, who, now))
-    best = keep(engine, best_channel(topics, values(base, facts.value), channel_rates(counted), who, rules))
-    drafts = keep(engine, _drafts(topics, best, first, counted, rules, now))
-    chosen = keep(engine, _with_piece(drafts, facts, counted, owned, who, rules, now))
+    signs = keep_signs(facts, who, rules, counted, engine)
+    channels = channel_rates(counted)
+    days = rules.policy.period_days
+    answers = response.fit(signs, channels.to_pandas(), days, rules.now, engine)
+    extra = response.extra_orders(counted, facts.orders, who.stages, who.identities, rules.now, ORDER_DAYS, engine)
+    topics = keep(engine, topics_of_each(base, seen, signs, who, now))
+    may = keep(engine, channels_of_each(base, channels, who, rules))
+    best = keep(engine, weigh(topics, may, Weights(answers, extra, rules.share_of_value),
+                              worths(base, facts), signs, rules, engine))  # fmt: skip
+    drafts = keep(engine, _drafts(best, first, counted, rules, now))
+    chosen = keep(engine, _with_piece(drafts, facts, counted, answers, who, rules, now))
     faults = keep(engine, _faults(chosen, counted, who, rules, now, engine))
-    p = _beside(topics, best)
-    for more in (drafts.select("customer_id", "got", "fits"), chosen.select("customer_id", "content_source",
-                 "content_id", "is_new"), faults, first, seen, stated_times(who)):  # fmt: skip
+    p = _beside(base, may.group_by("customer_id").agg(consented=(may["consented"]).any()))
+    p = _beside(p, best.drop("account_id"))
+    pieces = ("content_source", "content_id", "is_new", "lift", "explores")
+    leads = keep(engine, too_little(base, topics, may, drafts, first, facts, counted, rules, now))
+    times = keep(engine, times_of_each(base, facts, signs, now))
+    for more in (drafts.select("customer_id", "got", "fits"), chosen.select("customer_id", *pieces), faults, first,
+                 seen, stated_times(who), leads, times):  # fmt: skip
         p = _beside(p, more)
-    told = _timed(_told(p, rules, who), counted, rules.zone)
+    told = _timed(_told(p, rules, who), facts.times)
     names = ("customer_id", "account_id", "action", "content_source", "content_id", "topic", "stage", "channel")
-    names += ("weekday", "hour", "reason", "expected_margin", "consent")
-    return told.select(*names).order_by(ibis.desc("expected_margin"), "customer_id")
+    names += ("weekday", "hour", "reason", "expected_margin", "consent", "answer_chance", "explores")
+    told = keep(engine, told.select(*names).order_by(ibis.desc("expected_margin"), "customer_id"))
+    # an anti-join has no order of its own: what is written is sorted where it is written
+    free = may.filter(may["allowed"]).select("customer_id", "channel").anti_join(first, "customer_id")
+    return Plan(told.order_by(ibis.desc("expected_margin"), "customer_id"), free, answers, extra, signs)
+
+
+def keep_signs(facts: Facts, who: Known, rules: Rules, counted: ir.Table, engine) -> response.Signs:
+    """What speaks for an answer, of this book.
+
+    Parameters
+    ----------
+    facts, who, rules, engine
+        See :func:`next_actions`.
+    counted
+        Of :func:`clientbook.content.audit.sendings`, without the operational ones.
+    """
+    seen = response.visits(facts.events, who.identities, counted, facts.orders, facts.products)
+    roles = piece_roles = None
+    if facts.parts is not None and facts.pieces is not None:
+        parts = with_customer(facts.parts, who.identities)
+        roles = parts.filter(parts["role"].notnull())
+        roles = keep(engine, roles.group_by("customer_id").agg(role=roles["role"].argmax(roles["arrival"])))
+        piece_roles = facts.pieces.select("content_source", "content_id", for_role="role")
+    seen = None if seen is None else keep(engine, seen)
+    return response.Signs(counted, seen, who.stages, roles, piece_roles, rules.zone)
 
 
 def everybody(facts: Facts, who: Known) -> ir.Table:
@@ -226,13 +329,13 @@ def triggered(facts: Facts, who: Known, rules: Rules) -> ir.Table:
     return every.filter(every["_rank"] == 0).drop("_rank", "_turn")
 
 
-def topic_of_each(
-    base: ir.Table, seen: ir.Table, owned: ir.Table | None, who: Known, now: ir.TimestampValue
+def topics_of_each(
+    base: ir.Table, seen: ir.Table, signs: response.Signs, who: Known, now: ir.TimestampValue
 ) -> ir.Table:
-    """What is each customer after now, and at which stage are they?
+    """What may each customer be after, and at which stage are they?
 
-    What the account has an open opportunity on, and what the customer asked for, bind; else it is the topic of a
-    trigger, or the one on which the account moved last.
+    What the account has an open opportunity on, and what the customer asked for, bind; beside it are the topics of a
+    trigger, of open journeys, of what they bought and used, and the one they read most of.
 
     Parameters
     ----------
@@ -240,8 +343,8 @@ def topic_of_each(
         Of :func:`everybody`.
     seen
         Of :func:`triggered`.
-    owned
-        The deals of `who`, or None.
+    signs
+        Of :func:`keep_signs`.
     who
         What is known.
     now
@@ -250,26 +353,29 @@ def topic_of_each(
     Returns
     -------
     ibis.expr.types.Table
-        `customer_id`, `account_id`, `topic`, `stage`, `since`; the stage is null where nothing is known.
+        `customer_id`, `account_id`, `topic`, `stage` (null where it is not known), `is_open` (a journey is), `since`,
+        `hot` (a trigger is about it); at most `TOPICS_TRIED` a customer.
     """
-    columns = ("customer_id", "topic", "stage", "since", "_turn")
-    found = [_nobody(topic="string", stage="string", since="timestamp", _turn="int64")]
+    owned = who.deals
+    columns = ("customer_id", "topic", "stage", "is_open", "since", "_turn")
+    yes, no = ibis.literal(True), ibis.literal(False)
+    found = [_nobody(topic="string", stage="string", is_open="boolean", since="timestamp", _turn="int64")]
     if who.stages is not None:
         i = who.stages
-        i = i.filter(i["at"] < now, i["valid_to"].isnull() | (i["valid_to"] >= now))
-        i = i.select(
-            *[name for name in ("account_id", "customer_id") if name in i.columns],
-            "stage",
-            topic=i["topic"] if "topic" in i.columns else ibis.null("string"),
-            since=i["at"].cast("timestamp"),
-        )
+        i = i.filter(i["at"] < now)
         subject = "account_id" if "account_id" in i.columns else "customer_id"
+        i = i.mutate(topic=i["topic"] if "topic" in i.columns else ibis.null("string"))
+        last = ibis.window(group_by=[subject, "topic"], order_by=[ibis.desc("at"), "stage"])
+        i = i.mutate(_rank=ibis.row_number().over(last), is_open=i["valid_to"].isnull() | (i["valid_to"] >= now))
+        i = i.filter(i["_rank"] == 0, i["is_open"] | i["stage"].isin(response.AFTER_A_SALE))
+        i = i.select(subject, "topic", "stage", "is_open", since=i["at"].cast("timestamp"))
         found.append(base.inner_join(i, subject).mutate(_turn=_number(0)).select(*columns))
     decides = ibis.literal("decide")
     carts = seen.filter(seen["trigger"] == CART, seen["trigger_topic"].notnull())
     found.append(
-        _columns(carts, topic=carts["trigger_topic"], stage=decides, since=carts["trigger_at"], _turn=_number(1))
-    )
+        _columns(carts, topic=carts["trigger_topic"], stage=decides, is_open=yes, since=carts["trigger_at"],
+                 _turn=_number(1))
+    )  # fmt: skip
     if owned is not None:
         live = (
             owned.filter(owned["closed_at"].isnull())
@@ -277,12 +383,23 @@ def topic_of_each(
             .agg(since=owned["opened_at"].max())
         )
         live = live.mutate(since=live["since"].cast("timestamp"))
-        found.append(base.inner_join(live, "account_id").mutate(stage=decides, _turn=_number(2)).select(*columns))
+        found.append(
+            base.inner_join(live, "account_id").mutate(stage=decides, is_open=yes, _turn=_number(2)).select(*columns)
+        )
+    likes = response.interests(signs.visits, now)
+    most = ibis.window(group_by="customer_id", order_by=[ibis.desc("share"), "topic"])
+    likes = likes.mutate(_rank=ibis.row_number().over(most))
+    likes = likes.filter(likes["_rank"] == 0)
+    found.append(
+        _columns(likes, topic=likes["topic"], stage=ibis.null("string"), is_open=no, since=ibis.null("timestamp"),
+                 _turn=_number(3))
+    )  # fmt: skip
     every = _union(*found)
     # an interval knows the stage better than the rule that who has a cart or a deal decides
-    order = ibis.window(group_by=["customer_id", "topic"], order_by=["_turn", ibis.desc("since"), "stage"])
+    closed = ~every["is_open"]
+    order = ibis.window(group_by=["customer_id", "topic"], order_by=[closed, "_turn", ibis.desc("since"), "stage"])
     every = every.mutate(_rank=ibis.row_number().over(order))
-    every = _beside(every.filter(every["_rank"] == 0).drop("_rank", "_turn"), base)
+    every = every.filter(every["_rank"] == 0).drop("_rank", "_turn").inner_join(base, "customer_id")
     if owned is not None:
         live = live.mutate(_open=True)
         held = live.select("account_id", _holds="_open").distinct()
@@ -292,37 +409,57 @@ def topic_of_each(
         asks = every.mutate(arrival=ibis.row_number().over(ibis.window(order_by=["customer_id", "topic"])), at=now)
         every = asks.anti_join(audit.unwanted(asks, who.wishes, "topic"), "arrival")
     every = _beside(every, seen.select("customer_id", "trigger_topic"))
-    hot = (every["trigger_topic"] == every["topic"]).fill_null(False)
-    order = ibis.window(group_by="customer_id", order_by=[ibis.desc(hot), ibis.desc("since"), "topic"])
-    every = every.mutate(_rank=ibis.row_number().over(order))
-    every = every.filter(every["_rank"] == 0).select("customer_id", "topic", "stage", "since")
-    return _beside(base, every)
+    every = every.mutate(hot=(every["trigger_topic"] == every["topic"]).fill_null(False))
+    order = [ibis.desc("hot"), ibis.desc("is_open"), every["stage"].isnull(), ibis.desc("since"), "topic"]
+    every = every.mutate(_rank=ibis.row_number().over(ibis.window(group_by="customer_id", order_by=order)))
+    every = every.filter(every["_rank"] < TOPICS_TRIED)
+    return every.select("customer_id", "account_id", "topic", "stage", "is_open", "since", "hot")
 
 
-def values(base: ir.Table, value: ir.Table | None) -> ir.Table:
-    """What is each customer worth, as far as one can say?
+def worths(base: ir.Table, facts: Facts) -> ir.Table:
+    """What is each customer worth, and what does an order of theirs leave, as far as one can say?
 
     Parameters
     ----------
     base
         Of :func:`everybody`.
-    value
-        The table `value`, or None: then nobody's worth is known.
+    facts
+        With the table `value`, and `resolved_accounts`: a company's orders are not a household's.
 
     Returns
     -------
     ibis.expr.types.Table
-        `customer_id`, `worth`: the expected value; of somebody who never bought, the median of those who did, times the
-        share of customers who did.
+        `customer_id`, `worth`: the expected value, of somebody who never bought the median of those who did, times the
+        share of customers who did; `order_margin`: of an order, of somebody who never bought the mean of those of the
+        same kind of account. Null where the book cannot say.
     """
-    if value is None:
-        return base.select("customer_id", worth=ibis.null("float64"))
-    known = _beside(base.select("customer_id"), value.select("customer_id", "clv"))
+    if facts.value is None:
+        return base.select("customer_id", worth=ibis.null("float64"), order_margin=ibis.null("float64"))
+    v = facts.value
+    margin = v["expected_margin_per_order"] if "expected_margin_per_order" in v.columns else ibis.null("float64")
+    known = _beside(base, v.select("customer_id", "clv", margin=margin))
+    if facts.accounts is not None and "kind" in facts.accounts.columns:
+        known = _beside(known, facts.accounts.select("account_id", "kind"), "account_id")
+    else:
+        known = known.mutate(kind=ibis.null("string"))
     typical = known.aggregate(
         worth=known["clv"].quantile(0.5) * known["clv"].count() / known.count().nullif(0)
     ).to_pyarrow().to_pylist()[0]["worth"]  # fmt: skip
+    usual = known.group_by("kind").agg(
+        n=known["margin"].count(), of=total(known["margin"].fill_null(0.0), where=known["margin"].notnull())
+    ).to_pandas()  # fmt: skip
+    n, of = float(usual["n"].sum()), float(usual["of"].sum())
+    overall = of / n if n else None
+    means = [] if overall is None else [
+        (known["kind"].identical_to(None if pd.isna(kind) else kind),
+         round((total_of + SHRINKAGE_ORDERS * overall) / (number + SHRINKAGE_ORDERS), 6))
+        for kind, number, total_of in usual.itertuples(index=False)
+    ]  # fmt: skip
+    guess = ibis.cases(*means, else_=ibis.null("float64")) if means else ibis.null("float64")
     return known.select(
-        "customer_id", worth=known["clv"].fill_null(ibis.literal(typical and round(float(typical), 6), "float64"))
+        "customer_id",
+        worth=known["clv"].fill_null(ibis.literal(typical and round(float(typical), 6), "float64")),
+        order_margin=known["margin"].fill_null(guess),
     )
 
 
@@ -348,15 +485,13 @@ def channel_rates(counted: ir.Table) -> ir.Table:
     return a.select("channel", "n", rate=rate.round(6), cost=(a["cost"] / a["n"]).round(6))
 
 
-def best_channel(topics: ir.Table, worth: ir.Table, channels: ir.Table, who: Known, rules: Rules) -> ir.Table:
-    """By which of the channels that a customer allows and wants is most to be expected?
+def channels_of_each(base: ir.Table, channels: ir.Table, who: Known, rules: Rules) -> ir.Table:
+    """Which channels does each customer allow and want?
 
     Parameters
     ----------
-    topics
-        Of :func:`topic_of_each`.
-    worth
-        Of :func:`values`.
+    base
+        Of :func:`everybody`.
     channels
         Of :func:`channel_rates`.
     who, rules
@@ -365,14 +500,13 @@ def best_channel(topics: ir.Table, worth: ir.Table, channels: ir.Table, who: Kno
     Returns
     -------
     ibis.expr.types.Table
-        `customer_id`, `channel` (null: none), `expected_margin` (null where nobody's worth is known), `rate`,
-        `consented` (whether any channel is allowed).
+        `customer_id`, `channel`, `cost`, `rate`, `consented`, `allowed` (consented and not against a wish).
     """
-    now = ibis.literal(rules.now, "timestamp")
-    asks = _beside(topics.select("customer_id", "topic"), worth).cross_join(channels)
+    asks = base.select("customer_id").cross_join(channels.select("channel", "cost", "rate"))
     asks = asks.mutate(
-        arrival=ibis.row_number().over(ibis.window(order_by=["customer_id", "channel"])), at=now, purpose=_text(PURPOSE)
-    )
+        arrival=ibis.row_number().over(ibis.window(order_by=["customer_id", "channel"])),
+        at=ibis.literal(rules.now, "timestamp"), purpose=_text(PURPOSE),
+    )  # fmt: skip
     flags = [_nobody("arrival", "int64", why="string")]
     if who.consents is not None:
         flags.append(audit.without_consent(asks, who.consents).mutate(why=_text("refused")))
@@ -381,23 +515,163 @@ def best_channel(topics: ir.Table, worth: ir.Table, channels: ir.Table, who: Kno
     against = _union(*flags)
     against = against.group_by("arrival").agg(refused=(against["why"] == "refused").any())
     asks = _beside(asks, against, "arrival")
-    margin = (asks["rate"] * rules.share_of_value * asks["worth"] - asks["cost"]).round(2)
-    asks = asks.mutate(expected_margin=margin, allowed=asks["refused"].isnull(), score=margin.fill_null(asks["rate"]))
-    order = ibis.window(
-        group_by="customer_id",
-        order_by=[ibis.desc("allowed"), ibis.desc("score"), "channel"],
-    )
-    asks = asks.mutate(
-        _rank=ibis.row_number().over(order),
-        consented=(~asks["refused"].fill_null(False)).cast("int64").max().over(ibis.window(group_by="customer_id")) > 0,
-    )
-    top = asks.filter(asks["_rank"] == 0)
-    nothing = ibis.null("float64")
-    return top.select(
-        "customer_id", "rate", "consented",
-        channel=top["allowed"].ifelse(top["channel"], ibis.null("string")),
-        expected_margin=top["allowed"].ifelse(top["expected_margin"], nothing),
+    return asks.select(
+        "customer_id", "channel", "cost", "rate", consented=~asks["refused"].fill_null(False),
+        allowed=asks["refused"].isnull(),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is an answer likely to be, and what does it bring?
+
+    Attributes
+    ----------
+    response
+        How likely an answer is.
+    extra
+        Of :func:`clientbook.content.response.extra_orders`, or None.
+    share_of_value
+        What an answer brings where orders do not say it.
+    """
+
+    response: Response
+    extra: pd.DataFrame | None
+    share_of_value: float
+
+    def gain(self, rows: ir.Table) -> ir.FloatingValue:
+        """What an answer brings: further orders at a stage times the margin of one, else a share of the value."""
+        share = rows["worth"] * self.share_of_value
+        if self.extra is None:
+            return share
+        told = dict(zip(self.extra["stage"], self.extra["extra"], strict=True))
+        at = response.standing(rows).fill_null("none")
+        orders = response.looked_up(at, told, float(told.get("none", 0.0)))
+        return ibis.coalesce(orders * rows["order_margin"], share)
+
+
+def weigh(topics: ir.Table, may: ir.Table, weights: Weights, worth: ir.Table, signs, rules: Rules, engine) -> ir.Table:
+    """On which topic, by which channel that a customer allows and wants, is most to be expected?
+
+    Parameters
+    ----------
+    topics
+        Of :func:`topics_of_each`.
+    may
+        Of :func:`channels_of_each`.
+    weights
+        What an answer is likely to be and to bring.
+    worth
+        Of :func:`worths`.
+    signs, rules, engine
+        See :func:`keep_signs`, and :func:`next_actions`.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        A row for each customer with a topic: `customer_id`, `account_id`, `topic`, `stage`, `is_open`, `since`,
+        `for_stage` (whose pieces serve), `channel` (null: none is allowed), `rate` (chance of an answer to a usual
+        piece), `gain`, `cost`, `expected_margin` (null where nobody's worth is known).
+    """
+    now = ibis.literal(rules.now, "timestamp")
+    recent = signs.sent.filter(signs.sent["at"] > now - ibis.interval(days=rules.policy.period_days))
+    recent = recent.group_by("account_id").agg(recent=recent.count() + 1)
+    for_stage = topics["stage"].fill_null(STAGES[0])
+    t = _beside(topics.mutate(for_stage=for_stage), recent, "account_id")
+    nothing = ibis.null("string")
+    asks = t.mutate(
+        content_stage=t["for_stage"], content_source=nothing, content_id=nothing, hour=ibis.null("int64")
+    )
+    allowed = may.filter(may["allowed"]).select("customer_id", "channel", "cost", channel_rate="rate")
+    asks = keep(engine, asks.inner_join(allowed, "customer_id"))
+    rows = response.featured(asks, signs, now, engine)
+    rows = _beside(rows, worth)
+    chance = weights.response.chance(rows)
+    gain = weights.gain(rows).cast("float64").round(6)
+    rows = rows.mutate(rate=chance, gain=gain, expected_margin=(chance * gain - rows["cost"]).cast("float64").round(2))
+    rows = rows.mutate(score=rows["expected_margin"].fill_null(rows["rate"]))
+    order = [ibis.desc("hot"), ibis.desc("score"), "channel", "topic"]
+    rows = rows.mutate(_rank=ibis.row_number().over(ibis.window(group_by="customer_id", order_by=order)))
+    names = ("channel", "rate", "gain", "cost", "expected_margin")
+    best = rows.filter(rows["_rank"] == 0).select("customer_id", "topic", *names, _on=True)
+    # who allows no channel keeps the first of their topics, so that the list says what they are after
+    t = _beside(t, best.select("customer_id", _any="_on").distinct())
+    order = [ibis.desc("hot"), ibis.desc("is_open"), ibis.desc("since"), "topic"]
+    t = t.mutate(_rank=ibis.row_number().over(ibis.window(group_by="customer_id", order_by=order)))
+    match = [t["customer_id"] == best["customer_id"], t["topic"].identical_to(best["topic"])]
+    both = t.left_join(best, match)
+    both = both.filter(both["_on"].notnull() | (both["_any"].isnull() & (both["_rank"] == 0)))
+    return both.select("customer_id", "account_id", "topic", "stage", "is_open", "since", "for_stage", *names)
+
+
+def too_little(base, topics, may, drafts, first, facts: Facts, counted, rules: Rules, now) -> ir.Table:
+    """Of which leads of companies do we know too little to write, so that sales had better ask?
+
+    Parameters
+    ----------
+    base, topics, may, drafts, first, facts, counted, rules, now
+        As :func:`plan` makes them. One lead of an account, who allows calls, of which nobody is written to.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `question`: the one worth asking.
+    """
+    if facts.accounts is None or "kind" not in facts.accounts.columns:
+        return _nobody(question="string")
+    companies = facts.accounts.filter(facts.accounts["kind"] == COMPANY).select("account_id")
+    calls = may.filter(may["allowed"], may["channel"] == CALL).select("customer_id")
+    lead = base.anti_join(topics, "customer_id").semi_join(companies, "account_id").semi_join(calls, "customer_id")
+    lead = lead.anti_join(first, "customer_id").anti_join(drafts.filter(drafts["fits"]), "account_id")
+    group = f"{rules.policy.per}_id"
+    recent = counted.filter(counted["at"] > now - ibis.interval(days=rules.policy.period_days))
+    recent = recent.group_by(group).agg(_got=recent.count())
+    lead = _beside(lead, recent, group)
+    lead = lead.filter(lead["_got"].fill_null(0) < rules.policy.max_messages)
+    lead = lead.mutate(_rank=ibis.row_number().over(ibis.window(group_by="account_id", order_by="customer_id")))
+    lead = lead.filter(lead["_rank"] == 0)
+    theirs = topics.filter(topics["topic"].notnull()).group_by("account_id").agg(theirs=topics["topic"].min())
+    lead = _beside(lead, theirs, "account_id")
+    ask = lead["theirs"].isnull().ifelse(
+        "what are you planning, and by when?",
+        _text("a colleague is after ", lead["theirs"].fill_null("").replace("_", " "), ": what is your part in it?"),
+    )
+    return lead.select("customer_id", question=ask)
+
+
+def times_of_each(base: ir.Table, facts: Facts, signs: response.Signs, now: ir.TimestampValue) -> ir.Table:
+    """When is each customer about, by their own visits, else by those of the same kind of account?
+
+    Parameters
+    ----------
+    base
+        Of :func:`everybody`.
+    facts, signs
+        What is known; without visits nobody's time is.
+    now
+        The instant of the run.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `active_weekday`, `active_hour`.
+    """
+    own = response.active_times(signs.visits, now, signs.zone)
+    if facts.accounts is None or "kind" not in facts.accounts.columns:
+        return own
+    # somebody alone and somebody of a household are both at home in the evening
+    kinds = facts.accounts.select("account_id", at_work=facts.accounts["kind"] == COMPANY)
+    each = _beside(_beside(base, kinds, "account_id"), own)
+    usual = each.group_by("at_work").agg(
+        _hour=each["active_hour"].quantile(0.5).round(0).cast("int64")
+    )
+    usual = usual.filter(usual["at_work"].notnull())
+    each = _beside(each, usual, "at_work")
+    return each.select(
+        "customer_id",
+        active_weekday=each["active_weekday"],
+        active_hour=ibis.coalesce(each["active_hour"], each["_hour"]),
+    )
 
 
 def stated_times(who: Known) -> ir.Table:
@@ -423,13 +697,10 @@ def stated_times(who: Known) -> ir.Table:
     return p.select("customer_id", wanted_weekday=p["weekday"].cast("int64"), wanted_hour=p["hour"].cast("int64"))
 
 
-def _drafts(topics: ir.Table, best: ir.Table, first: ir.Table, counted: ir.Table, rules: Rules, now) -> ir.Table:
+def _drafts(best: ir.Table, first: ir.Table, counted: ir.Table, rules: Rules, now) -> ir.Table:
     """Who may be written to, the most valuable of an account first, as long as there is room below the cap?"""
     group = f"{rules.policy.per}_id"
-    d = _beside(topics, best)
-    d = d.filter(
-        d["stage"].notnull(), d["channel"].notnull(), d["expected_margin"].isnull() | (d["expected_margin"] > 0)
-    )
+    d = best.filter(best["channel"].notnull(), best["expected_margin"].isnull() | (best["expected_margin"] > 0))
     d = d.anti_join(first, "customer_id")
     start = now - ibis.interval(days=rules.policy.period_days)
     recent = counted.filter(counted["at"] > start)
@@ -442,18 +713,21 @@ def _drafts(topics: ir.Table, best: ir.Table, first: ir.Table, counted: ir.Table
     return d.mutate(fits=d["got"] + d["place"] + 1 <= rules.policy.max_messages)
 
 
-def _with_piece(drafts, facts: Facts, counted, owned, who: Known, rules: Rules, now) -> ir.Table:
+def _with_piece(drafts, facts: Facts, counted, answers: Response, who: Known, rules: Rules, now) -> ir.Table:
     """Each draft with a piece for its stage or the one after; two contacts of an account never get the same."""
-    d = drafts.filter(drafts["fits"])
-    nothing = {"content_source": "string", "content_id": "string", "content_stage": "string", "is_new": "boolean"}
+    d, owned = drafts.filter(drafts["fits"]), who.deals
+    nothing = {"content_source": "string", "content_id": "string", "content_stage": "string", "is_new": "boolean",
+               "lift": "float64", "explores": "boolean"}  # fmt: skip
     if facts.pieces is None:
         return d.filter(False).mutate(**{name: ibis.null(kind) for name, kind in nothing.items()})
-    cell = ("account_id", "topic", "stage")
+    cell = ("account_id", "topic", "for_stage")
     d = d.mutate(turn=ibis.row_number().over(ibis.window(group_by=list(cell), order_by="place")))
     of = ("content_source", "content_id")
-    shelf = _shelf(facts.pieces, counted)
+    shelf = _shelf(facts.pieces, counted, answers).rename(_stage="for_stage")
     asked = d.select(*cell).distinct()
-    fitting = (shelf["for_stage"] == asked["stage"]) & (asked["topic"].isnull() | (shelf["_topic"] == asked["topic"]))
+    fitting = (shelf["_stage"] == asked["for_stage"]) & (
+        asked["topic"].isnull() | (shelf["_topic"] == asked["topic"])
+    )
     tried = asked.inner_join(shelf, fitting)
     if owned is not None:
         over = owned.group_by("account_id", "topic").agg(_live=owned["closed_at"].isnull().any())
@@ -472,32 +746,51 @@ def _with_piece(drafts, facts: Facts, counted, owned, who: Known, rules: Rules, 
     else:
         tried = tried.mutate(_read=ibis.null("boolean"))
     tried = tried.mutate(is_new=tried["got_at"].isnull() & tried["_read"].isnull())
-    order = [ibis.desc("is_new"), ibis.desc("for_now"), ibis.desc("piece_rate"), *of]
+    # whole accounts explore, so that two contacts do not happen on one piece
+    draw = _text(f"{rules.seed}\x1f").concat(tried["account_id"])
+    explores = response.by_lot(draw, rules.explore)
+    luck = explores.ifelse(draw.concat("\x1f", tried["content_id"]).hexdigest("md5"), "")
+    known = tried["is_new"].ifelse(1.0, KNOWN_PIECE).cast("float64")
+    tried = tried.mutate(explores=explores, _luck=luck, worthy=(tried["lift"] * tried["for_it"] * known).round(6))
+    order = ["_luck", ibis.desc("worthy"), *of]
     tried = tried.mutate(turn=ibis.row_number().over(ibis.window(group_by=list(cell), order_by=order)))
     same = [d[name].identical_to(tried[name]) for name in (*cell, "turn")]
     joined = d.inner_join(tried.select(*cell, "turn", *nothing), same)
     return joined.select(*d.columns, *nothing)
 
 
-def _shelf(pieces: ir.Table, counted: ir.Table) -> ir.Table:
+def _shelf(pieces: ir.Table, counted: ir.Table, answers: Response) -> ir.Table:
     """The pieces that may be tried for each stage of each topic: those of the stage, and of the one after."""
     of = ("content_source", "content_id")
-    clicks = counted.filter(counted["content_id"].notnull())
-    clicks = clicks.group_by(*of).agg(n=clicks.count(), answers=as_count(clicks["clicked"].sum()))
-    overall = counted["clicked"].mean().as_scalar().fill_null(0.0)
-    p = _beside(pieces.filter(pieces["stage"].notnull()), clicks, *of)
-    rate = (p["answers"].fill_null(0) + SHRINKAGE_SENDINGS * overall) / (p["n"].fill_null(0) + SHRINKAGE_SENDINGS)
-    p = p.select(*of, _topic="topic", content_stage="stage", piece_rate=rate.round(6))
+    p = pieces.filter(pieces["stage"].notnull())
+    if answers.pieces is not None and len(answers.pieces):
+        lifts = ibis.memtable(answers.pieces[[*of, "lift"]])
+    else:
+        clicks = counted.filter(counted["content_id"].notnull())
+        clicks = clicks.group_by(*of).agg(n=clicks.count(), answers=as_count(clicks["clicked"].sum()))
+        overall = counted["clicked"].mean().as_scalar().fill_null(0.0)
+        rate = (clicks["answers"] + SHRINKAGE_SENDINGS * overall) / (clicks["n"] + SHRINKAGE_SENDINGS)
+        lifts = clicks.select(*of, lift=(rate / overall.nullif(0)).fill_null(1.0).cast("float64").round(6))
+    p = _beside(p, lifts, *of)
+    p = p.select(*of, _topic="topic", content_stage="stage", lift=p["lift"].fill_null(1.0).cast("float64"))
     after = dict(zip(STAGES[1:], STAGES, strict=False))
     before = ibis.cases(
         *[(p["content_stage"] == late, early) for late, early in after.items()], else_=ibis.null("string")
     )
     both = p.mutate(for_stage=p["content_stage"], for_now=True).union(p.mutate(for_stage=before, for_now=False))
+    # how much less a piece for the stage after is answered, at each stage
+    learnt = answers.weights.get("situation", {})
+    step = {
+        stage: math.exp(min(learnt.get(f"{stage}:next", 0.0) - learnt.get(f"{stage}:now", 0.0), 0.0))
+        for stage in STAGES
+    }
+    for_it = both["for_now"].ifelse(1.0, response.looked_up(both["for_stage"], step, 1.0)).cast("float64").round(6)
+    both = both.mutate(for_it=for_it, lift_of=(both["lift"] * for_it).round(6))
     # where the stage is the first, nothing comes before it
-    order = ibis.window(group_by=["for_stage", "_topic", "for_now"], order_by=[ibis.desc("piece_rate"), *of])
+    order = ibis.window(group_by=["for_stage", "_topic"], order_by=[ibis.desc("lift_of"), *of])
     both = both.filter(both["for_stage"].notnull())
     both = both.mutate(_rank=ibis.row_number().over(order))
-    return both.filter(both["_rank"] < PIECES_TRIED).drop("_rank")
+    return both.filter(both["_rank"] < 2 * PIECES_TRIED).drop("_rank", "lift_of")
 
 
 def _faults(chosen: ir.Table, counted: ir.Table, who: Known, rules: Rules, now, engine) -> ir.Table:
@@ -535,14 +828,21 @@ def _told(p: ir.Table, rules: Rules, who: Known) -> ir.Table:
     nothing = (p["got"] >= most).ifelse(had, _text("others of their account come first: ", had))
     against = [
         (~p["consented"].fill_null(False), _text("they have allowed no channel")),
-        (p["stage"].isnull(), _text("we do not know what they are after")),
+        (p["for_stage"].isnull(), _text("we do not know what they are after")),
         (p["channel"].isnull(), _text("they asked for other channels than those they allow")),
         ((p["expected_margin"] <= 0).fill_null(False), _text("a message would cost more than it is likely to bring")),
         (~p["fits"].fill_null(True), nothing),
-        (p["content_id"].isnull(), _text("nothing is left for the stage ", p["stage"], " of ", topic)),
+        (p["content_id"].isnull(), _text("nothing is left for the stage ", p["for_stage"], " of ", topic)),
         ((p["fault"] == "over_preference").fill_null(False), _text("they asked for fewer messages")),
         (p["fault"].notnull(), _text("it would be wrong: ", p["fault"].replace("_", " "))),
     ]
+    since = _day(p["since"], rules.zone)
+    serves = response.looked_up_words(p["for_stage"], SERVES, "a piece")
+    stands = ibis.cases(
+        (p["stage"].isnull(), _text("most of what they read is about ", topic, "; ")),
+        (p["is_open"].fill_null(False), _text("at the stage ", p["stage"], " of ", topic, " since ", since, "; ")),
+        else_=_text("they bought ", topic, " and were last seen at the stage ", p["stage"], " on ", since, "; "),
+    )
     why = ibis.cases(
         (p["trigger"] == CART, _text("they left a cart on ", _day(p["trigger_at"], rules.zone), "; ")),
         (
@@ -550,51 +850,61 @@ def _told(p: ir.Table, rules: Rules, who: Known) -> ir.Table:
             _text(p["trigger"].replace("_", " "), " on ", _day(p["trigger_at"], rules.zone), "; "),
         ),
         else_="",
-    ).concat("at the stage ", p["stage"], " of ", topic, " since ", _day(p["since"], rules.zone))
-    fresh = p["is_new"].ifelse(
-        _text("nobody there has seen the piece"), _text("the piece is the least recent that fits")
-    )
-    why = why.concat("; ", fresh, "; ", p["channel"], " is the best channel they allow" if who.consents is not None
+    ).concat(stands, serves, " helps now; ")
+    fresh = p["is_new"].ifelse(_text("nobody there has seen it"), _text("they know it, and it is the best that is left"))
+    why = why.concat(fresh, "; ", p["channel"], " is the best channel they allow" if who.consents is not None
                      else " is the best channel")  # fmt: skip
-    serve = p["service_action"].notnull()
-    leave = ibis.cases(*against, else_=ibis.null("string"))
+    chance = (p["rate"] * p["lift"].fill_null(1.0)).cast("float64").clip(0.0, 1.0)
+    why = why.concat("; of a hundred like it ", (chance * 100).round(0).cast("int64").cast("string"), " are answered")
+    why = why.concat(p["explores"].fill_null(False).ifelse("; the piece is drawn by lot, to learn", ""))
+    serve, ask = p["service_action"].notnull(), p["question"].notnull()
+    leave = ibis.cases((ask, ibis.null("string")), *against, else_=ibis.null("string"))
     action = ibis.cases(
-        (serve, p["service_action"]), (leave.notnull(), _text(LEAVE)), else_=p["trigger_action"].fill_null(SEND)
-    )
-    proposed = ~serve & leave.isnull()
+        (serve, p["service_action"]), (ask, _text(SALES)), (leave.notnull(), _text(LEAVE)),
+        else_=p["trigger_action"].fill_null(SEND),
+    )  # fmt: skip
+    proposed = ~serve & ~ask & leave.isnull()
+    asked = _text("we know too little of them to write; ask: ", p["question"])
     allowed = _text("unknown") if who.consents is None else p["consented"].fill_null(False).ifelse("given", "none")
     null = {name: ibis.null(p[name].type()) for name in ("content_source", "content_id", "channel")}
-    return p.mutate(
+    margin = (chance * p["gain"] - p["cost"]).cast("float64").round(2)
+    p = p.mutate(
         action=action,
-        reason=ibis.coalesce(p["service_reason"], leave, why),
+        reason=ibis.coalesce(p["service_reason"], asked, leave, why),
         **{name: proposed.ifelse(p[name], empty) for name, empty in null.items()},
         expected_margin=ibis.cases(
-            (proposed, p["expected_margin"]), (serve, ibis.null("float64")), else_=ibis.literal(0.0, "float64")
+            (proposed, margin), (serve | ask, ibis.null("float64")), else_=ibis.literal(0.0, "float64")
         ),
+        answer_chance=proposed.ifelse(chance.round(4), ibis.null("float64")),
+        explores=proposed & p["explores"].fill_null(False),
         consent=serve.ifelse("not needed", allowed),
     )
+    return p.mutate(channel=(p["action"] == SALES).ifelse(_text(CALL), p["channel"]))
 
 
-def _timed(p: ir.Table, counted: ir.Table, zone: str) -> ir.Table:
-    """The day and hour at which most is answered; what a customer asked for comes first."""
-    local = parsing.local(counted["at"], zone)
-    m = counted.select(
-        answered=((counted["clicked"] + counted["replied"]) > 0).cast("float64"),
-        weekday=(local.day_of_week.index() + 1).cast("int64"), hour=local.hour().cast("int64"),
-    )  # fmt: skip
-    overall = m["answered"].mean().to_pyarrow().as_py() or 0.0
-    usual = {}
-    for name in ("weekday", "hour"):
-        each = m.group_by(name).agg(n=m.count(), answers=m["answered"].sum()).to_pandas()
-        each["rate"] = ((each["answers"] + SHRINKAGE_SENDINGS * overall) / (each["n"] + SHRINKAGE_SENDINGS)).round(9)
-        top = each.sort_values(["rate", name], ascending=[False, True])
-        usual[name] = int(top[name].iloc[0]) if len(top) else None
+def _timed(p: ir.Table, times: ir.Table | None) -> ir.Table:
+    """The day and hour: as a customer asked for, else when they are about, else when the channel is answered most."""
+    usual: dict[str, dict[str, float]] = {"weekday": {}, "hour": {}}
+    if times is not None:
+        for name, best in usual.items():
+            each = times.group_by("channel", name).agg(
+                rate=(times["rate"] * times["messages"]).cast("decimal(38, 6)").sum().cast("float64")
+                / times["messages"].sum(), n=times["messages"].sum(),
+            ).to_pandas()  # fmt: skip
+            each = each[each["n"] >= SHRINKAGE_SENDINGS].sort_values(["rate", name], ascending=[False, True])
+            best |= {row.channel: int(getattr(row, name)) for row in each.drop_duplicates("channel").itertuples()}
     proposed = p["content_id"].notnull()
-    times = {
-        name: proposed.ifelse(ibis.coalesce(p[f"wanted_{name}"], ibis.literal(best, "int64")), ibis.null("int64"))
-        for name, best in usual.items()
-    }
-    return p.mutate(**times)
+    told = {}
+    for name, best in usual.items():
+        found = [(p["channel"] == channel, ibis.literal(value, "int64")) for channel, value in best.items()]
+        typical = ibis.cases(*found, else_=ibis.null("int64")) if found else ibis.null("int64")
+        about = p[f"active_{name}"]
+        if name == "hour":
+            # nobody likes to be rung up at breakfast or late at night
+            about = (p["channel"] == CALL).fill_null(False).ifelse(about.clip(*CALLING_HOURS), about)
+        best_time = ibis.coalesce(p[f"wanted_{name}"], about, typical)
+        told[name] = proposed.ifelse(best_time, ibis.null("int64"))
+    return p.mutate(**told)
 
 
 def counts(actions: ir.Table) -> pd.DataFrame:
@@ -651,24 +961,37 @@ def to_contact(actions: ir.Table, messages: ir.Table, who: Known) -> pd.DataFram
     pandas.DataFrame
         The actions, with `source` and `person_id` of the record, and `consent`.
     """
+    listed = _beside(actions.filter(actions["action"] != LEAVE), records_of_each(messages, who))
+    lead = ("customer_id", "source", "person_id", "action", "consent")
+    rest = [name for name in actions.columns if name not in lead]
+    return listed.order_by(ibis.desc("expected_margin"), "customer_id").select(*lead, *rest).to_pandas()
+
+
+def records_of_each(messages: ir.Table, who: Known) -> ir.Table:
+    """Which record of each customer is the one to write to?
+
+    Parameters
+    ----------
+    messages
+        Clean messages: the record that got the last one.
+    who
+        Who is who; of those who never got one it is the first of their records.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `source`, `person_id`.
+    """
     m = with_customer(messages.select("person_source", "person_id", "sent_at", "arrival"), who.identities)
     order = ibis.window(group_by="customer_id", order_by=[ibis.desc("sent_at"), ibis.desc("arrival")])
     m = m.mutate(_rank=ibis.row_number().over(order))
     m = m.filter(m["_rank"] == 0).select("customer_id", source="person_source", person_id="person_id")
-    listed = _beside(actions.filter(actions["action"] != LEAVE), m)
-    if who.identities is not None:
-        i = who.identities.group_by("customer_id").agg(
-            _key=(who.identities["source"].concat("\x1f", who.identities["person_id"])).min()
-        )
-        listed = _beside(listed, i)
-        source, person = listed["_key"].split("\x1f")[0], listed["_key"].split("\x1f")[1]
-        listed = listed.mutate(
-            source=listed["source"].fill_null(source),
-            person_id=listed["source"].isnull().ifelse(person, listed["person_id"]),
-        ).drop("_key")
-    lead = ("customer_id", "source", "person_id", "action", "consent")
-    rest = [name for name in actions.columns if name not in lead]
-    return listed.order_by(ibis.desc("expected_margin"), "customer_id").select(*lead, *rest).to_pandas()
+    if who.identities is None:
+        return m
+    i = who.identities.select("customer_id", "source", "person_id").anti_join(m, "customer_id")
+    first = ibis.window(group_by="customer_id", order_by=["source", "person_id"])
+    i = i.mutate(_rank=ibis.row_number().over(first))
+    return m.union(i.filter(i["_rank"] == 0).select(*m.columns))
 
 
 def _beside(left: ir.Table, right: ir.Table, *keys: str) -> ir.Table:

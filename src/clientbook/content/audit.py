@@ -31,6 +31,7 @@ VERDICTS = (*REASONS, "right", "operational")
 BEFORE_A_SALE = ("need", "research", "decide")
 LONGEST_PERIOD_DAYS = 36_500
 _SECONDS = 86_400
+_COUNT = tuple(ibis.literal(count, "int64") for count in (0, 1))
 # What is said at the instant of an asking is known before it, or after it.
 _TURN = tuple(ibis.literal(turn, "int8") for turn in (0, 1, 2))
 
@@ -436,6 +437,35 @@ def in_period(sent: ir.Table, group: str, days: int) -> ir.Table:
     return sent.select(
         "arrival", group, number=sent["arrival"].count().over(so_far) - sent["arrival"].count().over(gone)
     )
+
+
+def followed(sent: ir.Table, happened: ir.Table, days: int, key: str = "customer_id") -> ir.Table:
+    """Which messages were followed by something within some days?
+
+    Parameters
+    ----------
+    sent
+        `arrival`, the key and `at`.
+    happened
+        The key and `at`.
+    days
+        How many; what happens at the very instant of the sending was not caused by it.
+    key
+        Whose it must be.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `arrival`, `followed`.
+    """
+    asks = sent.select(key, "arrival", at=sent["at"].cast("timestamp"), own=_COUNT[0])
+    marks = happened.select(key, arrival=ibis.null("int64"), at=happened["at"].cast("timestamp"), own=_COUNT[1])
+    marks = marks.semi_join(sent, key)
+    both = asks.union(marks.select(*asks.columns))
+    soon = ibis.range_window(group_by=key, order_by="at", preceding=0, following=ibis.interval(days=days))
+    now = ibis.range_window(group_by=key, order_by="at", preceding=0, following=0)
+    both = both.mutate(followed=both["own"].sum().over(soon) - both["own"].sum().over(now) > 0)
+    return both.filter(both["arrival"].notnull()).select("arrival", "followed")
 
 
 def beyond_wish(asked: ir.Table, sent: ir.Table) -> ir.Table:

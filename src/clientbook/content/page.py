@@ -137,6 +137,28 @@ def responses(audited: ir.Table) -> pd.DataFrame:
     return each.assign(low=(middle - spread) / (n + z * z), high=(middle + spread) / (n + z * z))
 
 
+def draw_responses(told: pd.DataFrame):
+    """Which share of the messages of each verdict was clicked? Bars with their intervals.
+
+    Parameters
+    ----------
+    told
+        Of :func:`responses`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None where there is nothing to draw.
+    """
+    if told.empty:
+        return None
+    return charts.bars(
+        [name.replace("_", " ") for name in told["verdict"]], told["clicked"], low=told["low"], high=told["high"],
+        finding=say_responses(told), detail="share clicked, with its 95 % interval", format="percent",
+        highlight=["right"],
+    )  # fmt: skip
+
+
 def draw(wide: pd.DataFrame, finding: str, detail: str = ""):
     """How do the verdicts of groups compare? Bars of one length, parted by verdict.
 
@@ -220,7 +242,82 @@ def draw_grid(cells: pd.DataFrame):
     """
     if not cells.size:
         return None
-    return charts.heatmap(cells, finding=say_grid(cells), detail="number of pieces", xlabel="stage", ylabel="topic")
+    fig = charts.heatmap(
+        cells, finding=say_grid(cells), detail="number of pieces; nothing to send: hatched", xlabel="stage", ylabel="topic"
+    )
+    # matplotlib takes a while to come, and most of this module does without it
+    from matplotlib import patches
+
+    ax = fig.axes[0]
+    with charts.look():
+        for row, column in zip(*np.nonzero(cells.to_numpy() == 0), strict=True):
+            ax.add_patch(
+                patches.Rectangle((column, row), 1, 1, fill=False, hatch="////", lw=0,
+                                          edgecolor=charts.RED)
+            )  # fmt: skip
+    return fig
+
+
+def draw_lanes(audited: ir.Table, account_id: str | None, zone: str, months: int = 6):
+    """What did one account get, contact by contact? A lane for each, a mark for each message in its verdict's colour.
+
+    Parameters
+    ----------
+    audited
+        Of :func:`clientbook.content.audit.audit`.
+    account_id
+        Whose; None draws nothing.
+    zone
+        The book's.
+    months
+        How far back from its last message.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None where nothing was sent to it. Contacts are numbered: the figure names nobody.
+    """
+    if account_id is None:
+        return None
+    a = audited.filter(audited["account_id"] == account_id, ~audited["is_operational"])
+    local = parsing.local(a["at"], zone)
+    rows = a.select("customer_id", "verdict", "arrival", "opened", at=local).order_by("at", "arrival").to_pandas()
+    if rows.empty:
+        return None
+    rows = rows[rows["at"] > rows["at"].max() - pd.DateOffset(months=months)]
+    lanes = {customer: i for i, customer in enumerate(dict.fromkeys(rows["customer_id"]))}
+    lanes = dict(list(lanes.items())[:12])
+    rows = rows[rows["customer_id"].isin(lanes)]
+    fig, ax = charts.figure(height=int(200 + 46 * max(2, len(lanes))))
+    with charts.look():
+        for verdict in VERDICTS[:-1]:
+            part = rows[rows["verdict"] == verdict]
+            if len(part):
+                ax.scatter(part["at"], part["customer_id"].map(lanes), s=46, marker="|", linewidths=2.4,
+                           color=_COLOURS[verdict] if verdict != "right" else charts.GREY,
+                           label=verdict.replace("_", " "))  # fmt: skip
+        ax.set_yticks(range(len(lanes)), [f"contact {i + 1}" for i in range(len(lanes))], color=charts.INK)
+        ax.set_ylim(len(lanes) - 0.5, -0.5)
+        ax.tick_params(axis="x", rotation=30)
+        handles, words = ax.get_legend_handles_labels()
+        fig.legend(handles, words, loc="outside lower center", ncols=3, labelcolor=charts.INK, fontsize=8)
+    charts.title(ax, say_lanes(rows), "each mark is a message, in the colour of its verdict")
+    return fig
+
+
+def say_lanes(rows: pd.DataFrame) -> str:
+    """In one sentence: what did one account get?
+
+    Parameters
+    ----------
+    rows
+        Its messages, with `customer_id`, `verdict`, `opened`.
+    """
+    wrong = int((rows["verdict"] != "right").sum())
+    return (
+        f"{len(rows)} messages to {rows['customer_id'].nunique()} contacts, {wrong} of them wrong, "
+        f"{int(rows['opened'].sum())} opened"
+    )
 
 
 def show(fig, alt: str, missing: str):
