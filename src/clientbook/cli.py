@@ -68,7 +68,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Execute every notebook, also where nothing changed since an earlier run.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Execute so many notebooks side by side where they allow it.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Execute so many notebooks side by side where they allow it.")] = 2,
     timeout: Annotated[
         int | None, typer.Option(min=1, metavar="SECONDS", help="Stop a cell that takes longer; default: it may take its time.")
     ] = None,

@@ -60,10 +60,10 @@ def plan_and_actual(
     on = intervals.filter(intervals["method"] == FILTERED).select(
         "subject_id", "topic", "stage", "valid_from", "valid_to"
     )
-    there = sent.left_join(on, [
-        sent["subject_id"] == on["subject_id"], sent["topic"] == on["topic"], on["valid_from"] <= sent["sent_at"],
-        on["valid_to"].isnull() | (on["valid_to"] > sent["sent_at"]),
-    ])  # fmt: skip
+    # what was known last by then: a join on a range would compare all with all
+    there = sent.asof_join(on, on=sent["sent_at"] >= on["valid_from"], predicates=["subject_id", "topic"])
+    still = there["valid_to"].isnull() | (there["valid_to"] > there["sent_at"])
+    there = there.mutate(stage=still.ifelse(there["stage"], ibis.null("string")))
     counted = there.group_by("channel", "planned", actual=there["stage"].fill_null(NO_JOURNEY)).agg(
         messages=there.count()
     )
