@@ -22,8 +22,13 @@ _guard = threading.Lock()
 
 def register() -> str:
     """Teach papermill the engine that uses these kernels; its name."""
+    import nbclient  # noqa: F401
+    import papermill  # noqa: F401
+    import zmq.asyncio  # noqa: F401
+    from jupyter_client.provisioning import KernelProvisionerFactory
     from papermill.engines import papermill_engines
 
+    KernelProvisionerFactory.instance()
     if ENGINE not in papermill_engines._engines:
         papermill_engines.register(ENGINE, _engine())
     return ENGINE

@@ -96,7 +96,7 @@ def plan_table(plan: pd.DataFrame) -> pd.DataFrame:
     """
     wide = plan.pivot_table(index="planned", columns="actual", values="messages", aggfunc="sum", fill_value=0)
     rows = [stage for stage in STAGES if stage in wide.index]
-    wide = wide.reindex(index=rows, columns=[stage for stage in (*STAGES, NO_JOURNEY) if stage in wide.columns])
+    wide = wide.reindex(index=rows, columns=[*STAGES, NO_JOURNEY], fill_value=0)
     return wide.div(wide.sum(axis=1), axis=0)
 
 
