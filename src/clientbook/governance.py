@@ -26,9 +26,9 @@ DESCRIBED = (
 _DERIVED = (
     "changes", "rejected", "quality", "quality_history", "column_profiles", "overlaps", "correspondences", "drift",
     "bad_data_cost", "customers", "identities", "resolved_accounts",
-    "account_identities", "review_pairs", "system_overlap", "value", "value_backtest", "allocations", "recoveries",
-    "timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness", "content_map",
-    "message_audit", "pressure", "next_actions", "segments", "personas", "targets", "use_cases",
+    "account_identities", "identity_changes", "review_pairs", "system_overlap", "value", "value_backtest", "allocations", "recoveries",
+    "timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness", "best_times",
+    "content_map", "accounts_view", "message_audit", "pressure", "next_actions", "segments", "personas", "targets", "use_cases",
 )  # fmt: skip
 # Columns that every clean table has, and that are nobody's personal data.
 _PLACE = ("source", "file", "row", "arrival")
