@@ -160,6 +160,7 @@ TABLES += (
 
 STAGE = Stage(
     name="profiling",
+    remembers=True,
     uses=(*CANONICAL, "rejected"),
     writes=tuple(table.name for table in TABLES),
     shows="what stands in each column, and which columns of different systems share values",

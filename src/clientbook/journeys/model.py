@@ -254,6 +254,8 @@ def after_silence(model: Model, state: np.ndarray, days: float) -> np.ndarray:
 
     Parameters
     ----------
+    model
+        The rates.
     state
         Probabilities before, any number of rows.
     days
@@ -270,6 +272,8 @@ def between(model: Model, before: np.ndarray, into: np.ndarray, days: np.ndarray
 
     Parameters
     ----------
+    model
+        The rates.
     before
         Filtered, at its beginning.
     into
