@@ -624,12 +624,20 @@ def test_two_sources_may_use_one_id_for_different_people(clean):
     assert rows(cleaned.tables["people"], "source", "person_id", "given_name") == [("crm", "1", "Ann"), ("shop", "1", "Bob")]
 
 
-def test_a_file_cut_in_the_middle_and_a_column_that_changes_its_kind_lose_only_what_is_lost(clean):
-    whole = "person_id,ordered_at,order_id,amount\n" + "".join(f"{n},2024-01-05,A{n},{n if n < 50 else 'n/a EUR'}\n" for n in range(100))
-    cleaned = clean("  shop:\n    orders: {path: o.csv}\n", o__csv=whole[:-9])
+WHOLE = "person_id,ordered_at,order_id,amount\n" + "".join(f"{n},2024-01-05,A{n},{n if n < 50 else 'n/a EUR'}\n" for n in range(100))
+
+
+def test_a_file_cut_in_the_middle_is_a_fault_at_its_last_row(clean):
+    with pytest.raises(FaultError, match="The file is cut: its last line has 3 of 4 fields") as error:
+        clean("  shop:\n    orders: {path: o.csv}\n", o__csv=WHOLE[:-9])
+    assert (error.value.faults[0].file, error.value.faults[0].row) == ("o.csv", 101)
+
+
+def test_a_column_that_changes_its_kind_halfway_loses_only_the_cells_that_cannot_be_read(clean):
+    cleaned = clean("  shop:\n    orders: {path: o.csv}\n", o__csv=WHOLE)
     (row,) = cleaned.rows
-    assert row["rows_in"] == 100 == row["kept"] + row["rejected"] and row["rejected"] <= 1
-    assert failed(cleaned)["shop", "orders", "amount can be read"] in (49, 50)
+    assert row["rows_in"] == 100 == row["kept"] and row["rejected"] == 0
+    assert failed(cleaned)["shop", "orders", "amount can be read"] == 50
     assert len([amount for (amount,) in rows(cleaned.tables["orders"], "amount") if amount is not None]) == 50
 
 

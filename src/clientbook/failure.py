@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from clientbook.privacy import redact
@@ -127,17 +128,12 @@ def without_values(message: str) -> str:
     return told[:400]
 
 
+@cache
 def _own_words() -> frozenset[str]:
-    global _words
-    if _words is None:
-        package = Path(__file__).parent
-        # the made company's lists of names are no words of the code
-        files = [f for f in package.rglob("*.py") if "demo" not in f.relative_to(package).parts and f.stem != "names"]
-        _words = frozenset(re.findall(r"\b[a-z][a-z0-9]*_[a-z0-9_]+\b", "\n".join(f.read_text("utf-8") for f in files)))
-    return _words
-
-
-_words: frozenset[str] | None = None
+    package = Path(__file__).parent
+    # the made company's lists of names are no words of the code
+    files = [f for f in package.rglob("*.py") if "demo" not in f.relative_to(package).parts and f.stem != "names"]
+    return frozenset(re.findall(r"\b[a-z][a-z0-9]*_[a-z0-9_]+\b", "\n".join(f.read_text("utf-8") for f in files)))
 
 
 def _frames(traceback: Sequence[str]) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from clientbook import store
+
 ENGINE = "clientbook"
 _PREFIX = "clientbook-"
 _running: set[Any] = set()
@@ -50,16 +52,7 @@ def exit_status(kernel: Any) -> int | None:
 
 def sweep() -> None:
     """Delete the sockets of kernels whose runner was killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}[0-9]*-*"):
-        if not is_alive(int(folder.name.split("-")[1])):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def is_alive(process: int) -> bool:
-    """Whether there is a process of this number."""
-    import psutil
-
-    return psutil.pid_exists(process)
+    store.sweep(Path(tempfile.gettempdir()), f"{_PREFIX}[0-9]*-*")
 
 
 def _kill(kernel: Any) -> None:

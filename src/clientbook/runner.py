@@ -25,7 +25,7 @@ from clientbook.book import BOOK_VARIABLE, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
 from clientbook.stage import LEADING, RUN_VARIABLE, Stage, check_parameters, load_stage
-from clientbook.store import Run, sweep_scratch, whole, write_json
+from clientbook.store import Run, sweep, whole, write_json
 
 _NOTEBOOK = re.compile(r"^(\d{2})_(\w+)$")
 _VERSIONED = ("clientbook", "pandas", "ibis-framework", "duckdb", "lifetimes", "scikit-learn", "splink", "papermill")
@@ -260,7 +260,7 @@ def run(
         raise UsageError("jobs and timeout are whole numbers of 1 or more.")
     with _signals(), lock.hold(book.store.folder, "run"):
         kernels.sweep()
-        sweep_scratch(book.store.folder / "scratch")
+        sweep(book.store.folder / "scratch")
         return _Execution(book, known, chosen, values, out, watch, fresh, jobs, timeout).run(as_of)
 
 

@@ -185,18 +185,20 @@ class Store:
         return Run(place / run.name)
 
 
-def sweep_scratch(folder: Path) -> None:
-    """Delete the staged files of processes that are no more; those of a JupyterLab that is open stay.
+def sweep(folder: Path, pattern: str = "*") -> None:
+    """Delete what processes that are no more left behind; what belongs to one that is at work, such as JupyterLab, stays.
 
     Parameters
     ----------
     folder
-        The store's `scratch`, in which each engine has a folder that bears its process's number.
+        Where.
+    pattern
+        Of the names, whose second part, between hyphens, is the number of the process.
     """
     import psutil
 
-    for path in folder.glob("*"):
-        number = path.name.split("-")[1] if path.name.startswith("engine-") else ""
+    for path in folder.glob(pattern):
+        number = path.name.split("-")[1] if path.name.count("-") > 1 else ""
         if not (number.isdigit() and psutil.pid_exists(int(number))):
             shutil.rmtree(path, ignore_errors=True)
 
