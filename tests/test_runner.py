@@ -183,3 +183,11 @@ def test_no_kernel_and_no_socket_is_left(book, altered, tmp_path):
         runner.run(book, out=tmp_path / "reports", folder=altered("1 / 0"))
     # other tests run kernels of their own beside this one
     assert not list(sockets.glob(f"clientbook-{os.getpid()}-*"))
+
+
+def test_notebooks_side_by_side_leave_the_process_where_it_is(book, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = set()
+    outcome = runner.run(book, out=Path("reports"), jobs=2, watch=lambda steps: seen.add(Path.cwd()))
+    assert seen == {tmp_path}
+    assert (tmp_path / outcome.report).is_relative_to(tmp_path / "reports") and (tmp_path / outcome.report).is_dir()

@@ -76,6 +76,7 @@ def _engine():
         """The Python that runs Clientbook, whatever kernels a user has installed, over sockets that nobody else sees."""
 
         environment: Mapping[str, str] = {}
+        folder: str | None = None
         started: Callable[[Any], None] = staticmethod(lambda kernel: None)
 
         def __init__(self, **options: Any):
@@ -89,7 +90,7 @@ def _engine():
         async def _async_start_kernel(self, **options: Any) -> None:
             # what a kernel mutters belongs neither on the terminal nor in a log: it may quote data
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            await super()._async_start_kernel(**options | quiet | {"env": self.environment})
+            await super()._async_start_kernel(**options | quiet | {"env": self.environment, "cwd": self.folder})
             with _guard:
                 _running.add(self)
             self.started(self)
@@ -114,7 +115,7 @@ def _engine():
         """Papermill's own engine, telling which cell runs."""
 
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, *, progress, changed, environment, started, **options):
+        def execute_managed_notebook(cls, nb_man, kernel_name, *, progress, changed, environment, folder, started, **options):
             progress.cells = sum(cell.cell_type == "code" for cell in nb_man.nb.cells)
             begin = nb_man.cell_start
 
@@ -125,7 +126,7 @@ def _engine():
                 return begin(cell, cell_index, **more)
 
             nb_man.cell_start = cell_start
-            told = {"environment": environment, "started": staticmethod(started)}
+            told = {"environment": environment, "folder": folder, "started": staticmethod(started)}
             options["kernel_manager_class"] = type("Kernel", (OwnKernel,), told)
             return super().execute_managed_notebook(nb_man, kernel_name, **options)
 

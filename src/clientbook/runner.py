@@ -443,7 +443,8 @@ class _Execution:
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
-                cwd=str(self.book.folder),
+                # papermill's own `cwd` moves the whole process, and with it the thread beside this one
+                folder=str(self.book.folder),
                 autosave_cell_every=0,
                 execution_timeout=self.timeout,
                 progress=progress,
