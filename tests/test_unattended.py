@@ -99,8 +99,11 @@ def again(lasting, tmp_path):
 
 def test_nothing_changed_nothing_is_executed_and_all_is_there(again):
     first = open_book(again.folder / "book").run("latest")
+    pages = {file: file.stat().st_mtime_ns for file in (again.folder / "book" / "store" / "pages").iterdir()}
     outcome = again()
     assert executed(outcome) == set()
+    assert {file.name.partition("-")[0] for file in pages} == {"page", "dictionary"}
+    assert {file: file.stat().st_mtime_ns for file in (again.folder / "book" / "store" / "pages").iterdir()} == pages
     assert outcome.run.tables == first.tables
     for table in first.tables:
         assert outcome.run.path(table).read_bytes() == first.path(table).read_bytes(), table

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clientbook import store
+from clientbook import ipynb, store
 
 ENGINE = "clientbook"
 _PREFIX = "clientbook-"
@@ -24,15 +24,16 @@ _guard = threading.Lock()
 
 def register() -> str:
     """Teach papermill the engine that uses these kernels; its name."""
-    import nbclient  # noqa: F401
-    import papermill  # noqa: F401
-    import zmq.asyncio  # noqa: F401
-    from jupyter_client.provisioning import KernelProvisionerFactory
-    from papermill.engines import papermill_engines
+    with ipynb.importing():
+        import nbclient  # noqa: F401
+        import papermill  # noqa: F401
+        import zmq.asyncio  # noqa: F401
+        from jupyter_client.provisioning import KernelProvisionerFactory
+        from papermill.engines import papermill_engines
 
-    KernelProvisionerFactory.instance()
-    if ENGINE not in papermill_engines._engines:
-        papermill_engines.register(ENGINE, _engine())
+        KernelProvisionerFactory.instance()
+        if ENGINE not in papermill_engines._engines:
+            papermill_engines.register(ENGINE, _engine())
     return ENGINE
 
 

@@ -304,7 +304,7 @@ def _check_names(site: Site, pages: Sequence[Page]) -> None:
 def _read_all(pages: Sequence[Page], kept: Path | None) -> list[Article]:
     articles, faults, used = [], [], set()
     for page in pages:
-        file = kept and kept / f"{_page_key(page)}.json"
+        file = kept and kept / f"page-{_page_key(page)}.json"
         if file:
             used.add(file.name)
         try:
@@ -321,7 +321,7 @@ def _read_all(pages: Sequence[Page], kept: Path | None) -> list[Article]:
             write_json(file, asdict(articles[-1]))
     if faults:
         raise FaultError(faults)
-    for old in kept.glob("[0-9a-f]*.json") if kept else ():
+    for old in kept.glob("page-*.json") if kept else ():
         if old.name not in used:
             old.unlink(missing_ok=True)
     return articles

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from clientbook import cache, failure, history, kernels, lock
+from clientbook import cache, failure, history, ipynb, kernels, lock
 from clientbook.book import BOOK_VARIABLE, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
@@ -350,8 +350,6 @@ class _Execution:
         """Every notebook as soon as those before it are done, in threads: signals reach the main one alone."""
         from graphlib import TopologicalSorter
 
-        # before there are threads: two that import the same packages at one moment may each find half of them
-        kernels.register()
         order = {n.name: [b.name for b in _before(n, self.chosen)] for n in self.chosen}
         waiting = TopologicalSorter(order)
         waiting.prepare()
@@ -425,6 +423,7 @@ class _Execution:
 
     def _papermill(self, notebook: Notebook, progress: Progress, values: Mapping[str, Any]) -> str:
         """Execute a notebook; its state comes from the exception, since the file looks whole after a killed kernel too."""
+        engine = kernels.register()
         import papermill
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
         from papermill.exceptions import PapermillExecutionError
@@ -439,7 +438,7 @@ class _Execution:
                 parameters=values,
                 # the book's path and the run's name are nobody's business on a page, so they go by the environment
                 environment=os.environ | {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name},
-                engine_name=kernels.register(),
+                engine_name=engine,
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
@@ -631,36 +630,34 @@ def _nothing_to_show() -> set[str]:
 
 def _shorten(path: Path, message: str) -> None:
     """A page that says what is missing, in place of the cell that found it and of all that would follow."""
-    import nbformat
+    from nbformat.v4 import new_output
 
     from clientbook import charts
 
-    notebook = nbformat.read(path, as_version=4)
+    notebook = ipynb.read(path)
     at = next(
         i
         for i, cell in enumerate(notebook.cells)
         if any(output["output_type"] == "error" for output in cell.get("outputs", ()))
     )
     data, shown = charts.answer(message)._repr_mimebundle_()
-    notebook.cells[at].outputs = [nbformat.v4.new_output("display_data", data=data, metadata=shown)]
+    notebook.cells[at].outputs = [new_output("display_data", data=data, metadata=shown)]
     # papermill puts a cell of its own on top that says where it failed
     notebook.cells = [
         cell for cell in notebook.cells[: at + 1] if "papermill-error-cell-tag" not in cell.metadata.get("tags", ())
     ]
-    nbformat.write(notebook, path)
+    ipynb.write(notebook, path)
 
 
 def _settle(draft: Path, target: Path) -> None:
     """Show an executed notebook; two runs of the same book leave the same: when a cell ran is in run.json, not in it."""
-    import nbformat
-
-    notebook = nbformat.read(draft, as_version=4)
+    notebook = ipynb.read(draft)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
     with whole(target) as place:
-        nbformat.write(notebook, place)
+        ipynb.write(notebook, place)
     draft.unlink()
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from clientbook import ipynb
 from clientbook.faults import Fault, FaultError
 from clientbook.site.display import ROLE
 from clientbook.site.sanitise import Tidier, pictures_without_words, plain
@@ -52,11 +53,9 @@ def read(name: str, path: Path) -> Article:
     FaultError
         If a picture has no alternative text, an output is an error, or the file is no notebook.
     """
-    import nbformat
-
     try:
-        notebook = nbformat.read(path, as_version=4)
-    except (OSError, ValueError, nbformat.ValidationError) as error:
+        notebook = ipynb.read(path)
+    except (OSError, ValueError) as error:
         raise FaultError(
             Fault("The executed notebook cannot be read.", "Run the book again.", file=path.name)
         ) from error
@@ -185,7 +184,8 @@ def _take_answer(notebook: Any) -> str:
 
 
 def _body(notebook: Any, tidier: Tidier) -> str:
-    from nbconvert import HTMLExporter
+    with ipynb.importing():
+        from nbconvert import HTMLExporter
     from traitlets.config import Config
 
     config = Config({"HTMLExporter": {"exclude_input_prompt": True, "exclude_output_prompt": True}})
