@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib import import_module
 from pathlib import Path
 
@@ -166,6 +169,22 @@ def test_locks_hold_hashes_and_no_address(path):
     assert not re.search(r"--(extra-)?index-url|--find-links", text)
     pins = re.findall(r"^[A-Za-z0-9_.-]+==.*(?:\n    --hash.*)+", text, re.M)
     assert len(pins) == len(re.findall(r"^[A-Za-z0-9_.-]+==", text, re.M))
+
+
+def test_the_wheel_brings_its_notebooks_and_works_from_any_folder(tmp_path):
+    built = tmp_path / "built"
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = built.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    brought = {path.name for path in (tmp_path / "installed" / "clientbook" / "notebooks").glob("*.ipynb")}
+    assert brought == {path.name for path in NOTEBOOKS}
+    (tmp_path / "elsewhere").mkdir()
+    code = "import clientbook.runner as r; print(r.notebooks_folder()); print(len(r.notebooks()))"
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "elsewhere", env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert told == [str(tmp_path / "installed" / "clientbook" / "notebooks"), "10"]
 
 
 def test_readme_has_the_two_lines():

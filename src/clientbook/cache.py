@@ -128,6 +128,7 @@ def key(
     parameters: Mapping[str, Any],
     fingerprints: Fingerprints,
     digests: Mapping[str, str],
+    personal: bool = False,
 ) -> str:
     """What tells this step from any other?
 
@@ -147,6 +148,8 @@ def key(
         Of the book's files.
     digests
         Of what the steps before left, by the path in the run's folder.
+    personal
+        Whether names are shown.
 
     Returns
     -------
@@ -165,6 +168,7 @@ def key(
         "packages": packages(),
         "parameters": dict(parameters),
         "as_of": run.as_of.isoformat(),
+        "personal": personal,
         "book": book.settings.model_dump(mode="json"),
         "tables": {name: digests[f"tables/{name}.parquet"] for name in tables},
         "heard": {name: digests[name] for name in sorted(digests) if _hears(stage, name)},

@@ -72,6 +72,9 @@ def run(
     timeout: Annotated[
         int | None, typer.Option(min=1, metavar="SECONDS", help="Stop a cell that takes longer; default: it may take its time.")
     ] = None,
+    show_personal_data: Annotated[
+        bool, typer.Option("--show-personal-data", help="Show names on the report's pages; every page is then marked.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Tell how it ended as one JSON object, for schedulers.")] = False,
     debug: DebugOption = False,
@@ -91,7 +94,7 @@ def run(
         try:
             outcome = runner.run(
                 opened, as_of=day, only=only or (), parameters=parameters, out=out, watch=watch,
-                fresh=fresh, jobs=jobs, timeout=timeout,
+                fresh=fresh, jobs=jobs, timeout=timeout, personal=show_personal_data,
             )  # fmt: skip
         except ClientbookError as error:
             if as_json:

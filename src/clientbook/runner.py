@@ -24,7 +24,7 @@ from clientbook import cache, failure, history, ipynb, kernels, lock
 from clientbook.book import BOOK_VARIABLE, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
-from clientbook.stage import LEADING, RUN_VARIABLE, Stage, check_parameters, load_stage
+from clientbook.stage import LEADING, PERSONAL_VARIABLE, RUN_VARIABLE, Stage, check_parameters, load_stage
 from clientbook.store import Run, sweep, whole, write_json
 
 _NOTEBOOK = re.compile(r"^(\d{2})_(\w+)$")
@@ -211,6 +211,7 @@ def run(
     fresh: bool = False,
     jobs: int = 1,
     timeout: int | None = None,
+    personal: bool = False,
 ) -> Outcome:
     """Execute a book's notebooks as of a day, and publish the report if all of them end well.
 
@@ -239,6 +240,8 @@ def run(
         How many notebooks that do not wait for each other run side by side.
     timeout
         Seconds that one cell may take; none means as long as it likes.
+    personal
+        Show names on the pages; every page is then marked.
 
     Raises
     ------
@@ -261,15 +264,15 @@ def run(
     with _signals(), lock.hold(book.store.folder, "run"):
         kernels.sweep()
         sweep(book.store.folder / "scratch")
-        return _Execution(book, known, chosen, values, out, watch, fresh, jobs, timeout).run(as_of)
+        return _Execution(book, known, chosen, values, out, watch, fresh, jobs, timeout, personal).run(as_of)
 
 
 class _Execution:
     """A run under way."""
 
-    def __init__(self, book, known, chosen, values, out, watch, fresh, jobs, timeout):
+    def __init__(self, book, known, chosen, values, out, watch, fresh, jobs, timeout, personal):
         self.book, self.known, self.chosen, self.values = book, known, chosen, values
-        self.out, self.fresh, self.jobs, self.timeout = out, fresh, jobs, timeout
+        self.out, self.fresh, self.jobs, self.timeout, self.personal = out, fresh, jobs, timeout, personal
         self.steps = {notebook.name: Progress(notebook.name) for notebook in chosen}
         self.began = dt.datetime.now(dt.UTC)
         self.fingerprints = cache.Fingerprints.of(book.store.folder)
@@ -391,7 +394,7 @@ class _Execution:
         digests = {file: seen[2] for name in self.steps for file, seen in self._done(name)}
         wanted = cache.key(
             notebook.stage, notebook.path, run,
-            book=self.book, parameters=values, fingerprints=self.fingerprints, digests=digests,
+            book=self.book, parameters=values, fingerprints=self.fingerprints, digests=digests, personal=self.personal,
         )  # fmt: skip
         folders = [earlier.folder for earlier in self.earlier]
         remembers = notebook.stage.remembers
@@ -437,7 +440,7 @@ class _Execution:
                 str(draft),
                 parameters=values,
                 # the book's path and the run's name are nobody's business on a page, so they go by the environment
-                environment=os.environ | {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name},
+                environment=self._environment(),
                 engine_name=engine,
                 kernel_name="python3",
                 language="python",
@@ -474,6 +477,11 @@ class _Execution:
             f"{self.book.store.folder / 'failed' / self.under_way.name / 'notebooks' / target.name}",
             how,
         )
+
+    def _environment(self) -> dict[str, str]:
+        told = {name: value for name, value in os.environ.items() if name != PERSONAL_VARIABLE}
+        told |= {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name}
+        return told | ({PERSONAL_VARIABLE: "1"} if self.personal else {})
 
     def _end_steps(self) -> None:
         """No kernel is left, and no thread that would write where others read by then."""
@@ -691,6 +699,7 @@ def _site(run: _Execution):
         notes=notes,
         dictionary=_dictionary(run, pages),
         changes=_changes(run, past[:-1]),
+        personal=run.personal,
         pages=pages,
     )
     return site, [Page(n.name, under_way.folder / "notebooks" / f"{n.name}.ipynb") for n in read_first]

@@ -22,6 +22,7 @@ from clientbook.tables import Table
 
 
 RUN_VARIABLE = "CLIENTBOOK_RUN"
+PERSONAL_VARIABLE = "CLIENTBOOK_SHOW_PERSONAL_DATA"
 
 # So many key numbers of each stage, its first, stand on the index and on the overview.
 LEADING = 2
@@ -145,6 +146,33 @@ class Step:
     def run(self) -> Run | None:
         """The run that is read."""
         return self._source
+
+    @property
+    def shows_personal_data(self) -> bool:
+        """Whether whoever started the run asked for names on its pages; every page is marked then."""
+        return bool(os.environ.get(PERSONAL_VARIABLE))
+
+    def named(self, frame):
+        """Who are these customers, where names may be shown?
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            With a column `customer_id`; few rows, since it is for a page.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With `full_name` after `customer_id` if personal data is to be shown and there are customers; else as it came.
+        """
+        if not self.shows_personal_data or not self.has("customers") or not len(frame):
+            return frame
+        customers = self._source.read("customers", self.engine.connection)
+        wanted = customers.filter(customers["customer_id"].isin(list(frame["customer_id"])))
+        names = wanted.select("customer_id", "full_name").to_pandas().set_index("customer_id")["full_name"]
+        told = frame.copy()
+        told.insert(told.columns.get_loc("customer_id") + 1, "full_name", told["customer_id"].map(names))
+        return told
 
     def has(self, table: str) -> bool:
         """Whether a table is there to be read."""
