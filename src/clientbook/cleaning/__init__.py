@@ -943,7 +943,6 @@ def _judge(
     wide = raw.select(
         **{f"raw:{name}": raw[name] for name in delivered},
         **{f"typed:{name}": value for name, value in (typed | extras).items()},
-        **{f"bad:{c.name}": _is_bad(raw, item, c, typed[c.name]) for c in mapped if _can_be_bad(c)},
         file=raw["_file"],
         row=raw["_row"],
         arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
@@ -955,6 +954,7 @@ def _judge(
     seen = wide.aggregate(**asked, rows=wide.count(), digests=wide["_digest"].nunique()).to_pyarrow()
     alone = seen["rows"][0].as_py() == seen["digests"][0].as_py()
     wide = _with_merged(wide, item, delivered, engine, repeated, alone)
+    wide = wide.mutate(**{f"bad:{c.name}": _is_bad(wide, item, c) for c in mapped if _can_be_bad(c)})
     substituted = [name for name in item.mapping if _given(item, name)]
     where = f"{item.source}.{table.name}"
     looked = cells.put_right(wide, seen, table, item.mapping, substituted, book, engine, as_of, where)
@@ -1073,7 +1073,10 @@ def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
 
 
 def _substituted(raw: ir.Table, item: _Loaded, name: str) -> ir.Column:
-    delivered = raw[item.mapping[name]]
+    return _meant(raw[item.mapping[name]], item, name)
+
+
+def _meant(delivered: ir.Column, item: _Loaded, name: str) -> ir.Column:
     given = _given(item, name)
     if not given:
         return delivered
@@ -1090,8 +1093,10 @@ def _given(item: _Loaded, name: str) -> Mapping[str, str | None]:
     return {**(cells.setting(item.values, item.table, name) or {}), **item.delivery.values.get(name, {})}
 
 
-def _is_bad(raw: ir.Table, item: _Loaded, column: Column, typed: ir.Column) -> ir.BooleanColumn:
-    return parsing.text(_substituted(raw, item, column.name)).notnull() & typed.isnull()
+def _is_bad(wide: ir.Table, item: _Loaded, column: Column) -> ir.BooleanColumn:
+    said = parsing.text(_meant(wide[f"raw:{item.mapping[column.name]}"], item, column.name)).notnull()
+    # what was said is asked only where nothing was understood
+    return wide[f"typed:{column.name}"].isnull().ifelse(said, False)
 
 
 def _digest(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
