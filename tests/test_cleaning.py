@@ -729,8 +729,9 @@ def test_quality_has_owners_and_a_history_of_days(make_book, engine):
 
 
 @pytest.mark.slow
-def test_the_made_company_is_put_right(tmp_path):
+def test_the_made_company_is_put_right(tmp_path, monkeypatch):
     from clientbook import demo
+    from clientbook.cleaning import scoring
 
     folder = tmp_path / "made"
     demo.make(folder, people=600, seed=4711)
@@ -738,7 +739,15 @@ def test_the_made_company_is_put_right(tmp_path):
     with engines.open(scratch=tmp_path / "scratch") as engine:
         cleaned = cleaning.clean(book, engine, book.settings.as_of)
         spoiled, rejects = (engine.read_parquet(folder / "truth" / f"{name}.parquet") for name in ("spoiled", "rejects"))
-        told = cleaning.score(cleaned.tables, spoiled, rejects, "DE").set_index("what")["share"]
+        whole = cleaning.score(cleaned.tables, spoiled, rejects, "DE").set_index("what")
+        monkeypatch.setattr(scoring, "MOST_RECORDS", 400)
+        some = cleaning.score(cleaned.tables, spoiled, rejects, "DE").set_index("what")
+    told = whole["share"]
+    # of a large book some records are scored, cells and all, and every reject
+    cells = ["cells that can be put right from themselves", "good cells left as good as they were"]
+    assert (some["of"][cells] < 0.8 * whole["of"][cells]).all() and (some["of"][cells] > 0).all()
+    assert some["share"][cells].min() > 0.98
+    assert some["of"]["planted rejects found"] == whole["of"]["planted rejects found"]
     assert told["cells that can be put right from themselves"] >= 0.99
     assert told["good cells left as good as they were"] > 0.999
     assert told["planted rejects found"] == told["rejected rows that were planted"] == 1

@@ -304,7 +304,7 @@ def draw_flow(flow: pd.DataFrame, most_steps: int = 3):
         ax.set_xticks([step - 1 + wide / 2 for step in heights])
         ax.set_xticklabels([("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")[step - 1] if step <= 8
                             else str(step) for step in heights])  # fmt: skip
-        ax.set_xlabel("in this order did customers appear in systems")
+        ax.set_xlabel("systems in the order in which customers appeared in them")
         ax.set_yticks([])
         ax.spines[:].set_visible(False)
     charts.title(ax, say_flow(flow), "height: customers, share of all; who goes no further has no band")
