@@ -29,6 +29,7 @@ _MORE = ("%Y%m%d%H%M%S", "%Y%m%dT%H%M%S")
 _WALL = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?"
 _OFFSET = r"Z|z|UTC|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?"
 _ISO = rf"^({_WALL}) ?({_OFFSET})?$"
+_PLAIN = rf"^{_WALL}$"
 # every blank that Unicode knows, and two that show nothing at all: spreadsheets and web pages leave them around ids
 _WIDE = (0x85, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF)
 _BLANKS = "".join(map(chr, (*range(9, 14), *range(28, 33), *_WIDE)))
@@ -52,6 +53,11 @@ _try_strptime = ibis.udf.scalar.builtin(
 _try_strptime_zoned = ibis.udf.scalar.builtin(
     lambda text, pattern: None, name="try_strptime", signature=((str, str), "timestamp('UTC')")
 )
+# To UTC and back without asking a calendar: a wall clock of UTC is a count of microseconds.
+_count = ibis.udf.scalar.builtin(lambda instant: None, name="epoch_us", signature=(("timestamp('UTC')",), "int64"))
+_count_wall = ibis.udf.scalar.builtin(lambda wall: None, name="epoch_us", signature=(("timestamp",), "int64"))
+_wall_of = ibis.udf.scalar.builtin(lambda n: None, name="make_timestamp", signature=(("int64",), "timestamp"))
+_instant_of = ibis.udf.scalar.builtin(lambda n: None, name="make_timestamptz", signature=(("int64",), "timestamp('UTC')"))
 _trim = ibis.udf.scalar.builtin(lambda text, letters: None, name="trim", signature=((str, str), str))
 
 
@@ -121,12 +127,12 @@ def text(column: ir.Column) -> ir.StringColumn:
 
 def local(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
     """What the clock of a zone showed at a UTC time."""
-    return column if zone == "UTC" else _to_wall(zone, _to_instant("UTC", column))
+    return column if zone == "UTC" else _to_wall(zone, _instant_of(_count_wall(column)))
 
 
 def utc(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
     """The UTC time at which the clock of a zone showed this."""
-    return column if zone == "UTC" else _to_wall("UTC", _to_instant(zone, column))
+    return column if zone == "UTC" else _wall_of(_count(_to_instant(zone, column)))
 
 
 def detect_formats(column: ir.StringColumn) -> tuple[tuple[str, ...], Fault | None]:
@@ -228,7 +234,9 @@ def _instant(column: ir.Column, reading: Reading) -> ir.TimestampColumn:
         _formatted(value, pattern) if _tells_offset(pattern) else utc(_formatted(value, pattern), reading.zone)
         for pattern in reading.formats
     ]
-    wall, offset = _iso(value), value.re_extract(_ISO, 2).nullif("")
+    # most are a wall clock and no more; to take a text apart takes longer than to see that
+    wall = _iso(value)
+    offset = value.re_search(_PLAIN).ifelse(ibis.null("string"), value.re_extract(_ISO, 2).nullif(""))
     # a plain cast would drop the offset without a word
     offset = offset.isin(("Z", "z", "UTC")).ifelse("+00", offset)
     zoned = (wall.cast("string") + offset).try_cast("timestamp('UTC')").cast("timestamp")
@@ -237,7 +245,7 @@ def _instant(column: ir.Column, reading: Reading) -> ir.TimestampColumn:
 
 def _iso(value: ir.StringColumn) -> ir.TimestampColumn:
     """What the clock shows in a text of ISO 8601, whatever its offset; null for any other text."""
-    return value.re_extract(_ISO, 1).try_cast("timestamp")
+    return value.re_search(_PLAIN).ifelse(value, value.re_extract(_ISO, 1)).try_cast("timestamp")
 
 
 def _formatted(value: ir.StringColumn, pattern: str) -> ir.TimestampColumn:

@@ -219,9 +219,9 @@ def overlaps(tables: Mapping[str, ir.Table | None], engine: Engine, p: Profiling
         The public table, ordered by its first six columns; each pair once, in that order, and only pairs that share a
         value. Every value is looked at once: how many columns it stands in, not how many pairs of rows it makes.
     """
-    columns, parts = [], []
+    columns, parts, delivering = [], [], _delivering(tables)
     for name, rows in _there(tables):
-        sources = rows.select("source").distinct().order_by("source").to_pandas()["source"].tolist()
+        sources = delivering.get(name)
         if not sources:
             continue
         for column in (each for each in LINKING if each in CANONICAL[name].names):
@@ -292,9 +292,9 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
     pandas.DataFrame
         The public table, each pair once.
     """
-    columns, parts = [], []
+    columns, parts, delivering = [], [], _delivering(tables)
     for name, rows in _there(tables):
-        sources = rows.select("source").distinct().order_by("source").to_pandas()["source"].tolist()
+        sources = delivering.get(name)
         if not sources:
             continue
         for column in rows.columns:
@@ -512,12 +512,15 @@ def freshness(tables: Mapping[str, ir.Table | None], as_of: dt.date) -> pd.DataF
     pandas.DataFrame
         `source`, `table_name`, `newest` (a day), `days`; the stalest first. Tables without a time are not in it.
     """
+    dated = [(name, rows[CANONICAL[name].at], rows) for name, rows in _there(tables) if CANONICAL[name].at]
+    parts = [
+        rows.group_by(table_name=ibis.literal(name), source=rows["source"]).agg(newest=at.max().cast("timestamp"))
+        for name, at, rows in dated
+    ]
     told = []
-    for name, rows in _there(tables):
-        at = CANONICAL[name].at
-        if at:
-            seen = rows.group_by("source").agg(newest=rows[at].max()).order_by("source").to_pandas()
-            told += [(one.source, name, one.newest.date()) for one in seen.itertuples() if not pd.isna(one.newest)]
+    if parts:
+        seen = (ibis.union(*parts) if len(parts) > 1 else parts[0]).to_pandas()
+        told = [(one.source, one.table_name, one.newest.date()) for one in seen.itertuples() if not pd.isna(one.newest)]
     frame = pd.DataFrame(told, columns=["source", "table_name", "newest"])
     frame["days"] = [max((as_of - day).days - 1, 0) for day in frame["newest"]]
     return frame.sort_values(["days", "source", "table_name"], ascending=[False, True, True], ignore_index=True)
@@ -949,6 +952,17 @@ def key_numbers(profiles: pd.DataFrame) -> list[KeyNumber]:
 
 def _there(tables: Mapping[str, ir.Table | None]) -> Iterator[tuple[str, ir.Table]]:
     yield from ((name, tables[name]) for name in CANONICAL if tables.get(name) is not None)
+
+
+def _delivering(tables: Mapping[str, ir.Table | None]) -> dict[str, list[str]]:
+    """Which systems have rows in which table? In one query for all tables."""
+    parts = [rows.select(name=ibis.literal(name), source=rows["source"]).distinct() for name, rows in _there(tables)]
+    told: dict[str, list[str]] = {}
+    if parts:
+        every = (ibis.union(*parts) if len(parts) > 1 else parts[0]).to_pandas()
+        for row in every.sort_values(["name", "source"]).itertuples():
+            told.setdefault(row.name, []).append(row.source)
+    return told
 
 
 def _profile(name: str, rows: ir.Table, engine: Engine, p: ProfilingParameters) -> pd.DataFrame:

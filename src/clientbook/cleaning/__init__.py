@@ -199,7 +199,7 @@ def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] 
             seen = _count(rows, item)
             for name, part in _split(rows, item, number, seen).items():
                 parts.setdefault(name, []).append(part)
-            quality.append(_failed(rows, item))
+            quality.append(_failed(seen, item))
             cleaned.rows += _account(seen, item)
     none = {name: ibis.memtable(pd.DataFrame(columns=list(kinds)), schema=kinds) for name, kinds in _ALWAYS.items()}
     cleaned.tables = none | {name: _stack(rows) for name, rows in parts.items()}
@@ -230,7 +230,7 @@ def quality(cleaned: Cleaned, tables: Mapping[str, ir.Table], book: Book) -> pd.
     """
     counts = summary(cleaned.rows).groupby(["source", "table"], as_index=False, sort=True)[list(ROW_COUNTS)].sum()
     counts = counts.assign(of=counts["rows_in"], column=None)
-    superseded = _superseded(cleaned)
+    superseded = _superseded(tables.get("changes", cleaned.tables["changes"]))
     merged = counts.merge(superseded, on=["source", "table"], how="left")
     older = merged["superseded"].fillna(0).astype("int64")
     told = [
@@ -383,41 +383,32 @@ def _superseded_cells(table: Table, parts: Sequence[Judged], older: ir.Table, so
     return ibis.union(*told) if len(told) > 1 else told[0]
 
 
-def _superseded(cleaned: Cleaned) -> pd.DataFrame:
-    changes = cleaned.tables["changes"]
+def _superseded(changes: ir.Table) -> pd.DataFrame:
     rows = changes.filter(changes["rule"] == "superseded")
     counted = rows.group_by("source", "table").agg(superseded=rows["arrival"].nunique()).to_pandas()
     return counted if len(counted) else pd.DataFrame({"source": [], "table": [], "superseded": []}, dtype="object")
 
 
-def _failed(rows: ir.Table, item: _Loaded) -> pd.DataFrame:
+def _failed(counted: pd.DataFrame, item: _Loaded) -> pd.DataFrame:
     """How many cells of a delivery fail each rule?"""
-    used = rows.filter(rows["_fate"].isin(["kept", "returns"]))
+    used = counted[counted["_fate"].isin(["kept", "returns"])]
     told = []
-    parts = []
-    for name in (c.removeprefix("rules:") for c in rows.columns if c.startswith("rules:")):
-        part = used.select(
-            column=ibis.literal(name), rules=used[f"rules:{name}"], filled=used[f"raw:{item.mapping[name]}"].notnull()
-        )
-        parts.append(part.group_by("column", "rules").agg(n=part["filled"].count(where=part["filled"])))
-    if not parts:
-        return pd.DataFrame()
-    counted = (ibis.union(*parts) if len(parts) > 1 else parts[0]).to_pandas()
-    # a column that a default or another column fills is asked of no cell
-    of = counted.groupby("column")["n"].sum()
-    totals: dict[tuple[str, str], int] = {}
-    for row in counted[counted["rules"].notna()].itertuples():
-        for rule in row.rules.split(", "):
-            totals[row.column, rule] = totals.get((row.column, rule), 0) + int(row.n)
-    for (column, rule), n in sorted(totals.items()):
-        phrase, severity = RULES.get(rule, ("can be read", "warning"))
-        check = "can be read" if rule.startswith("not ") and rule != "not allowed" else rule
-        told.append(
-            {
-                "source": item.source, "table": item.table.name, "column": column, "rule": f"{column} {phrase}", "check": check,
-                "failed": n, "of": int(of[column]), "severity": severity,
-            }
-        )  # fmt: skip
+    for name in (c.removeprefix("filled:") for c in counted.columns if c.startswith("filled:")):
+        # a column that a default or another column fills is asked of no cell
+        filled = used.groupby(used[f"rules:{name}"].fillna(""))[f"filled:{name}"].sum()
+        totals: dict[str, int] = {}
+        for rules, n in filled.items():
+            for rule in rules.split(", ") if rules else ():
+                totals[rule] = totals.get(rule, 0) + int(n)
+        for rule, n in sorted(totals.items()):
+            phrase, severity = RULES.get(rule, ("can be read", "warning"))
+            check = "can be read" if rule.startswith("not ") and rule != "not allowed" else rule
+            told.append(
+                {
+                    "source": item.source, "table": item.table.name, "column": name, "rule": f"{name} {phrase}", "check": check,
+                    "failed": n, "of": int(filled.sum()), "severity": severity,
+                }
+            )  # fmt: skip
     return pd.DataFrame(told)
 
 
@@ -952,16 +943,21 @@ def _judge(
     wide = raw.select(
         **{f"raw:{name}": raw[name] for name in delivered},
         **{f"typed:{name}": value for name, value in (typed | extras).items()},
-        **{f"bad:{c.name}": _is_bad(raw, item, c, typed[c.name]) for c in mapped if _can_be_bad(c)},
         file=raw["_file"],
         row=raw["_row"],
         arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
         _digest=_digest([raw[name] for name in delivered]),
     )
-    wide = _with_merged(engine.keep(wide), item, delivered, engine, repeated)
+    wide = engine.keep(wide)
+    # one query for all that has to be known of the delivery first; each more would be built, compiled and read again
+    asked = cells.asked(wide, table, item.mapping, book, as_of)
+    seen = wide.aggregate(**asked, rows=wide.count(), digests=wide["_digest"].nunique()).to_pyarrow()
+    alone = seen["rows"][0].as_py() == seen["digests"][0].as_py()
+    wide = _with_merged(wide, item, delivered, engine, repeated, alone)
+    wide = wide.mutate(**{f"bad:{c.name}": _is_bad(wide, item, c) for c in mapped if _can_be_bad(c)})
     substituted = [name for name in item.mapping if _given(item, name)]
     where = f"{item.source}.{table.name}"
-    looked = cells.put_right(wide, table, item.mapping, substituted, book, engine, as_of, where)
+    looked = cells.put_right(wide, seen, table, item.mapping, substituted, book, engine, as_of, where)
     wide = looked.rows
     column, reason = _rejection(wide, item, book)
     dated = table.at and table.at in item.mapping
@@ -1077,7 +1073,10 @@ def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
 
 
 def _substituted(raw: ir.Table, item: _Loaded, name: str) -> ir.Column:
-    delivered = raw[item.mapping[name]]
+    return _meant(raw[item.mapping[name]], item, name)
+
+
+def _meant(delivered: ir.Column, item: _Loaded, name: str) -> ir.Column:
     given = _given(item, name)
     if not given:
         return delivered
@@ -1094,8 +1093,10 @@ def _given(item: _Loaded, name: str) -> Mapping[str, str | None]:
     return {**(cells.setting(item.values, item.table, name) or {}), **item.delivery.values.get(name, {})}
 
 
-def _is_bad(raw: ir.Table, item: _Loaded, column: Column, typed: ir.Column) -> ir.BooleanColumn:
-    return parsing.text(_substituted(raw, item, column.name)).notnull() & typed.isnull()
+def _is_bad(wide: ir.Table, item: _Loaded, column: Column) -> ir.BooleanColumn:
+    said = parsing.text(_meant(wide[f"raw:{item.mapping[column.name]}"], item, column.name)).notnull()
+    # what was said is asked only where nothing was understood
+    return wide[f"typed:{column.name}"].isnull().ifelse(said, False)
 
 
 def _digest(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
@@ -1107,10 +1108,11 @@ def _digest(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
 
 
 def _with_merged(
-    wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine: Engine, repeated: frozenset[str]
+    wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine: Engine, repeated: frozenset[str], alone: bool
 ) -> ir.Table:
     """The rows with `_merged`: an earlier one is equal in all mapped columns, or the whole file is."""
-    wide = _with_equal(wide, item, delivered, engine)
+    # where no two rows share a digest, none is compared
+    wide = wide.mutate(_merged=ibis.literal(False)) if alone else _with_equal(wide, item, delivered, engine)
     return wide.mutate(_merged=wide["_merged"] | wide["file"].isin(sorted(repeated))) if repeated else wide
 
 
@@ -1218,7 +1220,7 @@ def _split(judged: ir.Table, item: _Loaded, number: int, seen: pd.DataFrame) -> 
     if rejected:
         parts["rejected"] = ibis.union(*rejected) if len(rejected) > 1 else rejected[0]
     used = seen[seen["_fate"].isin(["kept", "returns"])]
-    bad = [name.removeprefix("rules:") for name in seen.columns if name.startswith("rules:") and used[name].any()]
+    bad = [name.removeprefix("rules:") for name in seen.columns if name.startswith("rules:") and used[name].notna().any()]
     if bad:
         parts["changes"] = _changes(judged.filter(judged["_fate"].isin(["kept", "returns"])), item, bad)
     return parts
@@ -1314,9 +1316,11 @@ def _changes(rows: ir.Table, item: _Loaded, names: Sequence[str]) -> ir.Table:
 
 
 def _count(judged: ir.Table, item: _Loaded) -> pd.DataFrame:
-    """How many rows of each file met each fate, and how many of their cells are bad?"""
-    bad = {name: judged[name].count() for name in judged.columns if name.startswith("rules:")}
-    return judged.group_by("file", "_fate").agg(n=judged.count(), **bad).to_pandas()
+    """How many rows of each file met each fate and fail the same rules, and how many of their cells were filled?"""
+    names = [name.removeprefix("rules:") for name in judged.columns if name.startswith("rules:")]
+    filled = {f"filled:{name}": judged[f"raw:{item.mapping[name]}"].count() for name in names}
+    keys = ["file", "_fate", *(f"rules:{name}" for name in names)]
+    return judged.group_by(*keys).agg(n=judged.count(), **filled).to_pandas()
 
 
 def _account(seen: pd.DataFrame, item: _Loaded) -> list[dict]:
@@ -1326,7 +1330,7 @@ def _account(seen: pd.DataFrame, item: _Loaded) -> list[dict]:
         unread = dict(rows.group_by("_file").agg(n=rows.count()).to_pandas().itertuples(index=False))
     told = []
     for facts in item.raw.files:
-        fates = dict(seen.loc[seen["file"] == facts.path, ["_fate", "n"]].itertuples(index=False))
+        fates = dict(seen[seen["file"] == facts.path].groupby("_fate")["n"].sum())
         # a file that holds what another does is not read: all its rows are equal to that one's
         fates |= {"merged": facts.rows} if facts.same_as else {}
         fates["rejected"] = fates.get("rejected", 0) + unread.get(facts.path, 0)

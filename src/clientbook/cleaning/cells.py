@@ -1,6 +1,7 @@
 """Which cells of a delivery are not as they should be, and what should stand there?
 
 Every distinct value is looked at once, in Python; what it becomes is joined back, so that the rows stay in the engine.
+What has to be known of a delivery first (its distinct values, how many lie outside a range) is asked in one query.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import ibis
 import ibis.expr.types as ir
@@ -55,14 +57,48 @@ class Looked:
     notes: tuple[str, ...]
 
 
-def put_right(rows: ir.Table, table: Table, mapping: Mapping[str, str], substituted: Sequence[str], book: Book, engine: Engine,
-              as_of: dt.date, where: str) -> Looked:  # fmt: skip
+def asked(rows: ir.Table, table: Table, mapping: Mapping[str, str], book: Book, as_of: dt.date) -> dict[str, ir.Scalar]:
+    """What has to be known of a delivery before its cells can be put right? As aggregates, for one query.
+
+    Parameters
+    ----------
+    rows, table, mapping, book, as_of
+        As for :func:`put_right`.
+    """
+    told: dict[str, ir.Scalar] = {}
+    for column in table.columns:
+        name = column.name
+        if name not in mapping:
+            continue
+        typed = rows[f"typed:{name}"]
+        if _is_looked_up(table, column, book):
+            value = typed
+            wanted = typed.notnull()
+            if column.kind == "id":
+                # ids are as many as rows, and few words stand for none
+                wanted = typed.lower().isin(sorted({*_NO_IDS, *_own(table, column, book)}))
+            if contexts := _contexts(name, rows):
+                value = ibis.struct({"0": typed, **{str(i): rows[f"typed:{c}"] for i, c in enumerate(contexts, 1)}})
+            told[f"values:{name}"] = value.collect(where=wanted, distinct=True)
+        if name == "street":
+            told["sharp"] = typed.lower().contains("straße").sum()
+            told["double"] = typed.lower().contains("strasse").sum()
+        out, _ = _outside(typed, table, column, book, as_of)
+        if out is not None and setting(book.settings.cleaning.ranges, table, name) is None:
+            told[f"out:{name}"], told[f"of:{name}"] = out.sum(), typed.count()
+    return told
+
+
+def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str, str], substituted: Sequence[str], book: Book,
+              engine: Engine, as_of: dt.date, where: str) -> Looked:  # fmt: skip
     """Put every cell right that can be put right from itself.
 
     Parameters
     ----------
     rows
         Delivered rows: `typed:` values by canonical name, `raw:` by delivered name, `bad:` where one could not be read.
+    seen
+        The one row that the query of what is :func:`asked` gave.
     table
         The canonical table.
     mapping
@@ -83,14 +119,18 @@ def put_right(rows: ir.Table, table: Table, mapping: Mapping[str, str], substitu
     columns = [column for column in table.columns if column.name in mapping]
     beside_names = DERIVED.get(table.name, ())
     made: dict[str, list[str]] = {column.name: [] for column in beside_names}
+    parts = []
     for column in columns:
-        function, contexts = _function(table, column, book, rows)
-        if function is None:
-            continue
-        rows = _look_up(rows, column, function, contexts, made, _own(table, column, book))
-    if any(c.startswith("found:") for c in rows.columns):
+        if f"values:{column.name}" in seen.column_names:
+            function = _function(table, column, book, seen)
+            part = _look_up(rows, column, function, seen[f"values:{column.name}"].combine_chunks(), made)
+            parts += [part] if part is not None else []
+    if parts:
+        joined = rows
+        for part in parts:
+            joined = joined.left_join(part.table, part.on)
         # what was looked up is read several times from here on
-        rows = engine.keep(rows)
+        rows = engine.keep(joined.select(*rows.columns, *[name for part in parts for name in part.brings]))
     changed: dict[str, ir.Value] = {}
     for column in columns:
         name, rules = column.name, []
@@ -110,13 +150,13 @@ def put_right(rows: ir.Table, table: Table, mapping: Mapping[str, str], substitu
             and f"found:{name}" in rows.columns
         ):
             blank = (raw != rows[f"typed:{name}"]).fill_null(False) & rows[f"typed:{name}"].notnull()
-            seen = rows[f"found:{name}"].fill_null("").contains("blanks")
-            rules.insert(0, (blank & ~seen).ifelse(ibis.literal("blanks"), ibis.null("string")))
+            noted = rows[f"found:{name}"].fill_null("").contains("blanks")
+            rules.insert(0, (blank & ~noted).ifelse(ibis.literal("blanks"), ibis.null("string")))
         if f"bad:{name}" in rows.columns:
             rules.append(
                 rows[f"bad:{name}"].ifelse(ibis.literal(f"not {KIND_IN_WORDS[column.kind]}"), ibis.null("string"))
             )
-        typed, more, left = _within(rows, table, column, typed, book, as_of)
+        typed, more, left = _within(seen, table, column, typed, book, as_of)
         if left:
             notes.append(f"{where}: {left}")
         rules += more
@@ -135,7 +175,9 @@ def put_right(rows: ir.Table, table: Table, mapping: Mapping[str, str], substitu
             changed[f"typed:{part}"] = ibis.coalesce(own, rows[spare[0]]) if own is not None else rows[spare[0]]
     rows = rows.mutate(**changed)
     rows = rows.drop(*[c for c in rows.columns if c.partition(":")[0] in ("to", "hit", "found", "made")])
-    rows, notes_of_money = _converted(rows, table, mapping, book, where)
+    notes_of_money: tuple[str, ...] = ()
+    if "values:currency" in seen.column_names and _has_foreign(seen, table, book):
+        rows, notes_of_money = _converted(rows, table, mapping, book, where)
     return Looked(rows, tuple(told), tuple(notes) + notes_of_money)
 
 
@@ -162,37 +204,45 @@ def _own(table: Table, column: Column, book: Book) -> frozenset[str]:
     return frozenset(word.strip().lower() for word in words)
 
 
-def _function(table: Table, column: Column, book: Book, rows: ir.Table) -> tuple[Callable | None, list[str]]:
-    """What is done with a value of this column, and which other columns it has to know."""
+def _is_looked_up(table: Table, column: Column, book: Book) -> bool:
+    """Whether a text can be wrong in a way that its own letters tell."""
+    if column.kind == "id":
+        return True
+    if column.kind != "text" or column.allowed:
+        return False
+    plain = column.name in _PROSE and not (column.name == "name" and table.name == "accounts")
+    return not plain or bool(_own(table, column, book))
+
+
+def _contexts(name: str, rows: ir.Table) -> list[str]:
+    """Which other columns a value has to be read with."""
+    return ["country"] if name in ("phone", "street") and "typed:country" in rows.columns else []
+
+
+def _function(table: Table, column: Column, book: Book, seen: pa.Table) -> Callable[..., Standard]:
+    """What is done with a value of this column."""
     cleaning, name = book.settings.cleaning, column.name
     own = _own(table, column, book)
     kept = frozenset(word.strip().lower() for word in setting(cleaning.keep, table, name) or ())
-    where = ["country"] if "typed:country" in rows.columns else []
     if column.kind == "id":
         given = own - kept
-        return (
-            lambda value: Standard(None, ("placeholder",)) if _is_no_id(value, given, kept) else Standard(value)
-        ), []
-    if column.kind != "text" or column.allowed:
-        return None, []
+        return lambda value: Standard(None, ("placeholder",)) if _is_no_id(value, given, kept) else Standard(value)
     home = book.settings.country
     if name == "phone":
-        return (lambda value, land=None: standards.phone(value, _land(land), home, own, kept)), where
+        return lambda value, land=None: standards.phone(value, _land(land), home, own, kept)
     if name == "street":
-        sharp = _is_sharp(rows, home)
-        return (lambda value, land=None: standards.street(value, _land(land) or home, sharp, own, kept)), where
+        sharp = _is_sharp(seen, home)
+        return lambda value, land=None: standards.street(value, _land(land) or home, sharp, own, kept)
     if table.name == "people" and name in _NAMES:
-        return (lambda value: standards.person_name(value, _NAMES[name], own, kept)), []
+        return lambda value: standards.person_name(value, _NAMES[name], own, kept)
     if name == "name" and table.name == "accounts":
-        return (lambda value: standards.company(value, own, kept)), []
+        return lambda value: standards.company(value, own, kept)
     if name == "currency":
-        return (lambda value: standards.currency(value, book.settings.currency, own, kept)), []
+        return lambda value: standards.currency(value, book.settings.currency, own, kept)
     if name in _BY_COLUMN and (name != "domain" or table.name == "accounts"):
         function = _BY_COLUMN[name]
-        return (lambda value: function(value, own, kept)), []
-    if name in _PROSE and not own:
-        return None, []
-    return (lambda value: standards.words(value, own, kept)), []
+        return lambda value: function(value, own, kept)
+    return lambda value: standards.words(value, own, kept)
 
 
 # What an export writes into an empty cell. A number such as 0 or -1 may be an id.
@@ -204,38 +254,41 @@ def _is_no_id(value: str, own: frozenset[str], kept: frozenset[str]) -> bool:
     return small not in kept and (small in _NO_IDS or small in own)
 
 
+@lru_cache(maxsize=10_000)
 def _land(text: str | None) -> str:
     found = standards.country(text) if text else None
     return found.value if found and found.value and len(found.value) == 2 else ""
 
 
-def _is_sharp(rows: ir.Table, country: str) -> bool:
+def _is_sharp(seen: pa.Table, country: str) -> bool:
     """How does this system write it itself? Where it never does, as in the book's country: without sz in Switzerland."""
-    street = rows["typed:street"].lower()
-    counted = rows.aggregate(sharp=street.contains("straße").sum(), double=street.contains("strasse").sum())
-    sharp, double = (int(n or 0) for n in next(counted.to_pandas().itertuples(index=False)))
+    sharp, double = (int(seen[name][0].as_py() or 0) for name in ("sharp", "double"))
     return sharp > double if sharp or double else country not in ("CH", "LI")
 
 
-def _look_up(rows: ir.Table, column: Column, function: Callable, contexts: Sequence[str], made: dict[str, list[str]],
-             own: frozenset[str]) -> ir.Table:  # fmt: skip
+@dataclass(frozen=True)
+class _Part:
+    """What the values of one column become: a small table, how the rows meet it, and what it brings."""
+
+    table: ir.Table
+    on: list[ir.BooleanValue]
+    brings: list[str]
+
+
+def _look_up(rows: ir.Table, column: Column, function: Callable, values: pa.Array, made: dict[str, list[str]]) -> _Part | None:
     name = column.name
-    keys = {"_value": rows[f"typed:{name}"], **{f"_{c}": rows[f"typed:{c}"] for c in contexts}}
-    asked = rows.select(**keys)
-    if column.kind == "id":
-        # ids are as many as rows, and few words stand for none
-        asked = asked.filter(asked["_value"].lower().isin(sorted({*_NO_IDS, *own})))
-    distinct = asked.filter(asked["_value"].notnull()).distinct().to_pyarrow()
-    values = [distinct.column(c).to_pylist() for c in keys]
-    kept: list[list] = [[] for _ in keys]
+    flat = values.flatten()
+    contexts = _contexts(name, rows)
+    cells = zip(*(flat.field(i).to_pylist() for i in range(len(contexts) + 1)), strict=True) if contexts else zip(flat.to_pylist())
+    kept: list[list] = [[] for _ in range(len(contexts) + 1)]
     to, rules, beside = [], [], []
     wants_key = name in _NAMES
-    for cell in zip(*values, strict=True):
+    for cell in cells:
         found = function(*cell)
         if found.value == cell[0] and not found.rules and not found.beside and not wants_key:
             continue
         for part, value in zip(kept, cell, strict=True):
-            part.append(value)
+            part.append(value or "")
         to.append(found.value)
         rules.append(", ".join(found.rules) or None)
         more = dict(found.beside)
@@ -243,42 +296,35 @@ def _look_up(rows: ir.Table, column: Column, function: Callable, contexts: Seque
             more[f"{name}_key"] = standards.latin_key(found.value, name == "family_name")
         beside.append(more)
     if not to:
-        return rows
+        return None
     names = sorted({key for more in beside for key in more})
-    columns = {f"key:{i}": pa.array(part, pa.string()) for i, part in enumerate(kept)}
-    columns |= {f"to:{name}": pa.array(to, pa.string()), f"found:{name}": pa.array(rules, pa.string())}
+    keys = {f"key:{name}:{i}": pa.array(part, pa.string()) for i, part in enumerate(kept)}
+    columns = {f"to:{name}": pa.array(to, pa.string()), f"found:{name}": pa.array(rules, pa.string())}
     columns[f"hit:{name}"] = pa.array([True] * len(to))
     columns |= {f"made:{name}:{key}": pa.array([more.get(key) for more in beside], pa.string()) for key in names}
     for key in names:
         # a part of a whole name fills its own column where nobody delivered it
         made.setdefault(key if key in made else f"+{key}", []).append(f"made:{name}:{key}")
-    table = ibis.memtable(pa.table(columns))
-    on = [rows[f"typed:{name}"] == table["key:0"]]
-    on += [rows[f"typed:{c}"].fill_null("") == table[f"key:{i}"].fill_null("") for i, c in enumerate(contexts, 1)]
-    joined = rows.left_join(table, on)
-    return joined.select(*rows.columns, *[c for c in columns if not c.startswith("key:")])
+    table = ibis.memtable(pa.table(keys | columns))
+    on = [rows[f"typed:{name}"] == table[f"key:{name}:0"]]
+    # where no country is told there is one reading more, of its own
+    on += [rows[f"typed:{c}"].fill_null("") == table[f"key:{name}:{i}"] for i, c in enumerate(contexts, 1)]
+    return _Part(table, on, list(columns))
 
 
-def _within(rows: ir.Table, table: Table, column: Column, typed: ir.Value, book: Book, as_of: dt.date):
-    """Is a value one that the book allows, and in its usual range? The value, what was wrong, and why it was left alone."""
-    cleaning, name = book.settings.cleaning, column.name
-    allowed, asked = setting(cleaning.allowed, table, name), setting(cleaning.ranges, table, name)
-    rules: list[ir.StringValue] = []
-    if allowed is not None:
-        out = typed.notnull() & ~typed.isin(list(allowed))
-        rules.append(out.ifelse(ibis.literal("not allowed"), ibis.null("string")))
-        typed = out.ifelse(ibis.null(typed.type()), typed)
-    low, high = asked or _RANGES.get(f"{table.name}.{name}", (None, None))
+def _outside(typed: ir.Value, table: Table, column: Column, book: Book, as_of: dt.date):
+    """Does a value lie outside the range of its column, and is it a day that stands for none? None where there is none."""
+    name = column.name
+    given = setting(book.settings.cleaning.ranges, table, name)
+    low, high = given or _RANGES.get(f"{table.name}.{name}", (None, None))
     no_day = None
     if name == "birth_date" and column.kind == "date":
         no_day = typed.isin([ibis.literal(day) for day in NO_DAYS])
-        if asked is None:
-            low, high = (
-                as_of.replace(year=as_of.year - OLDEST_AGE, day=min(as_of.day, 28)),
-                as_of - dt.timedelta(days=1),
-            )
+        if given is None:
+            low = as_of.replace(year=as_of.year - OLDEST_AGE, day=min(as_of.day, 28))
+            high = as_of - dt.timedelta(days=1)
     if low is None and high is None:
-        return typed, rules, ""
+        return None, None
     if column.kind in ("date", "time"):
         ends = [ibis.literal(end) if end is not None else None for end in (_day(low), _day(high))]
         value = typed.date() if column.kind == "time" else typed
@@ -289,12 +335,26 @@ def _within(rows: ir.Table, table: Table, column: Column, typed: ir.Value, book:
         out = out | (value < ends[0])
     if ends[1] is not None:
         out = out | (value > ends[1])
-    out = (out | no_day if no_day is not None else out).fill_null(False)
-    if asked is None:
-        counted = rows.aggregate(out=out.sum(), of=typed.count()).to_pandas().iloc[0]
-        if counted["out"] * 2 > counted["of"]:
+    return (out | no_day if no_day is not None else out).fill_null(False), no_day
+
+
+def _within(seen: pa.Table, table: Table, column: Column, typed: ir.Value, book: Book, as_of: dt.date):
+    """Is a value one that the book allows, and in its usual range? The value, what was wrong, and why it was left alone."""
+    name = column.name
+    allowed = setting(book.settings.cleaning.allowed, table, name)
+    rules: list[ir.StringValue] = []
+    if allowed is not None:
+        out = typed.notnull() & ~typed.isin(list(allowed))
+        rules.append(out.ifelse(ibis.literal("not allowed"), ibis.null("string")))
+        typed = out.ifelse(ibis.null(typed.type()), typed)
+    out, no_day = _outside(typed, table, column, book, as_of)
+    if out is None:
+        return typed, rules, ""
+    if f"out:{name}" in seen.column_names:
+        outside, of = (int(seen[f"{what}:{name}"][0].as_py() or 0) for what in ("out", "of"))
+        if outside * 2 > of:
             left = (
-                f"most of {name} lies outside its usual range ({int(counted['out']):,} of {int(counted['of']):,}): it was left as it is. "
+                f"most of {name} lies outside its usual range ({outside:,} of {of:,}): it was left as it is. "
                 f"`cleaning: {{ranges: {{{table.name}.{name}: [from, to]}}}}` sets another."
             )
             return typed, rules, left
@@ -316,6 +376,14 @@ def _together(rules: Sequence[ir.StringValue]) -> ir.StringValue:
     for rule in rules[1:]:
         both = ibis.cases((both.isnull(), rule), (rule.isnull(), both), else_=both + ", " + rule)
     return both
+
+
+def _has_foreign(seen: pa.Table, table: Table, book: Book) -> bool:
+    """Whether any distinct currency of a delivery is another than the book's."""
+    home = book.settings.currency
+    function = _function(table, table["currency"], book, seen)
+    codes = {function(value).value for value in seen["values:currency"].combine_chunks().flatten().to_pylist()}
+    return any(code and code.upper() != home and code.upper() in standards.currencies() for code in codes)
 
 
 def _converted(

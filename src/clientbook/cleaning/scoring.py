@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import ibis.expr.types as ir
 import pandas as pd
+
+
+# Above so many records every second, third … of them is scored.
+MOST_RECORDS = 300_000
 
 
 def score(tables: Mapping[str, ir.Table], spoiled: ir.Table, rejects: ir.Table | None, default: str) -> pd.DataFrame:
@@ -28,6 +33,15 @@ def score(tables: Mapping[str, ir.Table], spoiled: ir.Table, rejects: ir.Table |
         `what`, `right`, `of`, `share`. A telephone number is right in any spelling of it, and a whole name in either
         order. What the truth tells of a column that the book does not map is left out.
     """
+    # a share is known well enough from so many; a plain reading of each number takes long
+    tables = dict(tables)
+    every = int(tables["people"].count().to_pyarrow().as_py()) // MOST_RECORDS + 1
+    if every > 1:
+        sampled = tables["people"].filter(tables["people"]["arrival"] % every == 0)
+        tables["people"] = sampled
+        tables["changes"] = tables["changes"].filter(tables["changes"]["arrival"] % every == 0)
+        told_of = sampled.select(source="source", row_key="person_id")
+        spoiled = spoiled.filter(spoiled["table"] == "people").semi_join(told_of, ["source", "row_key"])
     told = [*_cured(tables["people"], spoiled, default), _worsened(tables, spoiled, default)]
     if rejects is not None:
         told += _rejected(tables["rejected"], rejects)
@@ -71,6 +85,7 @@ def _same(column: str, found, wanted, default: str) -> bool:
     return found == wanted
 
 
+@lru_cache(maxsize=500_000)
 def _number(text: str, default: str) -> str:
     import phonenumbers
 

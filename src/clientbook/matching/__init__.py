@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from clientbook.engine import Engine
-from clientbook.matching import clusters, pairs, standard
+from clientbook.matching import clusters, overlap, pairs, standard
 from clientbook.matching import ids as lasting
 from clientbook.matching.accounts import resolve
 from clientbook.matching.ids import Before, before
@@ -167,6 +167,8 @@ TABLES = (
         ),
     ),
 )  # fmt: skip
+
+TABLES += overlap.TABLES
 
 STAGE = Stage(
     name="matching",
