@@ -168,16 +168,23 @@ def test_an_id_that_another_keeps_is_given_to_nobody_else():
     assert told["b"] == "c1" and told["a"] not in ("c1", "c9")
 
 
-def test_pairs_are_counted_without_making_them(engine):
+def test_pairs_are_counted_without_making_them():
     values = ["a", "a", "a", "b", "b", None, "c", None]
-    records = ibis.memtable(pd.DataFrame({"last": values}), schema={"last": "string"})
+    records = ibis.memtable(
+        pd.DataFrame({"unique_id": range(len(values)), "last": values}), schema={"unique_id": "int64", "last": "string"}
+    )
     expected = sum(x == y and x is not None for x, y in itertools.combinations(values, 2))
     assert blocking.count_pairs(records, ("last",)) == expected == 4
 
 
+def keyed(rows: pd.DataFrame) -> blocking.Keys:
+    rows = rows if "unique_id" in rows else rows.assign(unique_id=range(len(rows)))
+    return blocking.keys(ibis.memtable(rows), blocking.atoms(rows.columns))
+
+
 def test_a_rule_that_makes_too_many_pairs_is_named_and_a_tighter_one_taken():
     rows = pd.DataFrame({"last": ["berg"] * 40, "zip": [f"{10000 + i // 2}" for i in range(40)], "mail": ["a@b.de"] * 40})
-    told = blocking.choose_rules(ibis.memtable(rows), {"last", "zip", "mail"}, 40, per_rule=100, most=1_000)
+    told = blocking.choose_rules(keyed(rows), per_rule=100, most=1_000)
     said = told.assign(rule=told["rule"].map(blocking.say_rule)).set_index("rule")
     assert not said.loc["same e-mail", "used"] and said.loc["same e-mail", "pairs"] == 780
     assert "more than 100 pairs" in said.loc["same e-mail", "why"] and not said.loc["same surname", "used"]
@@ -185,24 +192,23 @@ def test_a_rule_that_makes_too_many_pairs_is_named_and_a_tighter_one_taken():
 
 
 @pytest.mark.parametrize(("per_rule", "most"), [(500, 700), (5_000, 5_000)])
-def test_no_more_pairs_are_made_than_were_allowed(engine, per_rule, most):
+def test_no_more_pairs_are_made_than_were_allowed(per_rule, most):
     rng = random.Random(4)
     rows = pd.DataFrame(
         {"unique_id": range(300)} | {name: [f"{name}{rng.randrange(k)}" for _ in range(300)]
                                      for name, k in (("last", 9), ("first_sound", 12), ("born", 40), ("mail", 100))}
     )  # fmt: skip
-    records = ibis.memtable(rows)
-    told = blocking.choose_rules(records, set(rows) - {"unique_id"}, 300, per_rule=per_rule, most=most)
+    told = blocking.choose_rules(keyed(rows), per_rule=per_rule, most=most)
     used = told[told["used"]]
     assert used["pairs"].max() <= per_rule and used["pairs"].sum() <= most
-    made = blocking.blocked(records, list(used["rule"]), engine).to_pandas()
+    left, right = blocking.blocked(keyed(rows), list(used["rule"]))
     plain = {
         (a, b)
         for rule in used["rule"]
         for a, b in itertools.combinations(range(300), 2)
         if all(_piece(rows, a, text) == _piece(rows, b, text) is not None for text in rule)
     }
-    assert set(zip(made["join_key_l"], made["join_key_r"], strict=True)) == plain and len(made) == len(plain)
+    assert set(zip(left.tolist(), right.tolist(), strict=True)) == plain and len(left) == len(plain)
 
 
 def _piece(rows, at, text):
@@ -444,6 +450,79 @@ def test_kinds_of_pairs_are_found_where_they_are_known():
     assert np.allclose(fitted.probabilities["same"][0], m, atol=0.05)
     _, probability = model.score(fitted, patterns)
     assert abs((probability * counts).sum() - same) < 0.1 * same
+
+
+def test_levels_are_those_that_splink_finds(engine):
+    """Splink reads the model and the records itself, and finds the same level of each pair."""
+    from splink import DuckDBAPI, Linker
+
+    from clientbook.matching import comparing, levels, pairs
+
+    people, _ = made_people(300, 4)
+    rows = standard.records(people, engine, "DE", 25)
+    records = engine.keep(rows.mutate(unique_id=ibis.row_number().over(order_by=["source", "person_id"])).order_by("unique_id"))
+    compared = comparing.comparisons(pairs._filled(records), 300)
+    sizes = [len(one.levels) + 1 for one in compared]
+    even = [pd.Series(1 / size, index=range(size)).to_numpy() for size in sizes]
+    fitted = model.Model(
+        tuple(compared), dict.fromkeys(model.KINDS, even), dict.fromkeys(model.KINDS, 10.0), iterations=1, converged=True
+    )
+    settings_ = pairs.splink_settings(fitted) | {
+        "blocking_rules_to_generate_predictions": ["l.last_sound = r.last_sound", "l.mail = r.mail"],
+        "retain_matching_columns": True, "retain_intermediate_calculation_columns": False,
+    }  # fmt: skip
+    api = DuckDBAPI()
+    frame = records.drop("birth_date").to_pandas()
+    linker = Linker(api.register(frame), settings_, log_level=None)
+    told = linker.inference.predict(warning_mode="never").as_pandas_dataframe()
+    assert len(told) > 500
+    left, right = (told[f"unique_id_{side}"].to_numpy() for side in "lr")
+    coded = levels.Coded(records, engine, compared)
+    ours = levels.unpacked(coded.patterns(left, right), compared)
+    for i, (one, size) in enumerate(zip(compared, sizes, strict=True)):
+        gamma = told[f"gamma_{one.name}"].to_numpy()
+        assert (ours[:, i] == pd.Series(gamma).where(gamma < 0, size - 1 - gamma)).all(), one.name
+
+
+@pytest.mark.parametrize("k", [2, 3, 7, 12])
+def test_groups_are_joined_as_scipy_joins_them(k):
+    import numpy as np
+    from scipy.cluster.hierarchy import cophenet, linkage
+
+    rng = np.random.default_rng(k)
+    alike = rng.random((40, k, k))
+    alike = (alike + alike.transpose(0, 2, 1)) / 2
+    low, high = np.triu_indices(k, 1)
+    told = clusters.average_linkage(alike)[:, low, high]
+    far = [1 - one[low, high] for one in alike]
+    plain = [1 - (cophenet(linkage(one, "average")) if k > 2 else one) for one in far]
+    assert np.allclose(told, plain)
+
+
+def apart(n: int, clean=None, born=None) -> clusters.Apart:
+    import numpy as np
+
+    told = [np.full(n, -1), np.zeros(n, "int64")]
+    for values, into in zip((clean or {}, born or {}), told, strict=True):
+        for at, value in values.items():
+            into[at] = value
+    return clusters.Apart(*told)
+
+
+def test_two_records_of_a_source_without_doubles_are_two_people():
+    sure = edges_of(*[(a, b, 0.99) for a, b in itertools.combinations(range(4), 2)])
+    assert clusters.cluster(sure, 4).tied["first"].nunique() == 1
+    told = clusters.cluster(sure, 4, apart=apart(4, clean={0: 2, 3: 2})).tied["first"]
+    assert told[0] != told[3] and told.nunique() == 2
+
+
+def test_two_sure_birth_dates_are_two_people_and_a_slip_is_not():
+    sure = edges_of(*[(a, b, 0.99) for a, b in itertools.combinations(range(4), 2)])
+    father = apart(4, born={0: 19610412, 1: 19610412, 2: 19920830, 3: 19920830})
+    assert clusters.cluster(sure, 4, apart=father).tied["first"].tolist() == [0, 0, 2, 2]
+    for slip in (19611204, 19610422, 19610421):
+        slips = apart(4, born={0: 19610412, 1: 19610412, 2: slip})
+        assert clusters.cluster(sure, 4, apart=slips).tied["first"].nunique() == 1
 
 
 def skewed(n, **columns):

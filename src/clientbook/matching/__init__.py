@@ -287,7 +287,7 @@ def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
         `method`, `rules` and, where one was trained, Splink's own `settings` with its m and u probabilities, rounded to
         nine decimals: the last ones depend on the number of threads.
     """
-    rules = scored.looked_at.to_dict("records")
+    rules = scored.looked_at.astype("object").where(scored.looked_at.notna(), None).to_dict("records")
     # a name that Splink draws at random is no part of the model
     settings = {key: value for key, value in scored.settings.items() if key != "linker_uid"}
     return {"method": scored.method, "rules": rules, "settings": _rounded(settings)}

@@ -429,6 +429,4 @@ def stage(engine: Engine, rows: ir.Table) -> ir.Table:
     rows
         An expression.
     """
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(rows, path)
-    return engine.read_parquet(path)
+    return engine.keep(rows)
