@@ -47,6 +47,14 @@ WORDS = {
     "way": "street", "house": "house number", "firm": "company", "work": "e-mail's company", "number": "shared number", "extra": "further names",
     "job": "job title", "name": "name",
 }  # fmt: skip
+# As a book writes them.
+ASKED = {
+    "first_name": "first", "surname": "last", "further_names": "extra", "birth_date": "born", "email": "mail",
+    "phone": "dialled", "shared_number": "number", "postcode": "zip", "city": "place", "street": "way", "company": "firm",
+    "job_title": "job", "first_name_sound": "first_sound", "short_first_name": "root", "surname_sound": "last_sound",
+    "surname_start": "substr(last, 1, 4)", "birth_year": "substr(born, 1, 4)", "birthday": "substr(born, 5, 4)",
+    "email_local": "local", "email_company": "work", "postcode_start": "substr(zip, 1, 3)", "house_number": "house",
+}  # fmt: skip
 _PARTS = {"substr(born, 1, 4)": "birth year", "substr(born, 5, 4)": "birthday"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import ibis
@@ -25,11 +26,21 @@ CELLS = 2_000_000
 # What outweighs any mean: two that cannot be one human.
 NEVER = -1e9
 GOLDEN_TYPES = {"birth_date": "date", "social_reach": "float64"}
-ORIGINS = ("name_from", "email_from", "phone_from", "address_from")
-UNITS = {
+# What is taken from one record together.
+UNIT_OF: dict[str, tuple[str, ...]] = {
     "name": ("full_name", "given_name", "family_name"),
+    "email": ("email",), "phone": ("phone",),
     "address": ("street", "city", "postcode", "region", "country"),
-}
+    **{name: (name,) for name in ("birth_date", "company", "job_title", "industry", "persona", "social_reach", "external_id")},
+}  # fmt: skip
+ORIGINS = tuple(f"{what}_from" for what in UNIT_OF)
+_USABLE = {"email": "mail", "phone": "dialled", "external_id": "number"}
+DEFAULT_RULES = {"birth_date": "most_frequent"}
+# What records of one customer may say differently, and by which column that is seen.
+CONFLICTS = {
+    "x_name": "name_key", "x_email": "mail", "x_phone": "dialled", "x_address": "way", "x_birth_date": "born",
+    "x_company": "firm", "x_job_title": "job", "x_external_id": "number",
+}  # fmt: skip
 
 
 def number(persons: ir.Table) -> ir.Table:
@@ -91,6 +102,8 @@ class Clustered:
         `precision`, `recall` and `f1` of pairs, as the probabilities say; nothing where nothing was compared.
     cut
         How many groups that hang together by ties were taken apart.
+    impossible
+        How many groups held two records that cannot be one human.
     tried
         `threshold`, `precision`, `recall`, `f1` of those that were tried.
     why
@@ -101,6 +114,7 @@ class Clustered:
     threshold: float
     expected: dict[str, float]
     cut: int = 0
+    impossible: int = 0
     tried: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["threshold", "precision", "recall", "f1"]))
     why: str = ""
 
@@ -137,6 +151,37 @@ class Apart:
                 seen = np.unique(np.stack([group[at], values[at]]), axis=1)
                 told |= np.bincount(seen[0], minlength=n) > 1
         return told
+
+
+def ruled_out(records: ir.Table, edges: pd.DataFrame, clean_sources: Sequence[str], n: int) -> Apart:
+    """Which records can we know not to be one human?
+
+    Parameters
+    ----------
+    records
+        As from :func:`clientbook.matching.standard.records`, with `unique_id`.
+    edges
+        `l`, `r`, `probability`: a birth date is sure where a record of another system that is surely the same human
+        has it too.
+    clean_sources
+        Systems that the book says hold nobody twice.
+    n
+        How many records there are, numbered from 0.
+    """
+    day = records["born"].cast("int64") if "born" in records.columns else ibis.literal(0, "int64")
+    rows = records.select("unique_id", "source", day=day.fill_null(0)).to_pyarrow()
+    at = rows["unique_id"].to_numpy()
+    names, source = np.unique(rows["source"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    held, days = np.full(n, -1), np.zeros(n, "int64")
+    held[at], days[at] = source, rows["day"].to_numpy()
+    sure = edges["probability"].to_numpy() >= SURE
+    left, right = edges["l"].to_numpy()[sure], edges["r"].to_numpy()[sure]
+    agree = (days[left] == days[right]) & (days[left] > 0) & (held[left] != held[right])
+    born = np.zeros(n, "int64")
+    for ends in (left[agree], right[agree]):
+        born[ends] = days[ends]
+    chosen = np.isin(names, list(clean_sources))
+    return Apart(np.where((held >= 0) & np.concatenate([chosen, [False]])[held], held, -1), born)
 
 
 def _other_day(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -195,6 +240,8 @@ def cluster(
             at += (1 - at) / 8
     at = round(at, 6)
     expected = expect(joins, outside, at)
+    never = apart.impossible(one, other) if apart is not None else np.zeros(len(one), dtype=bool)
+    impossible = len(np.unique(loose[one[never]]))
     # groups that were looked at hang together by what reaches the threshold, the others by any tie
     far = until >= at
     whole = inside & (p >= LOOSE) & ~looked[loose[left]]
@@ -211,7 +258,7 @@ def cluster(
     scores[at] = expected
     tried = pd.DataFrame([{"threshold": at, **told} for at, told in sorted(scores.items())]).round(6)
     rounded = {name: round(value, 6) for name, value in expected.items()}
-    return Clustered(tied, at, rounded, int((parts > 1).sum()), tried, why)
+    return Clustered(tied, at, rounded, int((parts > 1).sum()), impossible, tried, why)
 
 
 def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -447,21 +494,19 @@ def _bounded(members, left, right, p):
         yield from _bounded(part, left[own], right[own], p[own])
 
 
-def with_data(numbered: ir.Table, records: ir.Table | None, n: int) -> np.ndarray:
+def with_data(records: ir.Table | None, n: int) -> np.ndarray:
     """Of each record, whether more than its id is known.
 
     Parameters
     ----------
-    numbered
-        As from :func:`number`.
     records
-        As from :func:`clientbook.matching.standard.records`, or None.
+        As from :func:`clientbook.matching.standard.records`, with `unique_id`, or None.
     n
         How many there are.
     """
     told = np.zeros(n, dtype=bool)
     if records is not None:
-        told[numbered.semi_join(records, ["source", "person_id"]).select("unique_id").to_pandas()["unique_id"]] = True
+        told[records.select("unique_id").to_pyarrow()["unique_id"].to_numpy()] = True
     return told
 
 
@@ -490,11 +535,13 @@ def identities(numbered: ir.Table, tied: pd.DataFrame) -> ir.Table:
     )
 
 
-def golden(known: ir.Table, records: ir.Table | None) -> ir.Table:
+def golden(known: ir.Table, records: ir.Table | None, asked: Mapping[str, str | Sequence[str]] | None = None) -> ir.Table:
     """What do we know of each customer?
 
-    Of each column the value that was changed last, ties by source and then id. The parts of a name, and those of an
-    address, are taken from one record.
+    Of each column the value that its rule picks: that of the record that was changed last (the default), the most
+    frequent one (the default of birth dates, which do not change), the longest, or that of the most trusted system; ties
+    go to what was changed last, then by source and id. The parts of a name, and those of an address, are taken from one
+    record.
 
     Parameters
     ----------
@@ -502,45 +549,73 @@ def golden(known: ir.Table, records: ir.Table | None) -> ir.Table:
         As from :func:`identities`.
     records
         As from :func:`clientbook.matching.standard.records`; None where the book has no people.
+    asked
+        Rules of the book by column, or `name` and `address`: `newest`, `most_frequent`, `longest`, or systems, the most
+        trusted first.
 
     Returns
     -------
     ibis.expr.types.Table
         A row a customer: `customer_id`, the golden columns (none without people), `sources`, `records`, `first_seen`;
-        and the source of four of them in `name_from`, `email_from`, `phone_from`, `address_from`.
+        where each was taken from in `name_from` and so on; and `x_name` and so on: whether the records contradict each
+        other.
     """
     counted = known.group_by("customer_id").agg(
         sources=known["source"].collect().unique().sort().join(","), records=known.count()
     )
     if records is None:
         nothing = {name: ibis.null(GOLDEN_TYPES.get(name, "string")) for name in (*GOLDEN, *ORIGINS)}
-        return counted.mutate(**nothing, first_seen=ibis.null("timestamp"))
+        none = {name: ibis.literal(False) for name in CONFLICTS}
+        return counted.mutate(**nothing, **none, conflicts=ibis.literal(""), first_seen=ibis.null("timestamp"))
     rows = known.inner_join(records, ["source", "person_id"])
     newest = ibis.window(
         group_by="customer_id", order_by=[ibis.desc("changed_at", nulls_first=False), "source", "person_id"]
     )
     rows = _whole_names(rows).mutate(_rank=ibis.row_number().over(newest))
+    rules = DEFAULT_RULES | dict(asked or {})
+    often = {what: UNIT_OF.get(what, (what,))[0] for what, rule in rules.items() if rule == "most_frequent"}
+    rows = rows.mutate(**{
+        f"_n_{what}": rows.count().over(ibis.window(group_by=["customer_id", column])) for what, column in often.items()
+    })  # fmt: skip
     taken = {}
-    for column in ("birth_date", "company", "job_title", "industry", "persona", "social_reach"):
-        taken[column] = rows[column].argmin(rows["_rank"], where=rows[column].notnull())
-    for column, own in (("email", "mail"), ("phone", "dialled"), ("external_id", "number")):
-        # what cannot be written to, and what hundreds have, is nobody's
-        taken[column] = rows[column].argmin(rows["_rank"], where=rows[own].notnull())
-        if own != "number":
-            taken[f"{column}_from"] = rows["source"].argmin(rows["_rank"], where=rows[own].notnull())
-    for unit, columns in UNITS.items():
-        leading = "full_name" if unit == "name" else "street"
-        best = rows[leading].notnull()
+    for what, columns in UNIT_OF.items():
         some = rows[columns[0]].notnull()
         for column in columns[1:]:
             some = some | rows[column].notnull()
+        if what in _USABLE:
+            # what cannot be written to, and what hundreds have, is nobody's
+            some = rows[_USABLE[what]].notnull()
+        leading = "full_name" if what == "name" else "street" if what == "address" else None
         # a record with the leading part goes before one without
-        rank = rows["_rank"] + best.ifelse(0, 2**40)
-        taken[f"{unit}_from"] = rows["source"].argmin(rank, where=some)
+        rank = _ranked(rows, what, columns[0], rules.get(what, "newest"))
+        if leading is not None:
+            rank = rank + rows[leading].notnull().ifelse(0, 2**58)
+        taken[f"{what}_from"] = rows["source"].argmin(rank, where=some)
         for column in columns:
-            taken[column] = rows[column].fill_null("").argmin(rank, where=some).nullif("")
+            if len(columns) > 1:
+                taken[column] = rows[column].fill_null("").argmin(rank, where=some).nullif("")
+            else:
+                taken[column] = rows[column].argmin(rank, where=some)
+    for name, column in CONFLICTS.items():
+        taken[name] = (rows[column].min() != rows[column].max()).fill_null(False)
     best = rows.group_by("customer_id").agg(**taken, first_seen=rows["created_at"].min())
-    return counted.left_join(best, "customer_id").drop("customer_id_right")
+    told = counted.left_join(best, "customer_id").drop("customer_id_right")
+    told = told.mutate(**{name: told[name].fill_null(False) for name in CONFLICTS})
+    words = [told[name].ifelse(name.removeprefix("x_"), ibis.null("string")) for name in CONFLICTS]
+    return told.mutate(conflicts=ibis.array(words).filter(lambda word: word.notnull()).join(","))
+
+
+def _ranked(rows: ir.Table, what: str, column: str, rule: str | Sequence[str]) -> ir.IntegerColumn:
+    """The smaller, the better."""
+    if rule == "newest":
+        return rows["_rank"]
+    if rule == "most_frequent":
+        first = -rows[f"_n_{what}"]
+    elif rule == "longest":
+        first = -rows[column].cast("string").length().fill_null(0)
+    else:
+        first = ibis.cases(*[(rows["source"] == name, i) for i, name in enumerate(rule)], else_=len(rule))
+    return first.cast("int64") * 2**40 + rows["_rank"]
 
 
 def _whole_names(rows: ir.Table) -> ir.Table:

@@ -37,7 +37,7 @@ RANDOM_PAIRS = 300_000
 # Odds against of over a thousand to one are not looked at again, however rare the values.
 _HOPELESS = -10.0
 # Starts of the training that must agree.
-_STARTS = (0.9, 0.7)
+_STARTS = (0.9, 0.7, 0.98)
 
 _ENDS = {"source": "source", "person_id": "person_id", "customer": "customer_id"}
 _REVIEW = (
@@ -74,6 +74,8 @@ class Scored:
         What is odd about the training, a sentence each.
     recall
         Of all pairs of one human the expected share that some blocking rule finds; None where it cannot be said.
+    starts
+        What the training found from each start.
     """
 
     edges: pd.DataFrame
@@ -86,6 +88,7 @@ class Scored:
     note: str = ""
     oddities: tuple[str, ...] = ()
     recall: float | None = None
+    starts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["start", "rounds", "settled", "pairs"]))
 
 
 def nothing(note: str = "", looked_at: pd.DataFrame | None = None) -> Scored:
@@ -100,7 +103,7 @@ def nothing(note: str = "", looked_at: pd.DataFrame | None = None) -> Scored:
     """
     return Scored(
         _no_edges(),
-        pd.DataFrame(columns=["rule", "pairs", "used", "why"]) if looked_at is None else looked_at,
+        pd.DataFrame(columns=["rule", "pairs", "used", "why"], dtype="object") if looked_at is None else looked_at,
         note=note,
     )
 
@@ -287,6 +290,11 @@ def _trained(
     return Scored(
         edges, told, shown, weight, model, splink_settings(model), "splink", note, odd(model, fitted[1:]),
         found["recall"],
+        pd.DataFrame(
+            [(start, one.iterations, "yes" if one.converged else "no", round(one.pairs["same"]))
+             for start, one in zip(_STARTS, fitted, strict=True)],
+            columns=["start", "rounds", "settled", "pairs"],
+        ),
     )  # fmt: skip
 
 
