@@ -270,7 +270,11 @@ def _trained(
     distinct, counts = np.unique(code, return_counts=True)
     patterns = unpacked(distinct, compared)
     total = n * (n - 1) / 2
-    fitted = [models.fit(patterns, counts.astype(float), compared, strangers, known, total, start=start) for start in _STARTS]
+    one_name = _of_one_name(coded)
+    fitted = [
+        models.fit(patterns, counts.astype(float), compared, strangers, known, total, start=start, one_name=one_name)
+        for start in _STARTS
+    ]
     model = fitted[0]
     if model.pairs["same"] < 1:
         return _by_exact_rules(records, _filled(records), "So few records are the same human that no model can be trained")
@@ -278,7 +282,7 @@ def _trained(
     kept = np.isin(code, distinct[weight > _HOPELESS])
     left, right, code = left[kept], right[kept], code[kept]
     shown = unpacked(code, compared)
-    rarity = _rarity(coded, shown, left, right, 1 + 2 * model.pairs["same"] / n)
+    rarity = _rarity(coded, shown, left, right, 1 + 2 * model.pairs["same"] / n, model.namesakes)
     weight, probability = models.score(model, shown, rarity["strangers"], {kind: rarity[kind] for kind in models.KIN})
     edges = pd.DataFrame({"l": keyed.ids[left], "r": keyed.ids[right], "probability": probability.round(6)})
     found = finds(keyed, rules, left, right, probability)
@@ -389,11 +393,22 @@ def _strangers(coded: Coded, n: int, seed: int) -> tuple[list[np.ndarray], list[
     return shares, known
 
 
+def _of_one_name(coded: Coded) -> tuple[float, float] | None:
+    """How many pairs have one first name and one surname, and how many have both names at all?"""
+    if not {"first", "last"} <= coded.codes.keys():
+        return None
+    first, last = (coded.codes[name].astype("int64") for name in ("first", "last"))
+    both = (first >= 0) & (last >= 0)
+    _, sizes = np.unique(first[both] * (last.max() + 1) + last[both], return_counts=True)
+    n = float(both.sum())
+    return float((sizes * (sizes - 1)).sum()) / 2, n * (n - 1) / 2
+
+
 def _sizes(codes: np.ndarray) -> np.ndarray:
     return np.bincount(codes[codes >= 0], minlength=1).astype(float)
 
 
-def _rarity(coded: Coded, shown: np.ndarray, left: np.ndarray, right: np.ndarray, own: float) -> dict[str, np.ndarray]:
+def _rarity(coded: Coded, shown: np.ndarray, left: np.ndarray, right: np.ndarray, own: float, namesakes: float) -> dict[str, np.ndarray]:
     """By how many bits the values that pairs agree on are rarer than those that strangers agree on by chance."""
     bits = {kind: np.zeros(len(shown)) for kind in ("strangers", *models.KIN)}
     counts, shares, averages = {}, {}, {}
@@ -414,13 +429,13 @@ def _rarity(coded: Coded, shown: np.ndarray, left: np.ndarray, right: np.ndarray
                     if kind == "strangers" or kind not in one.shared_by:
                         bits[kind][at] += told
     if "name_key" in counts:
-        # a first name and a surname that go together are shared by more people than each by itself would say; as many
-        # records of that name as one human has are taken for one human's
+        # some names go together more than others, which the model knows on average; as many records of that name as one
+        # human has are taken for one human's
         order = [one.name for one in coded.compared]
         at = np.flatnonzero((shown[:, order.index("first")] == 0) & (shown[:, order.index("last")] == 0))
         apart = shares["first"][left[at]] * shares["last"][left[at]]
         joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max((coded.codes["name_key"] >= 0).sum(), 1)
-        together = np.log2(np.maximum(joint / apart, 1.0))
+        together = np.log2(np.maximum(joint / apart, 1.0) / namesakes)
         for kind in bits:
             if kind != "home":
                 bits[kind][at] -= together
