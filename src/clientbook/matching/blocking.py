@@ -320,7 +320,7 @@ def _expression(records: ir.Table, text: str) -> ir.StringColumn:
     column = records[column_of(text)]
     if text.startswith("substr"):
         start, length = (int(part) for part in text.rstrip(")").split(",")[1:])
-        # what is shorter than the piece is no piece
+        # a beginning that is shorter is the whole (surnames such as Li), so that the whole always implies its beginning
         piece = column.substr(start - 1, length)
-        return (piece.length() == length).ifelse(piece, ibis.null("string"))
+        return piece if start == 1 else (piece.length() == length).ifelse(piece, ibis.null("string"))
     return column

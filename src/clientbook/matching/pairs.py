@@ -31,7 +31,7 @@ FEWEST_RECORDS = 500
 # All rules together may make so many times the pairs of one.
 RULES_TOGETHER = 6
 # However many records there are, one rule makes no more.
-MOST_PAIRS = 8_000_000
+MOST_PAIRS = 4_000_000
 # So many random pairs say how often strangers agree.
 RANDOM_PAIRS = 300_000
 # Odds against of over a thousand to one are not looked at again, however rare the values.
