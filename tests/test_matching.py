@@ -207,6 +207,15 @@ def test_ten_thousand_with_one_phone_are_counted_and_not_compared():
     assert "`same phone` with 49,995,000" in matching.say_bound(scored)
 
 
+def test_a_single_giant_block_is_never_missed(monkeypatch):
+    """However few blocks are counted, the bound holds: the one block that breaks it may be in none of them."""
+    monkeypatch.setattr(blocking, "COUNT_ALL", 100)
+    for giant in range(12):
+        rows = pd.DataFrame({"mail": [f"{giant}@x.de"] * 200 + [f"p{i}@x.de" for i in range(1_800)]})
+        told = blocking.choose_rules(keyed(rows), per_rule=5_000, most=30_000)
+        assert not told["used"].any()
+
+
 @pytest.mark.parametrize(("per_rule", "most"), [(500, 700), (5_000, 5_000)])
 def test_no_more_pairs_are_made_than_were_allowed(per_rule, most):
     rng = random.Random(4)

@@ -139,6 +139,9 @@ def choose_rules(found: Keys, *, per_rule: float, most: float, given: Sequence[S
         if given is None and any(_implies(rule, other) for other in used):
             continue
         pairs, filled = _count(*found.of(rule), share)
+        if share > 1 and pairs <= per_rule:
+            # the one block that makes too many pairs may not be in the share
+            pairs, filled = _count(*found.of(rule), 1)
         every = max(filled * (filled - 1) / 2, 1)
         expected = every
         for text in rule:
