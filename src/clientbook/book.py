@@ -632,9 +632,10 @@ def _cross_check(settings: Settings) -> list[Fault]:
             for position, delivery in enumerate(deliveries):
                 key = f"sources.{source}.{table}" + (f".{position}" if len(deliveries) > 1 else "")
                 faults += _check_delivery(settings, table, delivery, key)
-    trusted = {f"matching.golden.{name}": rule for name, rule in settings.matching.golden.items() if not isinstance(rule, str)}
-    for where, names in {"matching.clean_sources": settings.matching.clean_sources, **trusted}.items():
-        faults += [_unknown(n, where, settings.sources, "is not a source of this book") for n in names if n not in settings.sources]
+    asked, known = settings.matching, settings.sources
+    trusted = {f"matching.golden.{name}": rule for name, rule in asked.golden.items() if not isinstance(rule, str)}
+    for where, names in {"matching.clean_sources": asked.clean_sources, **trusted}.items():
+        faults += [_unknown(n, where, known, "is not a source of this book") for n in names if n not in known]
     return faults + _check_cleaning(settings.cleaning)
 
 

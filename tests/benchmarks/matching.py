@@ -220,7 +220,8 @@ def _tell(what: str, began: tuple[float, float]) -> tuple[float, float]:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{what:44} {time.time() - began[0]:7.1f} s {time.process_time() - began[1]:7.1f} CPU-s, peak {peak:.2f} GB", flush=True)
+    seconds, cpu = time.time() - began[0], time.process_time() - began[1]
+    print(f"{what:44} {seconds:7.1f} s {cpu:7.1f} CPU-s, peak {peak:.2f} GB", flush=True)
     return _clock()
 
 

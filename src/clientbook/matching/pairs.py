@@ -408,7 +408,9 @@ def _sizes(codes: np.ndarray) -> np.ndarray:
     return np.bincount(codes[codes >= 0], minlength=1).astype(float)
 
 
-def _rarity(coded: Coded, shown: np.ndarray, left: np.ndarray, right: np.ndarray, own: float, namesakes: float) -> dict[str, np.ndarray]:
+def _rarity(
+    coded: Coded, shown: np.ndarray, left: np.ndarray, right: np.ndarray, own: float, namesakes: float
+) -> dict[str, np.ndarray]:
     """By how many bits the values that pairs agree on are rarer than those that strangers agree on by chance."""
     bits = {kind: np.zeros(len(shown)) for kind in ("strangers", *models.KIN)}
     counts, shares, averages = {}, {}, {}
