@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clientbook import matching
-from clientbook.matching import accounts, blocking, clusters, ids, model, names, scoring, standard
+from clientbook.book import BLOCKED, COMPARED, TAKEN
+from clientbook.book import Matching as Asked
+from clientbook.matching import accounts, blocking, clusters, comparing, ids, model, names, scoring, standard
+from clientbook.matching import pairs as pairs_
 from clientbook.stage import NothingToShow
 from clientbook.tables import CANONICAL
 
@@ -117,7 +120,7 @@ def test_one_false_tie_makes_no_chain():
 
 
 def test_a_cluster_of_thousands_is_parted_not_believed():
-    n = 1_500
+    n = 5_000
     chain = edges_of(*[(i, i + 1, 0.6 + 0.3 * (i % 3 == 0)) for i in range(n - 1)])
     told = clusters.cluster(chain, n).tied
     assert told.groupby("first").size().max() <= 3
@@ -168,41 +171,69 @@ def test_an_id_that_another_keeps_is_given_to_nobody_else():
     assert told["b"] == "c1" and told["a"] not in ("c1", "c9")
 
 
-def test_pairs_are_counted_without_making_them(engine):
+def test_pairs_are_counted_without_making_them():
     values = ["a", "a", "a", "b", "b", None, "c", None]
-    records = ibis.memtable(pd.DataFrame({"last": values}), schema={"last": "string"})
+    records = ibis.memtable(
+        pd.DataFrame({"unique_id": range(len(values)), "last": values}), schema={"unique_id": "int64", "last": "string"}
+    )
     expected = sum(x == y and x is not None for x, y in itertools.combinations(values, 2))
     assert blocking.count_pairs(records, ("last",)) == expected == 4
 
 
+def keyed(rows: pd.DataFrame) -> blocking.Keys:
+    rows = rows if "unique_id" in rows else rows.assign(unique_id=range(len(rows)))
+    return blocking.keys(ibis.memtable(rows), blocking.atoms(rows.columns))
+
+
 def test_a_rule_that_makes_too_many_pairs_is_named_and_a_tighter_one_taken():
     rows = pd.DataFrame({"last": ["berg"] * 40, "zip": [f"{10000 + i // 2}" for i in range(40)], "mail": ["a@b.de"] * 40})
-    told = blocking.choose_rules(ibis.memtable(rows), {"last", "zip", "mail"}, 40, per_rule=100, most=1_000)
+    told = blocking.choose_rules(keyed(rows), per_rule=100, most=1_000)
     said = told.assign(rule=told["rule"].map(blocking.say_rule)).set_index("rule")
     assert not said.loc["same e-mail", "used"] and said.loc["same e-mail", "pairs"] == 780
     assert "more than 100 pairs" in said.loc["same e-mail", "why"] and not said.loc["same surname", "used"]
     assert said.loc["same postcode", "used"] and said["pairs"][said["used"]].sum() <= 1_000
 
 
+def test_ten_thousand_with_one_phone_are_counted_and_not_compared():
+    rows = pd.DataFrame({"dialled": ["+49301234567"] * 10_000, "last": [f"n{i // 2}" for i in range(10_000)]})
+    told = blocking.choose_rules(keyed(rows), per_rule=100_000, most=600_000)
+    said = told.assign(rule=told["rule"].map(blocking.say_rule)).set_index("rule")
+    assert said.loc["same phone", "pairs"] == 49_995_000 and "more than 100,000 pairs" in said.loc["same phone", "why"]
+    left, right = blocking.blocked(keyed(rows), list(told["rule"][told["used"]]))
+    assert len(left) <= told["pairs"][told["used"]].sum() <= 600_000
+    # short surnames too, of which the rule's first four characters are all there is
+    assert {(2 * i, 2 * i + 1) for i in range(5_000)} <= set(zip(left.tolist(), right.tolist(), strict=True))
+    scored = pairs_.nothing("", told.assign(rule=told["rule"].map(blocking.say_rule)))
+    assert "`same phone` with 49,995,000" in matching.say_bound(scored)
+
+
+def test_a_single_giant_block_is_never_missed(monkeypatch):
+    """However few blocks are counted, the bound holds: the one block that breaks it may be in none of them."""
+    monkeypatch.setattr(blocking, "COUNT_ALL", 100)
+    for giant in range(12):
+        rows = pd.DataFrame({"mail": [f"{giant}@x.de"] * 200 + [f"p{i}@x.de" for i in range(1_800)]})
+        told = blocking.choose_rules(keyed(rows), per_rule=5_000, most=30_000)
+        assert not told["used"].any()
+
+
 @pytest.mark.parametrize(("per_rule", "most"), [(500, 700), (5_000, 5_000)])
-def test_no_more_pairs_are_made_than_were_allowed(engine, per_rule, most):
+def test_no_more_pairs_are_made_than_were_allowed(per_rule, most):
     rng = random.Random(4)
     rows = pd.DataFrame(
         {"unique_id": range(300)} | {name: [f"{name}{rng.randrange(k)}" for _ in range(300)]
                                      for name, k in (("last", 9), ("first_sound", 12), ("born", 40), ("mail", 100))}
     )  # fmt: skip
-    records = ibis.memtable(rows)
-    told = blocking.choose_rules(records, set(rows) - {"unique_id"}, 300, per_rule=per_rule, most=most)
+    told = blocking.choose_rules(keyed(rows), per_rule=per_rule, most=most)
     used = told[told["used"]]
     assert used["pairs"].max() <= per_rule and used["pairs"].sum() <= most
-    made = blocking.blocked(records, list(used["rule"]), engine).to_pandas()
+    left, right = blocking.blocked(keyed(rows), list(used["rule"]))
     plain = {
         (a, b)
         for rule in used["rule"]
         for a, b in itertools.combinations(range(300), 2)
         if all(_piece(rows, a, text) == _piece(rows, b, text) is not None for text in rule)
     }
-    assert set(zip(made["join_key_l"], made["join_key_r"], strict=True)) == plain and len(made) == len(plain)
+    assert set(zip(left.tolist(), right.tolist(), strict=True)) == plain and len(left) == len(plain)
 
 
 def _piece(rows, at, text):
@@ -210,7 +241,7 @@ def _piece(rows, at, text):
     if text.startswith("substr"):
         start, length = (int(part) for part in text.rstrip(")").split(",")[1:])
         value = value[start - 1 : start - 1 + length]
-        return value if len(value) == length else None
+        return value if start == 1 or len(value) == length else None
     return value
 
 
@@ -446,6 +477,175 @@ def test_kinds_of_pairs_are_found_where_they_are_known():
     assert abs((probability * counts).sum() - same) < 0.1 * same
 
 
+def test_levels_are_those_that_splink_finds(engine):
+    """Splink reads the model and the records itself, and finds the same level of each pair."""
+    from splink import DuckDBAPI, Linker
+
+    from clientbook.matching import levels
+
+    people, _ = made_people(300, 4)
+    rows = standard.records(people, engine, "DE", 25)
+    records = engine.keep(rows.mutate(unique_id=ibis.row_number().over(order_by=["source", "person_id"])).order_by("unique_id"))
+    compared = comparing.comparisons(pairs_._filled(records), 300)
+    sizes = [len(one.levels) + 1 for one in compared]
+    even = [pd.Series(1 / size, index=range(size)).to_numpy() for size in sizes]
+    fitted = model.Model(
+        tuple(compared), dict.fromkeys(model.KINDS, even), dict.fromkeys(model.KINDS, 10.0), iterations=1, converged=True
+    )
+    settings_ = pairs_.splink_settings(fitted) | {
+        "blocking_rules_to_generate_predictions": ["l.last_sound = r.last_sound", "l.mail = r.mail"],
+        "retain_matching_columns": True, "retain_intermediate_calculation_columns": False,
+    }  # fmt: skip
+    api = DuckDBAPI()
+    frame = records.drop("birth_date").to_pandas()
+    linker = Linker(api.register(frame), settings_, log_level=None)
+    told = linker.inference.predict(warning_mode="never").as_pandas_dataframe()
+    assert len(told) > 500
+    left, right = (told[f"unique_id_{side}"].to_numpy() for side in "lr")
+    coded = levels.Coded(records, engine, compared)
+    ours = levels.unpacked(coded.patterns(left, right), compared)
+    for i, (one, size) in enumerate(zip(compared, sizes, strict=True)):
+        gamma = told[f"gamma_{one.name}"].to_numpy()
+        assert (ours[:, i] == pd.Series(gamma).where(gamma < 0, size - 1 - gamma)).all(), one.name
+
+
+@pytest.mark.parametrize("k", [2, 3, 7, 12])
+def test_groups_are_joined_as_scipy_joins_them(k):
+    import numpy as np
+    from scipy.cluster.hierarchy import cophenet, linkage
+
+    rng = np.random.default_rng(k)
+    alike = rng.random((40, k, k))
+    alike = (alike + alike.transpose(0, 2, 1)) / 2
+    low, high = np.triu_indices(k, 1)
+    told = clusters.average_linkage(alike)[:, low, high]
+    far = [1 - one[low, high] for one in alike]
+    plain = [1 - (cophenet(linkage(one, "average")) if k > 2 else one) for one in far]
+    assert np.allclose(told, plain)
+
+
+def apart(n: int, clean=None, born=None) -> clusters.Apart:
+    import numpy as np
+
+    told = [np.full(n, -1), np.zeros(n, "int64")]
+    for values, into in zip((clean or {}, born or {}), told, strict=True):
+        for at, value in values.items():
+            into[at] = value
+    return clusters.Apart(*told)
+
+
+def test_two_records_of_a_source_without_doubles_are_two_people():
+    sure = edges_of(*[(a, b, 0.99) for a, b in itertools.combinations(range(4), 2)])
+    assert clusters.cluster(sure, 4).tied["first"].nunique() == 1
+    told = clusters.cluster(sure, 4, apart=apart(4, clean={0: 2, 3: 2})).tied["first"]
+    assert told[0] != told[3] and told.nunique() == 2
+
+
+def test_two_sure_birth_dates_are_two_people_and_a_slip_is_not():
+    sure = edges_of(*[(a, b, 0.99) for a, b in itertools.combinations(range(4), 2)])
+    father = apart(4, born={0: 19610412, 1: 19610412, 2: 19920830, 3: 19920830})
+    assert clusters.cluster(sure, 4, apart=father).tied["first"].tolist() == [0, 0, 2, 2]
+    for slip in (19611204, 19610422, 19610421):
+        slips = apart(4, born={0: 19610412, 1: 19610412, 2: slip})
+        assert clusters.cluster(sure, 4, apart=slips).tied["first"].nunique() == 1
+
+
+def test_a_book_asks_in_words_that_matching_knows():
+    assert set(blocking.ASKED) == set(BLOCKED)
+    assert {blocking.ASKED[name] for name in COMPARED} == {one.name for one in comparing.COMPARISONS}
+    assert set(clusters.UNIT_OF) == set(TAKEN)
+
+
+def test_the_book_goes_before_what_the_data_say(engine):
+    people, _ = made_people(300, 5)
+    asked = Asked(
+        compare=("first_name", "surname", "email"), blocking_rules=(("email",), ("surname", "postcode")), threshold=0.6,
+        clean_sources=("crm",),
+    )  # fmt: skip
+    matched = matching.match({"people": people}, engine, "DE", P, asked=asked)
+    assert set(matched.scored.looked_at["rule"]) == {"same e-mail", "same surname, postcode"}
+    assert [one.name for one in matched.scored.model.compared] == ["first", "last", "mail"]
+    assert matched.clustered.threshold == 0.6
+    told = frames(matched)["identities"]
+    assert told[told["source"] == "crm"].groupby("customer_id").size().max() == 1
+    given = matching.match({"people": people}, engine, "DE", matching.MatchingParameters(threshold=0.7), asked=asked)
+    assert given.clustered.threshold == 0.7
+
+
+def test_golden_columns_follow_their_rules_and_conflicts_are_told(engine):
+    rows = [
+        {"source": "crm", "person_id": "1", "given_name": "Anna", "family_name": "Berg", "email": "a@x.de",
+         "birth_date": "1970-05-03", "company": "Adler", "updated_at": "2020-01-01"},
+        {"source": "shop", "person_id": "1", "given_name": "Anna", "family_name": "Berg", "email": "a@x.de",
+         "birth_date": "1970-05-03", "company": "Hotel Adler am Markt", "updated_at": "2021-01-01"},
+        {"source": "pos", "person_id": "1", "given_name": "Anna", "family_name": "Berger", "email": "a@x.de",
+         "birth_date": "1970-05-30", "company": "Adler", "updated_at": "2022-01-01"},
+    ]  # fmt: skip
+    people = table("people", rows)
+
+    def told(**golden):
+        matched = matching.match({"people": people}, engine, "DE", P, asked=Asked(golden=golden))
+        return matched, frames(matched)["customers"].iloc[0]
+
+    matched, one = told()
+    assert (one["records"], one["family_name"], one["name_from"]) == (3, "Berger", "pos")
+    assert (str(one["birth_date"])[:10], one["birth_date_from"]) == ("1970-05-03", "shop")
+    assert one["conflicts"] == "name,birth_date,company"
+    shown = matched.conflicts.set_index("column")
+    assert shown.loc["birth date", "conflicts"] == 1 and shown.loc["email", "conflicts"] == 0
+    assert "contradict" in matching.say_conflicts(matched.conflicts)
+    _, other = told(name=("crm", "shop"), company="longest", birth_date="newest")
+    assert (other["name_from"], other["company"]) == ("crm", "Hotel Adler am Markt")
+    assert (str(other["birth_date"])[:10], other["birth_date_from"]) == ("1970-05-30", "pos")
+
+
+def test_what_no_rule_finds_is_estimated_from_what_several_find():
+    """Two kinds of rule find pairs independently of each other: the share that neither finds is known."""
+    import numpy as np
+
+    rng = np.random.default_rng(3)
+    n = 6_000
+    seen = rng.random((2, n)) < [[0.7], [0.6]]
+    hashes = {
+        name: np.where(np.repeat(one, 2), np.repeat(np.arange(1, n + 1), 2), np.arange(2 * n) + 10 * n).astype("uint64")
+        for name, one in zip(("mail", "dialled"), seen, strict=True)
+    }
+    found = blocking.Keys(np.arange(2 * n), hashes)
+    left, right = blocked = blocking.blocked(found, [("mail",), ("dialled",)])
+    told = pairs_.finds(found, [("mail",), ("dialled",)], *blocked, np.ones(len(left)))
+    assert (right == left + 1).all() and told["finds"] == seen.sum(axis=1).tolist()
+    assert told["alone"] == [float((seen[0] & ~seen[1]).sum()), float((seen[1] & ~seen[0]).sum())]
+    # Chao's is a lower bound of what is missed
+    assert seen.any(axis=0).mean() - 0.01 <= told["recall"] <= 1
+
+
+def test_strangers_of_one_name_are_no_humans_of_one_name():
+    """Two languages with names of their own: strangers share whole names far oftener than each name by itself says."""
+    import numpy as np
+
+    from clientbook.matching.comparing import Compared, Level
+
+    rng = np.random.default_rng(7)
+    compared = [Compared(name, name, (name,), (Level("", "same"),)) for name in ("first", "last", "mail")]
+    total, same = 4_000_000.0, 2_000
+    # of one human, and of all others: 40,000 with one name where 0.05 * 0.05 of all would be 10,000
+    human = np.stack([rng.random(same) > p for p in (0.95, 0.95, 0.9)], axis=1).astype(int)
+    stranger = np.concatenate([
+        np.stack([np.zeros(40_000), np.zeros(40_000), np.ones(40_000)], axis=1),
+        np.stack([rng.integers(0, 2, 20_000), np.ones(20_000), np.ones(20_000)], axis=1),
+    ]).astype(int)  # fmt: skip
+    patterns, counts = np.unique(np.concatenate([human, stranger]), axis=0, return_counts=True)
+    shares = [np.array([0.05, 0.95]), np.array([0.05, 0.95]), np.array([0.0005, 0.9995])]
+    one_name = (40_000 + float(((human[:, 0] == 0) & (human[:, 1] == 0)).sum()), total)
+
+    def fitted(**more):
+        return model.fit(patterns, counts.astype(float), compared, shares, [total] * 3, total, **more)
+
+    naive, aware = fitted(), fitted(one_name=one_name)
+    assert aware.namesakes == pytest.approx(4, rel=0.1)
+    assert abs(aware.pairs["same"] - same) < 0.15 * same < abs(naive.pairs["same"] - same)
+
+
 def skewed(n, **columns):
     rng = random.Random(8)
     given, family = ["Anna", "Bernd", "Carla", "Dora", "Emil"], ["Berg", "Stein", "Wald", "Feld", "Moos", "Hag"]
@@ -521,3 +721,26 @@ def test_overlap_adds_up(splinked):
     assert overlap["customers"].sum() == len(told["customers"]) and overlap["share"].sum() == pytest.approx(1, abs=1e-4)
     shares = matching.together(overlap)
     assert all(shares.loc[name, name] == 1 for name in shares.index)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("matching: {compre: [surname, email]}", "Did you mean `compare`?"),
+        ("matching: {compare: [surname, shoe_size]}", "matching.compare.1"),
+        ("matching: {blocking_rules: [[email], [shoe_size]]}", "matching.blocking_rules.1.0"),
+        ("matching: {blocking_rules: []}", "needs at least one"),
+        ("matching: {threshold: 2}", "matching.threshold"),
+        ("matching: {clean_sources: [crn]}", "is not a source of this book"),
+        ("matching: {golden: {name: [shop, crn]}}", "matching.golden.name"),
+    ],
+)
+def test_what_a_book_may_not_say_of_matching_is_named(tmp_path, said, told):
+    from clientbook.book import read_settings
+    from clientbook.faults import FaultError
+
+    file = tmp_path / "clientbook.yaml"
+    file.write_text("name: X\nsources: {shop: {orders: {path: a.csv}}}\n" + said + "\n")
+    with pytest.raises(FaultError) as caught:
+        read_settings(file)
+    assert told in str(caught.value)

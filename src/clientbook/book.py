@@ -231,6 +231,56 @@ class Cleaning(_Settings):
     rates: dict[_Currency, _Worth | dict[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")], _Worth]] = {}
 
 
+# What records can be compared by, and what a blocking rule may ask for beside these.
+COMPARED = (
+    "first_name", "surname", "further_names", "birth_date", "email", "phone", "shared_number", "postcode", "city", "street",
+    "company", "job_title",
+)  # fmt: skip
+BLOCKED = (
+    *COMPARED, "first_name_sound", "short_first_name", "surname_sound", "surname_start", "birth_year", "birthday",
+    "email_local", "email_company", "postcode_start", "house_number",
+)  # fmt: skip
+# What a customer's record takes from one of their records together.
+TAKEN = (
+    "name", "email", "phone", "address", "birth_date", "company", "job_title", "industry", "persona", "social_reach",
+    "external_id",
+)  # fmt: skip
+
+
+class Matching(_Settings):
+    """Who is who: what does the company know better than its data? What is not said is found in the data.
+
+    Parameters
+    ----------
+    compare
+        What records are compared by.
+    blocking_rules
+        Which records are compared at all: those that agree on everything in one of these lists. They are held to the
+        same bound on pairs as rules that are found.
+    threshold
+        From this mean probability on records are put together.
+    precision
+        So much of what is put together shall be right, as far as is known.
+    clean_sources
+        Systems that hold nobody twice: two of their records are never one customer.
+    golden
+        Which record a customer's name, address or other column is taken from: the `newest`, the one with the
+        `most_frequent` value, the one with the `longest`, or a list of systems, the most trusted first.
+    """
+
+    compare: Annotated[tuple[Literal[COMPARED], ...], Field(min_length=2)] | None = None
+    blocking_rules: (
+        Annotated[
+            tuple[Annotated[tuple[Literal[BLOCKED], ...], Field(min_length=1)], ...], Field(min_length=1)
+        ]
+        | None
+    ) = None
+    threshold: Annotated[float, _Number, Field(gt=0, lt=1)] | None = None
+    precision: Annotated[float, _Number, Field(gt=0, lt=1)] | None = None
+    clean_sources: tuple[str, ...] = ()
+    golden: dict[Literal[TAKEN], Literal["newest", "most_frequent", "longest"] | tuple[str, ...]] = {}
+
+
 class Source(_Settings):
     """Which system is it, who owns it, and which tables does it bring?"""
 
@@ -259,6 +309,7 @@ class Settings(_Settings):
     contact_policy: ContactPolicy = ContactPolicy()
     triggers: tuple[Trigger, ...] = ()
     cleaning: Cleaning = Cleaning()
+    matching: Matching = Matching()
 
     @field_validator("timezone")
     @classmethod
@@ -557,7 +608,8 @@ def _plain(kind: str, context: Mapping, message: str) -> str:
 
 
 def _allowed_at(path: tuple) -> list[str]:
-    models = {"goals": Goal, "contact_policy": ContactPolicy, "journeys": Journeys, "triggers": Trigger, "cleaning": Cleaning}
+    models = {"goals": Goal, "contact_policy": ContactPolicy, "journeys": Journeys, "triggers": Trigger, "cleaning": Cleaning,
+              "matching": Matching}  # fmt: skip
     if not path:
         return list(Settings.model_fields)
     if path[0] in models:
@@ -580,6 +632,10 @@ def _cross_check(settings: Settings) -> list[Fault]:
             for position, delivery in enumerate(deliveries):
                 key = f"sources.{source}.{table}" + (f".{position}" if len(deliveries) > 1 else "")
                 faults += _check_delivery(settings, table, delivery, key)
+    asked, known = settings.matching, settings.sources
+    trusted = {f"matching.golden.{name}": rule for name, rule in asked.golden.items() if not isinstance(rule, str)}
+    for where, names in {"matching.clean_sources": asked.clean_sources, **trusted}.items():
+        faults += [_unknown(n, where, known, "is not a source of this book") for n in names if n not in known]
     return faults + _check_cleaning(settings.cleaning)
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
 
 from clientbook.faults import Fault, FaultError, UsageError
 
@@ -439,6 +441,27 @@ class Engine:
         # frames that the expression holds are not in the database until this is called
         self.connection._run_pre_execute_hooks(expr)
         self._copy(self.connection.compile(expr), Path(path))
+
+    def evaluate(self, rows: pa.Table, expression: str) -> np.ndarray:
+        """What is a whole number for each row of a table in memory?
+
+        Parameters
+        ----------
+        rows
+            In memory; nothing of it is kept.
+        expression
+            In the engine's SQL, from the columns of `rows`; of a kind that Ibis has no words for, such as edit distances.
+        """
+        numbered = rows.append_column("_row", pa.array(np.arange(rows.num_rows)))
+        name = f"rows_{next(self._numbers)}"
+        self.connection.con.register(name, numbered)
+        try:
+            told = self.connection.con.execute(f"SELECT _row, CAST({expression} AS TINYINT) AS told FROM {name}").to_arrow_table()
+        finally:
+            self.connection.con.unregister(name)
+        found = np.empty(rows.num_rows, "int8")
+        found[told["_row"].to_numpy()] = told["told"].to_numpy()
+        return found
 
     def keep(self, expr: ir.Table) -> ir.Table:
         """What does this table hold? Computed now, once, and read from then on from the scratch folder.

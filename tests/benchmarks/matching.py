@@ -1,6 +1,7 @@
-"""How right is the matching? Every data set whose truth is known, scored alike; and seconds and memory by size.
+"""How right is the matching? Every data set whose truth is known, scored alike; and seconds and memory at size.
 
     python tests/benchmarks/matching.py DATA [BOOK ...] [--only NAME ...]
+    python tests/benchmarks/matching.py DATA BOOK --only --parts    (with seconds of each part, and Splink alone beside)
 
 DATA is a folder with the public data sets (see below for their files), a BOOK a made company that was cleaned once
 (`clientbook run BOOK --only cleaning`) and has its `truth/`. Nothing here is seen by the matching but the records.
@@ -167,6 +168,63 @@ def run_book(book: Path, scratch: Path, parameters) -> tuple[list[dict], pd.Data
     ], known
 
 
+def run_parts(book: Path, scratch: Path, parameters) -> None:
+    """Seconds of each part on a book's people, and of Splink alone on the same records: trained, matched, clustered."""
+    from clientbook.matching import clusters, pairs, standard
+
+    with engines.open(scratch=scratch) as engine:
+        tables = book_tables(book, engine)
+        people = tables["people"]
+        began = _clock()
+        numbered = engine.keep(clusters.number(standard.persons([("people", people)])))
+        records = standard.records(people, engine, "DE", parameters.most_sharing, numbered)
+        n = int(numbered.count().to_pyarrow().as_py())
+        began = _tell(f"{n:,} records written alike", began)
+        scored = pairs.compare(records, engine, pairs_per_record=parameters.pairs_per_record, seed=parameters.seed)
+        began = _tell(f"trained, {len(scored.edges):,} pairs matched", began)
+        clusters.cluster(scored.edges, n, apart=clusters.ruled_out(records, scored.edges, (), n))
+        began = _tell("clustered and refined", began)
+        _splink_alone(records, engine)
+        _tell("Splink alone, capped training", began)
+
+
+def _splink_alone(records, engine) -> None:
+    from splink import DuckDBAPI, Linker, SettingsCreator, block_on
+    from splink import comparison_library as cl
+
+    api = DuckDBAPI(connection=engine.connection.con)
+    frame = engine.keep(records.select("unique_id", "first", "last", "born", "mail", "dialled", "zip", "place"))
+    settings = SettingsCreator(
+        link_type="dedupe_only",
+        comparisons=[
+            cl.JaroWinklerAtThresholds("first"), cl.JaroWinklerAtThresholds("last"), cl.ExactMatch("born"),
+            cl.ExactMatch("mail"), cl.ExactMatch("dialled"), cl.ExactMatch("zip"), cl.ExactMatch("place"),
+        ],
+        blocking_rules_to_generate_predictions=[
+            block_on("mail"), block_on("dialled"), block_on("last", "zip"), block_on("first", "born"),
+        ],
+    )  # fmt: skip
+    linker = Linker(api.register(frame.get_name()), settings, log_level=None, validate_settings=False)
+    linker.training.estimate_u_using_random_sampling(max_pairs=1e6, seed=1)
+    for rule in (block_on("mail"), block_on("last", "zip")):
+        linker.training.estimate_parameters_using_expectation_maximisation(rule, max_pairs=2e6)
+    predicted = linker.inference.predict(threshold_match_probability=0.5)
+    linker.clustering.cluster_pairwise_predictions_at_threshold(predicted, 0.5)
+
+
+def _clock() -> tuple[float, float]:
+    return time.time(), time.process_time()
+
+
+def _tell(what: str, began: tuple[float, float]) -> tuple[float, float]:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    seconds, cpu = time.time() - began[0], time.process_time() - began[1]
+    print(f"{what:44} {seconds:7.1f} s {cpu:7.1f} CPU-s, peak {peak:.2f} GB", flush=True)
+    return _clock()
+
+
 def told_of(matched) -> dict:
     """What the matching says of itself, without the truth."""
     return {f"expected {key}": value for key, value in matched.clustered.expected.items()} | {
@@ -182,6 +240,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=Path("/tmp"))
     parser.add_argument("-p", default="{}", help="parameters of the stage as JSON")
     parser.add_argument("--keep", type=Path, help="folder for the clusters")
+    parser.add_argument("--parts", action="store_true", help="seconds of each part on the books, with Splink alone beside")
     options = parser.parse_args()
     parameters = matching.MatchingParameters(**json.loads(options.p))
     rows = []
@@ -191,7 +250,9 @@ def main() -> None:
             rows += _show(told)
             if options.keep:
                 known.to_parquet(options.keep / f"{name}.parquet")
-    for book in options.books:
+    for book in options.books if options.parts else ():
+        run_parts(book, options.scratch, parameters)
+    for book in () if options.parts else options.books:
         told, known = run_book(book, options.scratch, parameters)
         rows += _show(told)
         if options.keep:

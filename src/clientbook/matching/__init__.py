@@ -10,8 +10,9 @@ import ibis.expr.types as ir
 import pandas as pd
 from pydantic import Field
 
+from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
-from clientbook.matching import clusters, overlap, pairs, standard
+from clientbook.matching import blocking, clusters, overlap, pairs, standard
 from clientbook.matching import ids as lasting
 from clientbook.matching.accounts import resolve
 from clientbook.matching.ids import Before, before
@@ -21,22 +22,29 @@ from clientbook.matching.report import (
     by_systems,
     changes,
     close_calls,
+    conflicts,
     counts,
     key_numbers,
     kinds,
     origins,
+    parameters,
     rules,
     say_contradictions,
+    say_bound,
+    say_conflicts,
     say_method,
+    say_recall,
     say_odd,
     say_systems,
     say_threshold,
     say_together,
     sizes,
+    starts,
     system_overlap,
     thresholds,
     together,
     undecided,
+    weight_range,
     weights,
 )
 from clientbook.matching.scoring import say_score, score
@@ -45,9 +53,10 @@ from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
     "STAGE", "Before", "Matched", "MatchingParameters", "answer", "before", "by_system", "by_systems", "changes",
-    "close_calls", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "rules", "say_contradictions",
-    "say_method", "say_odd", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes", "system_overlap",
-    "thresholds", "together", "undecided", "weights",
+    "close_calls", "conflicts", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "parameters", "rules",
+    "say_bound", "say_conflicts", "say_contradictions", "say_method", "say_odd", "say_recall", "say_score", "say_systems",
+    "say_threshold", "say_together", "score", "sizes", "starts", "system_overlap", "thresholds", "together", "undecided",
+    "weight_range", "weights",
 ]  # fmt: skip
 
 PERSONS = (
@@ -73,7 +82,7 @@ class MatchingParameters(Parameters):
 
 def _golden(name: str) -> Column:
     column = CANONICAL["people"][name]
-    return Column(name, column.kind, f"{column.meaning}, as changed last", unit=column.unit, personal=column.personal)
+    return Column(name, column.kind, f"{column.meaning}, by the rule for the column", unit=column.unit, personal=column.personal)
 
 
 _CUSTOMER = Column("customer_id", "id", "the customer; the same from run to run")
@@ -107,6 +116,14 @@ TABLES = (
             Column("sources", "text", "the systems that know the customer, in order, with commas between them"),
             Column("records", "number", "person records put together", unit="records"),
             Column("first_seen", "time", "when the first of the records was made"),
+            *(
+                Column(f"{what}_from", "text", f"the system that the {what.replace('_', ' ')} was taken from")
+                for what in clusters.UNIT_OF
+            ),
+            Column(
+                "conflicts", "text",
+                "what the customer's records say differently, in order, with commas between; empty where nothing",
+            ),
         ),
     ),
     Table(
@@ -195,6 +212,8 @@ class Matched:
         Values that were too common, or no such thing, to tell people apart by.
     origins
         As from :func:`origins`.
+    conflicts
+        As from :func:`conflicts`.
     clustered
         How the pairs became customers.
     contradictions
@@ -205,13 +224,15 @@ class Matched:
     scored: pairs.Scored
     left_out: pd.DataFrame
     origins: pd.DataFrame
+    conflicts: pd.DataFrame
     clustered: clusters.Clustered
     contradictions: int = 0
 
 
 def match(
-    tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters, earlier: Before | None = None
-) -> Matched:
+    tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters, earlier: Before | None = None,
+    asked: Asked | None = None,
+) -> Matched:  # fmt: skip
     """Which person records are one customer, and which customers one account?
 
     Parameters
@@ -226,6 +247,8 @@ def match(
         The parameters.
     earlier
         What the run before said, so that ids last.
+    asked
+        What the book says of matching; a parameter goes before it.
 
     Raises
     ------
@@ -235,27 +258,34 @@ def match(
     there = {name: rows for name, rows in tables.items() if rows is not None}
     if not there.keys() & set(PERSONS):
         raise NothingToShow(f"This book names no person. With one, this page would show {STAGE.shows}.")
-    numbered = standard.stage(engine, clusters.number(standard.persons(there.items())))
-    records, scored = None, pairs.nothing()
+    asked = asked or Asked()
+    numbered = engine.keep(clusters.number(standard.persons(there.items())))
+    n = int(numbered.count().to_pyarrow().as_py())
+    records, scored, apart = None, pairs.nothing(), None
     left_out = pd.DataFrame(columns=["what", "records", "left_out"])
     if "people" in there:
-        records = standard.records(there["people"], engine, country, p.most_sharing)
+        records = standard.records(there["people"], engine, country, p.most_sharing, numbered)
         left_out = standard.left_out(records)
+        rules = asked.blocking_rules
         scored = pairs.compare(
-            standard.stage(engine, records.inner_join(numbered, ["source", "person_id"]).order_by("unique_id")),
+            records,
             engine,
             pairs_per_record=p.pairs_per_record,
             seed=p.seed,
+            columns=[blocking.ASKED[name] for name in asked.compare or ()],
+            asked=None if rules is None else [tuple(blocking.ASKED[name] for name in rule) for rule in rules],
         )
-    n = int(numbered.count().to_pyarrow().as_py())
-    clustered = clusters.cluster(scored.edges, n, threshold=p.threshold, precision=p.precision)
+        apart = clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
+    clustered = clusters.cluster(
+        scored.edges, n, threshold=p.threshold or asked.threshold, precision=p.precision or asked.precision, apart=apart
+    )
     links = clusters.alias_edges(there.get("aliases"), numbered)
-    tied, against = clusters.tie(clustered.tied, links, clusters.with_data(numbered, records, n))
+    tied, against = clusters.tie(clustered.tied, links, clusters.with_data(records, n))
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
-    known = standard.stage(engine, known)
-    golden = standard.stage(engine, clusters.golden(known, records))
+    known = engine.keep(known)
+    golden = engine.keep(clusters.golden(known, records, asked.golden))
     customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
-    customers = standard.stage(engine, customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
+    customers = engine.keep(customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
     review = pairs.review(scored, numbered, known, p.review_pairs)
     return Matched(
         {
@@ -270,6 +300,7 @@ def match(
         scored,
         left_out,
         origins(golden),
+        conflicts(golden, asked.golden),
         clustered,
         len(against),
     )
@@ -289,7 +320,7 @@ def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
         `method`, `rules` and, where one was trained, Splink's own `settings` with its m and u probabilities, rounded to
         nine decimals: the last ones depend on the number of threads.
     """
-    rules = scored.looked_at.to_dict("records")
+    rules = scored.looked_at.astype("object").where(scored.looked_at.notna(), None).to_dict("records")
     # a name that Splink draws at random is no part of the model
     settings = {key: value for key, value in scored.settings.items() if key != "linker_uid"}
     return {"method": scored.method, "rules": rules, "settings": _rounded(settings)}

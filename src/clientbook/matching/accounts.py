@@ -9,7 +9,6 @@ import pandas as pd
 
 from clientbook.engine import Engine
 from clientbook.matching.standard import FREE_MAIL, clean_company
-from clientbook.matching.standard import stage as standard_stage
 
 # A domain whose people name more companies than so many gives out addresses to anybody.
 MOST_COMPANIES = 10
@@ -202,7 +201,7 @@ def resolve(
             else_=_LONELY,
         ),
     )
-    customers = standard_stage(engine, customers)
+    customers = engine.keep(customers)
     owned = keyed("delivered")
     parts = owned["_key"].split("\x1f")
     identified = owned.select(source=parts[0], source_account_id=parts[1], account_id=owned["_account"])
@@ -224,7 +223,7 @@ def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, 
                            ["source", "person_id"])  # fmt: skip
     whole = rows["house"].notnull() & rows["zip"].notnull()
     home = whole.ifelse(rows["way"] + "\x1f" + rows["zip"], ibis.null("string"))
-    rows = standard_stage(engine, rows.select(
+    rows = engine.keep(rows.select(
         "customer_id", home=home, family=home + "\x1f" + rows["last"], phone="dialled",
         mail=rows["role"].ifelse(ibis.null("string"), rows["mail"]),
     ))  # fmt: skip
@@ -236,8 +235,8 @@ def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, 
         return counted.filter((counted["n"] > 1) & (counted["n"] <= MOST_AT_HOME))
 
     ties = [held(name).select(l="first", r="customer_id") for name in ("family", "phone", "mail")]
-    close = standard_stage(engine, ibis.union(*ties).filter(lambda t: t["l"] != t["r"]).distinct())
-    homes = standard_stage(engine, held("home").select("key", l="first", r="customer_id"))
+    close = engine.keep(ibis.union(*ties).filter(lambda t: t["l"] != t["r"]).distinct())
+    homes = engine.keep(held("home").select("key", l="first", r="customer_id"))
     tied = ibis.union(close.select(c="l"), close.select(c="r")).distinct().mutate(tied=ibis.literal(1))
     told = homes.left_join(tied, homes["r"] == tied["c"])
     by_home = told.group_by("key").agg(n=told["tied"].sum().fill_null(0))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations, product
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
-
-from clientbook.engine import Engine
-from clientbook.matching.standard import stage
 
 # What a rule may ask for, by what it tells; within each, the loosest first.
 ATOMS: dict[str, tuple[str, ...]] = {
@@ -36,35 +35,96 @@ MOST_ATOMS = 3
 LEAST_LIFT = 2.0
 # Above so many records, pairs are counted on a share of the blocks.
 COUNT_ALL = 200_000
+# Pairs are made one once so many are waiting.
+SORTED_AT_ONCE = 20_000_000
+# An odd number whose bits are well mixed (2 to the 64 by the golden ratio).
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 WORDS = {
     "name_key": "name", "first": "first name", "last": "surname", "root": "first name or its short form",
     "first_sound": "sound of first name", "last_sound": "sound of surname", "mail": "e-mail",
     "local": "e-mail before the @", "dialled": "phone", "born": "birth date", "zip": "postcode", "place": "city",
-    "way": "street", "house": "house number", "firm": "company", "work": "e-mail's company", "number": "shared number", "extra": "further names",
+    "way": "street", "house": "house number", "firm": "company", "work": "e-mail's company",
+    "number": "shared number", "extra": "further names",
     "job": "job title", "name": "name",
+}  # fmt: skip
+# As a book writes them.
+ASKED = {
+    "first_name": "first", "surname": "last", "further_names": "extra", "birth_date": "born", "email": "mail",
+    "phone": "dialled", "shared_number": "number", "postcode": "zip", "city": "place", "street": "way", "company": "firm",
+    "job_title": "job", "first_name_sound": "first_sound", "short_first_name": "root", "surname_sound": "last_sound",
+    "surname_start": "substr(last, 1, 4)", "birth_year": "substr(born, 1, 4)", "birthday": "substr(born, 5, 4)",
+    "email_local": "local", "email_company": "work", "postcode_start": "substr(zip, 1, 3)", "house_number": "house",
 }  # fmt: skip
 _PARTS = {"substr(born, 1, 4)": "birth year", "substr(born, 5, 4)": "birthday"}
 
 
-def choose_rules(records: ir.Table, there: set[str], n: int, *, per_rule: float, most: float) -> pd.DataFrame:
-    """Which blocking rules reach furthest at a bounded number of pairs?
+@dataclass(frozen=True)
+class Keys:
+    """What rules ask for, as numbers in memory: of each record a hash of each thing, 0 where it is missing.
 
-    A rule asks for up to three things. It is used where it makes no more pairs than it may and no looser one is used:
-    every rule that is, is as loose as it can be.
+    Attributes
+    ----------
+    ids
+        `unique_id` of each record.
+    hashes
+        By expression, such as `substr(last, 1, 4)`.
+    """
+
+    ids: np.ndarray
+    hashes: dict[str, np.ndarray]
+
+    def of(self, rule: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """One number for all that a rule asks for, and whether a record has all of it."""
+        key = self.hashes[rule[0]]
+        whole = key != 0
+        for text in rule[1:]:
+            key = (key * _MIX) ^ self.hashes[text]
+            whole = whole & (self.hashes[text] != 0)
+        return key, whole
+
+    def agree(self, rule: Sequence[str], left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Of pairs of places, whether the two agree on all that a rule asks for."""
+        told = np.ones(len(left), dtype=bool)
+        for text in rule:
+            column = self.hashes[text]
+            one = column[left]
+            told &= (one == column[right]) & (one != 0)
+        return told
+
+
+def keys(records: ir.Table, expressions: Sequence[str]) -> Keys:
+    """What do rules see of each record?
 
     Parameters
     ----------
     records
-        As from :func:`clientbook.matching.standard.records`.
-    there
-        Columns that are filled.
-    n
-        How many records there are.
+        As from :func:`clientbook.matching.standard.records`, with `unique_id`; their order is kept.
+    expressions
+        What rules may ask for.
+    """
+    names = {f"h{i}": text for i, text in enumerate(expressions)}
+    told = records.select("unique_id", **{name: _hashed(records, text) for name, text in names.items()}).to_pyarrow()
+    hashes = {text: told[name].to_numpy().view("uint64") for name, text in names.items()}
+    return Keys(told["unique_id"].to_numpy().astype("int64"), hashes)
+
+
+def choose_rules(found: Keys, *, per_rule: float, most: float, given: Sequence[Sequence[str]] | None = None) -> pd.DataFrame:
+    """Which blocking rules reach furthest at a bounded number of pairs?
+
+    A rule asks for up to three things. It is used where it makes no more pairs than it may and no looser one is used:
+    every rule that is, is as loose as it can be. All is counted before a pair is made.
+
+    Parameters
+    ----------
+    found
+        As from :func:`keys`.
     per_rule
         Bound on the pairs of one rule.
     most
         Bound on the pairs of all; the costliest rules go first.
+    given
+        The rules that a book asks for; they are held to the same bounds, but not to others' being looser.
 
     Returns
     -------
@@ -73,30 +133,30 @@ def choose_rules(records: ir.Table, there: set[str], n: int, *, per_rule: float,
     """
     rows: list[tuple[tuple[str, ...], int, bool, str]] = []
     used: list[tuple[str, ...]] = []
-    share = max(1, n // COUNT_ALL)
-    place = {text: f"h{i}" for i, text in enumerate(_atoms(there))}
-    keyed = records.select(**{name: _hashed(records, text) for text, name in place.items()}).cache()
+    share = max(1, len(found.ids) // COUNT_ALL)
     chance: dict[str, float] = {}
-    try:
-        for rule in _candidates(there):
-            if any(_implies(rule, other) for other in used):
-                continue
-            pairs, filled = _count(keyed, [place[text] for text in rule], share)
-            expected = filled * (filled - 1) / 2
-            for text in rule:
-                expected *= chance.get(text, 0.0)
-            if len(rule) == 1:
-                chance[rule[0]] = pairs / max(filled * (filled - 1) / 2, 1)
-            why = ""
-            if pairs > per_rule:
-                why = f"more than {per_rule:,.0f} pairs"
-            elif len(rule) > 1 and pairs < LEAST_LIFT * expected:
-                why = "hardly more pairs than chance makes"
-            rows.append((rule, pairs, not why, why))
-            if not why and pairs:
-                used.append(rule)
-    finally:
-        keyed.release()
+    rules = _candidates(set(found.hashes)) if given is None else [tuple(rule) for rule in given]
+    for rule in rules:
+        if given is None and any(_implies(rule, other) for other in used):
+            continue
+        pairs, filled = _count(*found.of(rule), share)
+        if share > 1 and pairs <= per_rule:
+            # the one block that makes too many pairs may not be in the share
+            pairs, filled = _count(*found.of(rule), 1)
+        every = max(filled * (filled - 1) / 2, 1)
+        expected = every
+        for text in rule:
+            expected *= chance.get(text, 0.0)
+        if len(rule) == 1:
+            chance[rule[0]] = pairs / every
+        why = ""
+        if pairs > per_rule:
+            why = f"more than {per_rule:,.0f} pairs"
+        elif len(rule) > 1 and given is None and pairs < LEAST_LIFT * expected:
+            why = "hardly more pairs than chance makes"
+        rows.append((rule, pairs, not why, why))
+        if not why and pairs:
+            used.append(rule)
     told = pd.DataFrame(rows, columns=["rule", "pairs", "used", "why"])
     told = told[told["pairs"] > 0]
     cheapest = told[told["used"]].sort_values("pairs", kind="stable")
@@ -106,43 +166,40 @@ def choose_rules(records: ir.Table, there: set[str], n: int, *, per_rule: float,
     return told.sort_values(["used", "pairs"], ascending=[False, False], kind="stable", ignore_index=True)
 
 
-def blocked(records: ir.Table, rules: Sequence[Sequence[str]], engine: Engine) -> ir.Table:
+def blocked(found: Keys, rules: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
     """Every pair that agrees on a rule, once.
 
     Parameters
     ----------
-    records
-        As for :func:`choose_rules`, with `unique_id`.
+    found
+        As from :func:`keys`.
     rules
         Each a choice of expressions.
-    engine
-        Where the pairs are kept.
 
     Returns
     -------
-    ibis.expr.types.Table
-        As Splink takes them: `join_key_l`, `join_key_r`, `match_key` (the number of the first rule that both agree on).
+    left, right
+        Places of records in `found`, the smaller first; ordered by both.
     """
-    keys = {}
-    for i, rule in enumerate(rules):
-        columns = [_expression(records, text) for text in rule]
-        whole = columns[0].notnull()
-        for column in columns[1:]:
-            whole = whole & column.notnull()
-        joined = columns[0]
-        for column in columns[1:]:
-            joined = joined.concat("\x1f", column)
-        keys[f"k{i}"] = whole.ifelse(joined.hash(), ibis.null("int64"))
-    keyed = stage(engine, records.select("unique_id", **keys))
-    found = []
-    for i in range(len(rules)):
-        rows = keyed.filter(keyed[f"k{i}"].notnull())
-        left, right = rows.select(join_key_l="unique_id", a=f"k{i}"), rows.select(join_key_r="unique_id", b=f"k{i}")
-        pairs = left.join(right, [left["a"] == right["b"], left["join_key_l"] < right["join_key_r"]])
-        found.append(pairs.select("join_key_l", "join_key_r", rule=ibis.literal(i, "int8")))
-    every = ibis.union(*found) if len(found) > 1 else found[0]
-    once = every.group_by("join_key_l", "join_key_r").agg(match_key=every["rule"].min().cast("string"))
-    return stage(engine, once)
+    n = len(found.ids)
+    made = np.empty(0, "int64")
+    waiting: list[np.ndarray] = []
+    for rule in rules:
+        key, whole = found.of(rule)
+        at = np.flatnonzero(whole)
+        at = at[np.argsort(key[at], kind="stable")]
+        sizes = _runs(key[at])
+        ends = np.repeat(np.cumsum(sizes), sizes)
+        here = np.flatnonzero(np.repeat(sizes > 1, sizes))
+        away = 1
+        while len(here := here[here + away < ends[here]]):
+            # places within a block are in order, so that the first is the smaller
+            waiting.append(at[here] * n + at[here + away])
+            away += 1
+        if sum(map(len, waiting)) > SORTED_AT_ONCE:
+            made, waiting = _once(np.concatenate([made, *waiting])), []
+    made = _once(np.concatenate([made, *waiting]))
+    return np.divmod(made, n)
 
 
 def count_pairs(records: ir.Table, rule: Sequence[str]) -> int:
@@ -151,12 +208,11 @@ def count_pairs(records: ir.Table, rule: Sequence[str]) -> int:
     Parameters
     ----------
     records
-        As for :func:`choose_rules`.
+        As for :func:`keys`.
     rule
         Expressions, such as `("last", "substr(zip, 1, 2)")`.
     """
-    rows = records.select(**{f"h{i}": _hashed(records, text) for i, text in enumerate(rule)})
-    return _count(rows, list(rows.columns), 1)[0]
+    return _count(*keys(records, rule).of(rule), 1)[0]
 
 
 def say_rule(rule: Sequence[str]) -> str:
@@ -180,6 +236,23 @@ def say_rule(rule: Sequence[str]) -> str:
     return "same " + ", ".join(said)
 
 
+def family_of(rule: Sequence[str]) -> str:
+    """By what a rule knows somebody: what is theirs alone, else what goes with the name.
+
+    Parameters
+    ----------
+    rule
+        Expressions.
+    """
+    groups = {group: [text for text in rule if text in choices] for group, choices in ATOMS.items()}
+    if groups["contact"]:
+        return groups["contact"][0].replace("local", "mail")
+    for group in ("born", "where", "way", "house", "firm"):
+        if groups[group]:
+            return {"way": "where", "house": "where"}.get(group, group)
+    return "name"
+
+
 def column_of(text: str) -> str:
     """The column that an expression reads.
 
@@ -191,13 +264,21 @@ def column_of(text: str) -> str:
     return text.partition("(")[2].partition(",")[0] if "(" in text else text
 
 
-def _atoms(there: Iterable[str]) -> list[str]:
+def atoms(there: Iterable[str]) -> list[str]:
+    """What may rules ask for, where these columns are filled?
+
+    Parameters
+    ----------
+    there
+        Names of columns.
+    """
+    there = set(there)
     return [text for choices in ATOMS.values() for text in choices if column_of(text) in there]
 
 
 def _candidates(there: set[str]) -> list[tuple[str, ...]]:
     """Rules by how much they ask for, the loosest first."""
-    groups = {name: [text for text in choices if column_of(text) in there] for name, choices in ATOMS.items()}
+    groups = {name: [text for text in choices if text in there] for name, choices in ATOMS.items()}
     groups = {name: choices for name, choices in groups.items() if choices}
     made: list[tuple[tuple[int, int], tuple[str, ...]]] = []
     for size in range(1, MOST_ATOMS + 1):
@@ -214,33 +295,42 @@ def _implies(rule: Sequence[str], other: Sequence[str]) -> bool:
     return set(other) <= told
 
 
-def _count(rows: ir.Table, columns: Sequence[str], share: int) -> tuple[int, int]:
+def _count(key: np.ndarray, whole: np.ndarray, share: int) -> tuple[int, int]:
     """Pairs that agree, and the records that have all that is asked for."""
-    for name in columns:
-        rows = rows.filter(rows[name].notnull())
+    key = key[whole]
+    filled = len(key)
     if share > 1:
-        # a share of the blocks, whole; by a hash of all that the rule asks for
-        key = rows[columns[0]].cast("string")
-        for name in columns[1:]:
-            key = key.concat(" ", rows[name].cast("string"))
-        rows = rows.filter(key.hash() % share == 0)
-    blocks = rows.group_by(*columns).agg(n=rows.count())
-    n = blocks["n"].cast("int64")
-    sums = blocks.aggregate(pairs=(n * (n - 1)).sum().cast("int64"), n=n.sum().cast("int64")).to_pandas().fillna(0).iloc[0]
-    return int(sums["pairs"]) // 2 * share, int(sums["n"]) * share
+        # a share of the blocks, whole
+        key = key[((key * _MIX) >> np.uint64(33)) % np.uint64(share) == 0]
+    sizes = _runs(np.sort(key))
+    return int((sizes * (sizes - 1)).sum()) // 2 * share, filled
+
+
+def _once(values: np.ndarray) -> np.ndarray:
+    """Each value once, in order. For tens of millions numpy's own takes many times as long."""
+    values.sort()
+    return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
+
+
+def _runs(ordered: np.ndarray) -> np.ndarray:
+    """How often each value stands in a sorted array."""
+    if not len(ordered):
+        return np.empty(0, "int64")
+    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    return np.diff(np.concatenate([begins, [len(ordered)]]))
 
 
 def _hashed(records: ir.Table, text: str) -> ir.IntegerColumn:
     column = _expression(records, text)
     # an engine gives what is missing a hash too
-    return column.notnull().ifelse(column.hash(), ibis.null("int64"))
+    return column.notnull().ifelse(column.hash(), ibis.literal(0, "int64"))
 
 
 def _expression(records: ir.Table, text: str) -> ir.StringColumn:
     column = records[column_of(text)]
     if text.startswith("substr"):
         start, length = (int(part) for part in text.rstrip(")").split(",")[1:])
-        # what is shorter than the piece is no piece
+        # a beginning that is shorter is the whole (surnames such as Li), so that the whole always implies its beginning
         piece = column.substr(start - 1, length)
-        return (piece.length() == length).ifelse(piece, ibis.null("string"))
+        return piece if start == 1 else (piece.length() == length).ifelse(piece, ibis.null("string"))
     return column

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import ibis
@@ -19,13 +20,27 @@ SURE = 0.9
 # Thresholds that are tried.
 GRID = tuple(round(0.2 + 0.025 * i, 3) for i in range(25))
 # Groups of more records are first parted by their weakest ties.
-LARGEST = 1_000
+LARGEST = 400
+# So many pairs of groups are worked on at once.
+CELLS = 2_000_000
+# What outweighs any mean: two that cannot be one human.
+NEVER = -1e9
 GOLDEN_TYPES = {"birth_date": "date", "social_reach": "float64"}
-ORIGINS = ("name_from", "email_from", "phone_from", "address_from")
-UNITS = {
+# What is taken from one record together.
+UNIT_OF: dict[str, tuple[str, ...]] = {
     "name": ("full_name", "given_name", "family_name"),
+    "email": ("email",), "phone": ("phone",),
     "address": ("street", "city", "postcode", "region", "country"),
-}
+    **{name: (name,) for name in ("birth_date", "company", "job_title", "industry", "persona", "social_reach", "external_id")},
+}  # fmt: skip
+ORIGINS = tuple(f"{what}_from" for what in UNIT_OF)
+_USABLE = {"email": "mail", "phone": "dialled", "external_id": "number"}
+DEFAULT_RULES = {"birth_date": "most_frequent"}
+# What records of one customer may say differently, and by which column that is seen.
+CONFLICTS = {
+    "x_name": "name_key", "x_email": "mail", "x_phone": "dialled", "x_address": "way", "x_birth_date": "born",
+    "x_company": "firm", "x_job_title": "job", "x_external_id": "number",
+}  # fmt: skip
 
 
 def number(persons: ir.Table) -> ir.Table:
@@ -87,6 +102,8 @@ class Clustered:
         `precision`, `recall` and `f1` of pairs, as the probabilities say; nothing where nothing was compared.
     cut
         How many groups that hang together by ties were taken apart.
+    impossible
+        How many groups held two records that cannot be one human.
     tried
         `threshold`, `precision`, `recall`, `f1` of those that were tried.
     why
@@ -97,11 +114,89 @@ class Clustered:
     threshold: float
     expected: dict[str, float]
     cut: int = 0
+    impossible: int = 0
     tried: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["threshold", "precision", "recall", "f1"]))
     why: str = ""
 
 
-def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, precision: float | None = None) -> Clustered:
+@dataclass(frozen=True)
+class Apart:
+    """What do we know of records that rules out that two are one human?
+
+    Attributes
+    ----------
+    clean
+        Of each record the number of its source, where the book says that the source holds nobody twice; else -1.
+    born
+        Of each record the birth date as a number of eight digits, where more than one system says so; else 0.
+    """
+
+    clean: np.ndarray
+    born: np.ndarray
+
+    def impossible(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Of records by number, in any shape: can the two not be one human?"""
+        twice = (self.clean[one] >= 0) & (self.clean[one] == self.clean[other]) & (one != other)
+        return twice | _other_day(self.born[one], self.born[other])
+
+    def within(self, group: np.ndarray, n: int) -> np.ndarray:
+        """Of each group, whether two of its records may be ruled out."""
+        told = np.zeros(n, dtype=bool)
+        for values, known in ((self.clean, self.clean >= 0), (self.born, self.born > 0)):
+            at = np.flatnonzero(known)
+            if self.clean is values:
+                seen, often = np.unique(np.stack([group[at], values[at]]), axis=1, return_counts=True)
+                told[seen[0][often > 1]] = True
+            else:
+                seen = np.unique(np.stack([group[at], values[at]]), axis=1)
+                told |= np.bincount(seen[0], minlength=n) > 1
+        return told
+
+
+def ruled_out(records: ir.Table, edges: pd.DataFrame, clean_sources: Sequence[str], n: int) -> Apart:
+    """Which records can we know not to be one human?
+
+    Parameters
+    ----------
+    records
+        As from :func:`clientbook.matching.standard.records`, with `unique_id`.
+    edges
+        `l`, `r`, `probability`: a birth date is sure where a record of another system that is surely the same human
+        has it too.
+    clean_sources
+        Systems that the book says hold nobody twice.
+    n
+        How many records there are, numbered from 0.
+    """
+    day = records["born"].cast("int64") if "born" in records.columns else ibis.literal(0, "int64")
+    rows = records.select("unique_id", "source", day=day.fill_null(0)).to_pyarrow()
+    at = rows["unique_id"].to_numpy()
+    names, source = np.unique(rows["source"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    held, days = np.full(n, -1), np.zeros(n, "int64")
+    held[at], days[at] = source, rows["day"].to_numpy()
+    sure = edges["probability"].to_numpy() >= SURE
+    left, right = edges["l"].to_numpy()[sure], edges["r"].to_numpy()[sure]
+    agree = (days[left] == days[right]) & (days[left] > 0) & (held[left] != held[right])
+    born = np.zeros(n, "int64")
+    for ends in (left[agree], right[agree]):
+        born[ends] = days[ends]
+    chosen = np.isin(names, list(clean_sources))
+    return Apart(np.where((held >= 0) & np.concatenate([chosen, [False]])[held], held, -1), born)
+
+
+def _other_day(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Are two birth dates too different for slips: three digits and more, and not day and month the other way round?"""
+    digits, a, b = np.zeros(np.broadcast(one, other).shape, dtype=np.int8), one.copy(), other.copy()
+    for _ in range(8):
+        digits += (a % 10) != (b % 10)
+        a, b = a // 10, b // 10
+    turned = other // 10_000 * 10_000 + other % 100 * 100 + other % 10_000 // 100
+    return (one > 0) & (other > 0) & (digits >= 3) & (one != turned)
+
+
+def cluster(
+    edges: pd.DataFrame, n: int, *, threshold: float | None = None, precision: float | None = None, apart: Apart | None = None
+) -> Clustered:
     """Which records are one customer?
 
     Records that hang together by ties that are rather right than wrong are taken apart again where the ties do not
@@ -120,6 +215,8 @@ def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, prec
         Of the mean probability; None finds the one with the best expected F1.
     precision
         Where the expected precision stays below, the threshold is raised until it does not.
+    apart
+        What rules out that two records are one human: they are never put into one customer.
     """
     left, right = edges["l"].to_numpy("int64"), edges["r"].to_numpy("int64")
     p = edges["probability"].to_numpy(float)
@@ -129,7 +226,7 @@ def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, prec
     inside = loose[left] == loose[right]
     weak = inside & (p < LOOSE)
     unseen = float(p[weak].mean()) if weak.any() else 0.0
-    trees, joins = _trees(left[inside], right[inside], p[inside], loose, unseen)
+    one, other, until, joins, looked = _pairs(left[inside], right[inside], p[inside], loose, unseen, apart)
     outside = float(p[~inside].sum())
     # the highest of equals: what says nothing either way stays apart
     scores = {at: expect(joins, outside, at) for at in GRID}
@@ -143,7 +240,12 @@ def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, prec
             at += (1 - at) / 8
     at = round(at, 6)
     expected = expect(joins, outside, at)
-    labels = _cut(loose, trees, at)
+    never = apart.impossible(one, other) if apart is not None else np.zeros(len(one), dtype=bool)
+    impossible = len(np.unique(loose[one[never]]))
+    # groups that were looked at hang together by what reaches the threshold, the others by any tie
+    far = until >= at
+    whole = inside & (p >= LOOSE) & ~looked[loose[left]]
+    labels = _connected(np.concatenate([one[far], left[whole]]), np.concatenate([other[far], right[whole]]), n)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     inverse = inverse.ravel()
     strongest = np.zeros(n)
@@ -156,7 +258,7 @@ def cluster(edges: pd.DataFrame, n: int, *, threshold: float | None = None, prec
     scores[at] = expected
     tried = pd.DataFrame([{"threshold": at, **told} for at, told in sorted(scores.items())]).round(6)
     rounded = {name: round(value, 6) for name, value in expected.items()}
-    return Clustered(tied, at, rounded, int((parts > 1).sum()), tried, why)
+    return Clustered(tied, at, rounded, int((parts > 1).sum()), impossible, tried, why)
 
 
 def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -252,60 +354,121 @@ def expect(joins: np.ndarray, outside: float, threshold: float) -> dict[str, flo
     return {"precision": float(told[1][0]), "recall": float(told[1][1]), "f1": float(middle[2])}
 
 
-def _trees(left, right, p, loose, unseen: float) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-    """Of each group that is not surely one, its members and the tree by which they are joined; and of all pairs within
-    groups what :func:`expect` asks for."""
-    from scipy.cluster.hierarchy import cophenet, linkage
-
+def _pairs(left, right, p, loose, unseen: float, apart: Apart | None) -> tuple[np.ndarray, ...]:
+    """All pairs within groups that are not surely one: both ends, the threshold up to which they are one customer; of
+    all pairs within groups what :func:`expect` asks for; and of each group whether it was looked at."""
     size = np.bincount(loose)
     group = loose[left]
     sure = np.bincount(group, weights=p >= SURE, minlength=len(size))
     open_ = (size > 1) & (2 * sure < size * (size - 1.0))
+    if apart is not None:
+        open_ |= apart.within(loose, len(size)) & (size > 1)
     settled = ~open_[group]
     # groups all of whose pairs are sure are one whatever the threshold; they are counted together
     certain = float(p[settled].mean()) if settled.any() else 1.0
     joins = [np.array([[1.0], [certain], [certain], [float(settled.sum())]])]
-    order = np.argsort(group, kind="stable")
-    left, right, p, group = left[order], right[order], p[order], group[order]
+    one, other, until = [], [], []
+    for members, edges in _by_size(loose, size, open_, left, right, p):
+        k = members.shape[1]
+        low, high = np.triu_indices(k, 1)
+        step = max(1, CELLS // (k * k))
+        for begin in range(0, len(members), step):
+            part = members[begin : begin + step]
+            here = (edges[0] >= begin) & (edges[0] < begin + step)
+            at, a, b, q = edges[0][here] - begin, *(column[here] for column in edges[1:])
+            alone = np.full((len(part), k, k), unseen)
+            alone[at, a, b] = alone[at, b, a] = q
+            tied = np.zeros((len(part), k, k))
+            tied[at, a, b] = tied[at, b, a] = np.where(q >= LOOSE, q, 0.0)
+            if apart is not None:
+                never = apart.impossible(part[:, :, None], part[:, None, :])
+                alone[never], tied[never] = NEVER, 0.0
+            up_to = average_linkage(alone)[:, low, high].ravel()
+            alone = np.maximum(alone[:, low, high].ravel(), 0.0)
+            path = np.maximum(alone, _best_paths(tied)[:, low, high].ravel())
+            joins.append(np.stack([up_to + 1e-12, alone, path, np.ones(len(alone))]))
+            one.append(part[:, low].ravel())
+            other.append(part[:, high].ravel())
+            until.append(up_to + 1e-12)
+    if not one:
+        return np.empty(0, "int64"), np.empty(0, "int64"), np.empty(0), np.concatenate(joins, axis=1), open_
+    return np.concatenate(one), np.concatenate(other), np.concatenate(until), np.concatenate(joins, axis=1), open_
+
+
+def _by_size(loose, size, open_, left, right, p):
+    """The groups that are open, those of one size together: their members, a row a group; and their ties as the number
+    of the group, the two places in it, and the probability."""
     members = np.argsort(loose, kind="stable")
     begins = np.concatenate([[0], np.cumsum(size)])
-    edges_begin = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=len(size)))])
-    trees = []
-    for c in np.flatnonzero(open_):
-        mine = members[begins[c] : begins[c + 1]]
-        edges = slice(edges_begin[c], edges_begin[c + 1])
-        for part, l, r, q in _bounded(mine, left[edges], right[edges], p[edges]):
-            k = len(part)
-            if k < 2:
-                trees.append((part, np.empty((0, 4))))
-                continue
-            a, b = np.searchsorted(part, l), np.searchsorted(part, r)
-            alone = np.full(k * (k - 1) // 2, unseen)
-            low, high = np.minimum(a, b), np.maximum(a, b)
-            at = k * low - low * (low + 1) // 2 + high - low - 1
-            alone[at] = q
-            tree = linkage(1 - alone, "average")
-            trees.append((part, tree))
-            up_to = 1 - (cophenet(tree) if k > 2 else 1 - alone)
-            joins.append(np.stack([up_to + 1e-12, alone, np.maximum(alone, _best_path(k, low, high, at, q)), np.ones(len(alone))]))
-    return trees, np.concatenate(joins, axis=1)
+    place = np.empty(len(loose), "int64")
+    place[members] = np.arange(len(loose)) - begins[loose[members]]
+    group = loose[left]
+    of_size = size[group]
+    number = np.zeros(len(size), "int64")
+    for k in np.unique(size[open_]):
+        chosen = np.flatnonzero(open_ & (size == k))
+        if k > LARGEST:
+            for c in chosen:
+                mine = np.flatnonzero(group == c)
+                yield from _parted(members[begins[c] : begins[c + 1]], left[mine], right[mine], p[mine])
+            continue
+        number[chosen] = np.arange(len(chosen))
+        mine = np.flatnonzero((of_size == k) & open_[group])
+        edges = (number[group[mine]], place[left[mine]], place[right[mine]], p[mine])
+        yield members[begins[chosen][:, None] + np.arange(k)], edges
 
 
-def _best_path(k: int, low, high, at, p) -> np.ndarray:
-    """The highest product of probabilities along a path, of each pair of a group."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import shortest_path
+def _parted(members, left, right, p):
+    for part, l, r, q in _bounded(members, left, right, p):
+        ends = (np.zeros(len(l), "int64"), np.searchsorted(part, l), np.searchsorted(part, r))
+        yield part[None, :], (*ends, q)
 
-    tie = p >= LOOSE
-    if k == 2 or not tie.any():
-        told = np.zeros(k * (k - 1) // 2)
-        told[at] = p
-        return told
-    # a length of nothing would be no tie at all
-    lengths = np.maximum(-np.log(p[tie]), 1e-9)
-    graph = coo_matrix((lengths, (low[tie], high[tie])), shape=(k, k)).tocsr()
-    far = shortest_path(graph, method="D", directed=False)
-    return np.exp(-far[np.triu_indices(k, 1)])
+
+def average_linkage(alike: np.ndarray) -> np.ndarray:
+    """Up to which mean likeness are two members of a group joined? Of many groups of one size at once.
+
+    Parameters
+    ----------
+    alike
+        Shape (groups, k, k), symmetric.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same shape: the mean likeness at which average linkage (UPGMA) joins the two.
+    """
+    groups, k, _ = alike.shape
+    if k == 2:
+        return alike.copy()
+    left, told = alike.copy(), np.full(alike.shape, np.inf)
+    left[:, np.arange(k), np.arange(k)] = -np.inf
+    held = np.broadcast_to(np.eye(k, dtype=bool), alike.shape).copy()
+    sizes, g = np.ones((groups, k)), np.arange(groups)
+    before = np.full(groups, np.inf)
+    for _ in range(k - 1):
+        i, j = np.divmod(left.reshape(groups, -1).argmax(axis=1), k)
+        # never above the join before, whatever the last bits say
+        before = np.minimum(before, left[g, i, j])
+        both = held[g, i][:, :, None] & held[g, j][:, None, :]
+        both |= both.transpose(0, 2, 1)
+        told = np.where(both, before[:, None, None], told)
+        a, b = sizes[g, i][:, None], sizes[g, j][:, None]
+        mean = (a * left[g, i] + b * left[g, j]) / (a + b)
+        left[g, i] = left[g, :, i] = mean
+        left[g, j] = left[g, :, j] = left[g, i, i] = -np.inf
+        held[g, i] |= held[g, j]
+        sizes[g, i] += sizes[g, j]
+    return told
+
+
+def _best_paths(tied: np.ndarray) -> np.ndarray:
+    """The highest product of probabilities along a path, of each pair of each group."""
+    if tied.shape[1] == 2:
+        return tied
+    told = tied.copy()
+    for via in range(tied.shape[1]):
+        np.maximum(told, told[:, :, via, None] * told[:, None, via, :], out=told)
+    return told
 
 
 def _bounded(members, left, right, p):
@@ -331,35 +494,19 @@ def _bounded(members, left, right, p):
         yield from _bounded(part, left[own], right[own], p[own])
 
 
-def _cut(loose, trees, threshold: float) -> np.ndarray:
-    from scipy.cluster.hierarchy import fcluster
-
-    labels, free = loose.copy(), int(loose.max()) + 1
-    for members, tree in trees:
-        if len(tree) == 0:
-            own = np.zeros(len(members), dtype="int64")
-        else:
-            own = fcluster(tree, 1 - threshold + 1e-12, "distance") - 1
-        labels[members] = free + own
-        free += int(own.max()) + 1
-    return labels
-
-
-def with_data(numbered: ir.Table, records: ir.Table | None, n: int) -> np.ndarray:
+def with_data(records: ir.Table | None, n: int) -> np.ndarray:
     """Of each record, whether more than its id is known.
 
     Parameters
     ----------
-    numbered
-        As from :func:`number`.
     records
-        As from :func:`clientbook.matching.standard.records`, or None.
+        As from :func:`clientbook.matching.standard.records`, with `unique_id`, or None.
     n
         How many there are.
     """
     told = np.zeros(n, dtype=bool)
     if records is not None:
-        told[numbered.semi_join(records, ["source", "person_id"]).select("unique_id").to_pandas()["unique_id"]] = True
+        told[records.select("unique_id").to_pyarrow()["unique_id"].to_numpy()] = True
     return told
 
 
@@ -388,11 +535,13 @@ def identities(numbered: ir.Table, tied: pd.DataFrame) -> ir.Table:
     )
 
 
-def golden(known: ir.Table, records: ir.Table | None) -> ir.Table:
+def golden(known: ir.Table, records: ir.Table | None, asked: Mapping[str, str | Sequence[str]] | None = None) -> ir.Table:
     """What do we know of each customer?
 
-    Of each column the value that was changed last, ties by source and then id. The parts of a name, and those of an
-    address, are taken from one record.
+    Of each column the value that its rule picks: that of the record that was changed last (the default), the most
+    frequent one (the default of birth dates, which do not change), the longest, or that of the most trusted system; ties
+    go to what was changed last, then by source and id. The parts of a name, and those of an address, are taken from one
+    record.
 
     Parameters
     ----------
@@ -400,45 +549,73 @@ def golden(known: ir.Table, records: ir.Table | None) -> ir.Table:
         As from :func:`identities`.
     records
         As from :func:`clientbook.matching.standard.records`; None where the book has no people.
+    asked
+        Rules of the book by column, or `name` and `address`: `newest`, `most_frequent`, `longest`, or systems, the most
+        trusted first.
 
     Returns
     -------
     ibis.expr.types.Table
         A row a customer: `customer_id`, the golden columns (none without people), `sources`, `records`, `first_seen`;
-        and the source of four of them in `name_from`, `email_from`, `phone_from`, `address_from`.
+        where each was taken from in `name_from` and so on; and `x_name` and so on: whether the records contradict each
+        other.
     """
     counted = known.group_by("customer_id").agg(
         sources=known["source"].collect().unique().sort().join(","), records=known.count()
     )
     if records is None:
         nothing = {name: ibis.null(GOLDEN_TYPES.get(name, "string")) for name in (*GOLDEN, *ORIGINS)}
-        return counted.mutate(**nothing, first_seen=ibis.null("timestamp"))
+        none = {name: ibis.literal(False) for name in CONFLICTS}
+        return counted.mutate(**nothing, **none, conflicts=ibis.literal(""), first_seen=ibis.null("timestamp"))
     rows = known.inner_join(records, ["source", "person_id"])
     newest = ibis.window(
         group_by="customer_id", order_by=[ibis.desc("changed_at", nulls_first=False), "source", "person_id"]
     )
     rows = _whole_names(rows).mutate(_rank=ibis.row_number().over(newest))
+    rules = DEFAULT_RULES | dict(asked or {})
+    often = {what: UNIT_OF.get(what, (what,))[0] for what, rule in rules.items() if rule == "most_frequent"}
+    rows = rows.mutate(**{
+        f"_n_{what}": rows.count().over(ibis.window(group_by=["customer_id", column])) for what, column in often.items()
+    })  # fmt: skip
     taken = {}
-    for column in ("birth_date", "company", "job_title", "industry", "persona", "social_reach"):
-        taken[column] = rows[column].argmin(rows["_rank"], where=rows[column].notnull())
-    for column, own in (("email", "mail"), ("phone", "dialled"), ("external_id", "number")):
-        # what cannot be written to, and what hundreds have, is nobody's
-        taken[column] = rows[column].argmin(rows["_rank"], where=rows[own].notnull())
-        if own != "number":
-            taken[f"{column}_from"] = rows["source"].argmin(rows["_rank"], where=rows[own].notnull())
-    for unit, columns in UNITS.items():
-        leading = "full_name" if unit == "name" else "street"
-        best = rows[leading].notnull()
+    for what, columns in UNIT_OF.items():
         some = rows[columns[0]].notnull()
         for column in columns[1:]:
             some = some | rows[column].notnull()
+        if what in _USABLE:
+            # what cannot be written to, and what hundreds have, is nobody's
+            some = rows[_USABLE[what]].notnull()
+        leading = "full_name" if what == "name" else "street" if what == "address" else None
         # a record with the leading part goes before one without
-        rank = rows["_rank"] + best.ifelse(0, 2**40)
-        taken[f"{unit}_from"] = rows["source"].argmin(rank, where=some)
+        rank = _ranked(rows, what, columns[0], rules.get(what, "newest"))
+        if leading is not None:
+            rank = rank + rows[leading].notnull().ifelse(0, 2**58)
+        taken[f"{what}_from"] = rows["source"].argmin(rank, where=some)
         for column in columns:
-            taken[column] = rows[column].fill_null("").argmin(rank, where=some).nullif("")
+            if len(columns) > 1:
+                taken[column] = rows[column].fill_null("").argmin(rank, where=some).nullif("")
+            else:
+                taken[column] = rows[column].argmin(rank, where=some)
+    for name, column in CONFLICTS.items():
+        taken[name] = (rows[column].min() != rows[column].max()).fill_null(False)
     best = rows.group_by("customer_id").agg(**taken, first_seen=rows["created_at"].min())
-    return counted.left_join(best, "customer_id").drop("customer_id_right")
+    told = counted.left_join(best, "customer_id").drop("customer_id_right")
+    told = told.mutate(**{name: told[name].fill_null(False) for name in CONFLICTS})
+    words = [told[name].ifelse(name.removeprefix("x_"), ibis.null("string")) for name in CONFLICTS]
+    return told.mutate(conflicts=ibis.array(words).filter(lambda word: word.notnull()).join(","))
+
+
+def _ranked(rows: ir.Table, what: str, column: str, rule: str | Sequence[str]) -> ir.IntegerColumn:
+    """The smaller, the better."""
+    if rule == "newest":
+        return rows["_rank"]
+    if rule == "most_frequent":
+        first = -rows[f"_n_{what}"]
+    elif rule == "longest":
+        first = -rows[column].cast("string").length().fill_null(0)
+    else:
+        first = ibis.cases(*[(rows["source"] == name, i) for i, name in enumerate(rule)], else_=len(rule))
+    return first.cast("int64") * 2**40 + rows["_rank"]
 
 
 def _whole_names(rows: ir.Table) -> ir.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -215,6 +216,30 @@ def comparisons(filled: dict[str, int], n: int) -> list[Compared]:
         How many records there are.
     """
     return [one for one in COMPARISONS if filled.get(one.name, 0) >= max(ENOUGH * n, 2)]
+
+
+def reads(one: Compared) -> list[str]:
+    """Which columns do a comparison's levels read, its own first?
+
+    Parameters
+    ----------
+    one
+        The comparison.
+    """
+    named = re.findall(r"\b(\w+)_l\b", " ".join(level.sql for level in one.levels))
+    return list(dict.fromkeys([one.name, *named]))
+
+
+def level_of(one: Compared) -> str:
+    """The number of the level at which two values are alike, from 0 for the most, in the engine's SQL.
+
+    Parameters
+    ----------
+    one
+        The comparison.
+    """
+    cases = " ".join(f"when {level.sql} then {i}" for i, level in enumerate(one.levels))
+    return f"case {cases} else {len(one.levels)} end"
 
 
 def as_splink(compared: Sequence[Compared]) -> list[dict[str, Any]]:

@@ -4,6 +4,10 @@ Pairs that were picked because they agree on something are of several kinds: rec
 together, of people who live or work near, and of strangers. Each kind agrees on each column with probabilities of its
 own. Those of strangers are counted on random pairs, the others are found by expectation maximisation on the counts of
 all patterns of levels; people who are not the same agree on first name and birth date as strangers do.
+
+First names and surnames go together: a language has its own of both, so that strangers of one whole name are more than
+each name by itself would say. How many pairs of one whole name there are is counted, and what those of one human do not
+explain are namesakes.
 """
 
 from __future__ import annotations
@@ -43,6 +47,8 @@ class Model:
         Whether it was.
     starts
         The share of pairs that are of one human by each further start, for the check that all agree.
+    namesakes
+        How many times as many strangers have one whole name as first names and surnames by themselves would say.
     """
 
     compared: tuple[Compared, ...]
@@ -51,6 +57,7 @@ class Model:
     iterations: int
     converged: bool
     starts: tuple[float, ...] = ()
+    namesakes: float = 1.0
 
     def weights(self, kind: str) -> list[np.ndarray]:
         """Match weights: the logarithm to base 2 of how much more often one human than a kind shows each level."""
@@ -59,7 +66,7 @@ class Model:
 
 def fit(
     patterns: np.ndarray, counts: np.ndarray, compared: Sequence[Compared], random: Sequence[np.ndarray], known: Sequence[float],
-    total: float, *, iterations: int = 200, start: float = 0.9,
+    total: float, *, iterations: int = 200, start: float = 0.9, one_name: tuple[float, float] | None = None,
 ) -> Model:  # fmt: skip
     """Find the kinds of pairs by expectation maximisation.
 
@@ -81,6 +88,9 @@ def fit(
         The limit.
     start
         What is first believed of how often two records of one human agree.
+    one_name
+        How many pairs have one whole name, and of how many both have one, compared or not; None where names are not
+        compared in two parts.
     """
     sizes = [len(one.levels) + 1 for one in compared]
     raw = [np.asarray(u, dtype=float) for u in random]
@@ -99,9 +109,12 @@ def fit(
         # whoever shares hardly anything that is there cannot be told from strangers
         if sum(shared[kind]) < least:
             pairs[kind] = 0.0
+    order = [one.name for one in compared]
+    whole = _one_name(patterns, order) if one_name is not None else np.zeros(len(patterns), dtype=bool)
+    namesakes = 1.0
     converged, step = False, 0
     for step in range(1, iterations + 1):
-        parts = _responsible(patterns, probabilities, pairs)
+        parts = _responsible(patterns, probabilities, pairs, np.where(whole, np.log(namesakes), 0.0))
         moved = 0.0
         explained = [np.zeros(size) for size in sizes]
         for kind in ("same", *KIN):
@@ -128,10 +141,15 @@ def fit(
                 own if is_shared else u
                 for own, is_shared, u in zip(probabilities[kind], shared[kind], probabilities["strangers"], strict=True)
             ]
+        if one_name is not None:
+            kin = (parts["same"] + parts["home"]) * counts
+            apart = max(one_name[0] - kin[whole].sum(), _LEAST_LEFT * one_name[0]) / max(one_name[1], 1.0)
+            first, last = (probabilities["strangers"][order.index(name)][0] for name in ("first", "last"))
+            namesakes = max(apart / (first * last), 1.0)
         if moved < _CLOSE:
             converged = True
             break
-    return Model(tuple(compared), probabilities, pairs, step, converged)
+    return Model(tuple(compared), probabilities, pairs, step, converged, namesakes=float(namesakes))
 
 
 def score(
@@ -155,7 +173,8 @@ def score(
     match_weight, probability
         The weight is the logarithm to base 2 of the odds.
     """
-    logs = _logs(patterns, model.probabilities, model.pairs)
+    whole = _one_name(patterns, [one.name for one in model.compared])
+    logs = _logs(patterns, model.probabilities, model.pairs, np.where(whole, np.log(model.namesakes), 0.0))
     if rarity is not None:
         logs["strangers"] = logs["strangers"] - rarity * np.log(2)
     for kind, bits in (kin_rarity or {}).items():
@@ -179,7 +198,16 @@ def _first_guess(size: int, start: float) -> np.ndarray:
     return np.concatenate([[start], rest])
 
 
-def _logs(patterns: np.ndarray, probabilities: dict[str, list[np.ndarray]], pairs: dict[str, float]) -> dict[str, np.ndarray]:
+def _one_name(patterns: np.ndarray, order: list[str]) -> np.ndarray:
+    """Whether a pattern says that both have one first name and one surname."""
+    if not {"first", "last"} <= set(order):
+        return np.zeros(len(patterns), dtype=bool)
+    return (patterns[:, order.index("first")] == 0) & (patterns[:, order.index("last")] == 0)
+
+
+def _logs(
+    patterns: np.ndarray, probabilities: dict[str, list[np.ndarray]], pairs: dict[str, float], namesakes: np.ndarray
+) -> dict[str, np.ndarray]:
     told = {}
     for kind in KINDS:
         if pairs[kind] <= 0:
@@ -189,12 +217,15 @@ def _logs(patterns: np.ndarray, probabilities: dict[str, list[np.ndarray]], pair
         for i, levels in enumerate(probabilities[kind]):
             # the last entry stands for what is missing, which index -1 takes
             sums += np.concatenate([np.log(levels), [0.0]])[patterns[:, i]]
-        told[kind] = sums
+        # who lives together has one surname anyway
+        told[kind] = sums if kind in ("same", "home") else sums + namesakes
     return told
 
 
-def _responsible(patterns: np.ndarray, probabilities: dict[str, list[np.ndarray]], pairs: dict[str, float]) -> dict[str, np.ndarray]:
-    logs = _logs(patterns, probabilities, pairs)
+def _responsible(
+    patterns: np.ndarray, probabilities: dict[str, list[np.ndarray]], pairs: dict[str, float], namesakes: np.ndarray
+) -> dict[str, np.ndarray]:
+    logs = _logs(patterns, probabilities, pairs, namesakes)
     most = np.max(np.stack(list(logs.values())), axis=0)
     shares = {kind: np.exp(values - most) for kind, values in logs.items()}
     total = sum(shares.values())

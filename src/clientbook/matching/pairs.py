@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,23 +13,31 @@ import pandas as pd
 
 from clientbook.engine import Engine
 from clientbook.matching import model as models
-from clientbook.matching.blocking import WORDS, blocked, choose_rules, count_pairs, say_rule
+from clientbook.matching.blocking import (
+    WORDS,
+    Keys,
+    atoms,
+    blocked,
+    choose_rules,
+    count_pairs,
+    family_of,
+    keys,
+    say_rule,
+)
 from clientbook.matching.comparing import Compared, as_splink, comparisons
-from clientbook.matching.standard import stage
+from clientbook.matching.levels import Coded, unpacked
 
 FEWEST_RECORDS = 500
 # All rules together may make so many times the pairs of one.
 RULES_TOGETHER = 6
 # However many records there are, one rule makes no more.
-MOST_PAIRS = 8_000_000
+MOST_PAIRS = 4_000_000
 # So many random pairs say how often strangers agree.
 RANDOM_PAIRS = 300_000
-# Splink holds so many pairs with their levels at one time.
-PAIRS_AT_ONCE = 5_000_000
 # Odds against of over a thousand to one are not looked at again, however rare the values.
 _HOPELESS = -10.0
 # Starts of the training that must agree.
-_STARTS = (0.9, 0.7)
+_STARTS = (0.9, 0.7, 0.98)
 
 _ENDS = {"source": "source", "person_id": "person_id", "customer": "customer_id"}
 _REVIEW = (
@@ -66,6 +72,10 @@ class Scored:
         A sentence for the reader.
     oddities
         What is odd about the training, a sentence each.
+    recall
+        Of all pairs of one human the expected share that some blocking rule finds; None where it cannot be said.
+    starts
+        What the training found from each start.
     """
 
     edges: pd.DataFrame
@@ -77,6 +87,8 @@ class Scored:
     method: str = "none"
     note: str = ""
     oddities: tuple[str, ...] = ()
+    recall: float | None = None
+    starts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["start", "rounds", "settled", "pairs"]))
 
 
 def nothing(note: str = "", looked_at: pd.DataFrame | None = None) -> Scored:
@@ -91,12 +103,15 @@ def nothing(note: str = "", looked_at: pd.DataFrame | None = None) -> Scored:
     """
     return Scored(
         _no_edges(),
-        pd.DataFrame(columns=["rule", "pairs", "used", "why"]) if looked_at is None else looked_at,
+        pd.DataFrame(columns=["rule", "pairs", "used", "why"], dtype="object") if looked_at is None else looked_at,
         note=note,
     )
 
 
-def compare(records: ir.Table, engine: Engine, *, pairs_per_record: int, seed: int) -> Scored:
+def compare(
+    records: ir.Table, engine: Engine, *, pairs_per_record: int, seed: int, columns: Sequence[str] = (),
+    asked: Sequence[Sequence[str]] | None = None,
+) -> Scored:  # fmt: skip
     """How probable is it that two records are one human?
 
     Parameters
@@ -110,6 +125,10 @@ def compare(records: ir.Table, engine: Engine, *, pairs_per_record: int, seed: i
         six times as many.
     seed
         Of the random pairs that say how often strangers agree.
+    columns
+        The comparisons that the book asks for; all for which there are columns where it does not.
+    asked
+        The blocking rules that the book asks for; None finds them.
 
     Returns
     -------
@@ -122,16 +141,17 @@ def compare(records: ir.Table, engine: Engine, *, pairs_per_record: int, seed: i
     there = {name for name, count in filled.items() if count >= max(2, 0.01 * n)}
     if n < FEWEST_RECORDS:
         return _by_exact_rules(records, filled, f"{n:,} records are too few to train a model")
-    compared = comparisons(filled, n)
+    compared = [one for one in comparisons(filled, n) if not columns or one.name in columns]
     if len(compared) < 2:
         return _by_exact_rules(records, filled, "One column alone trains no model")
     per_rule = min(max(pairs_per_record * n, 5_000), MOST_PAIRS)
-    looked_at = choose_rules(records, there, n, per_rule=per_rule, most=RULES_TOGETHER * per_rule)
+    keyed = keys(records, atoms(there) if asked is None else sorted({text for rule in asked for text in rule}))
+    looked_at = choose_rules(keyed, per_rule=per_rule, most=RULES_TOGETHER * per_rule, given=asked)
     rules = [rule for rule, used in zip(looked_at["rule"], looked_at["used"], strict=True) if used]
     told = looked_at.assign(rule=[say_rule(rule) for rule in looked_at["rule"]])
     if not rules:
         return nothing("No two records agree on anything that few others agree on too.", told)
-    return _splink(records, engine, rules, compared, told, n, seed)
+    return _trained(records, engine, keyed, rules, compared, told, seed)
 
 
 def _by_exact_rules(records: ir.Table, filled: dict[str, int], why: str) -> Scored:
@@ -238,74 +258,93 @@ def reasons(model: models.Model, levels: np.ndarray) -> tuple[str, str]:
     return pro, contra
 
 
-def _splink(
-    records: ir.Table, engine: Engine, rules: Sequence[Sequence[str]], compared: Sequence[Compared], told: pd.DataFrame,
-    n: int, seed: int,
+def _trained(
+    records: ir.Table, engine: Engine, keyed: Keys, rules: Sequence[Sequence[str]], compared: Sequence[Compared],
+    told: pd.DataFrame, seed: int,
 ) -> Scored:  # fmt: skip
-    from splink import DuckDBAPI, Linker, SettingsCreator
-
-    logging.getLogger("splink").setLevel(logging.CRITICAL)
-    needed = {"unique_id", "guessed", "role", "root", "first_sound", "last_sound", "local", "house", "mail", "work"}
-    columns = [name for name in records.columns if name in needed | {one.name for one in compared}]
-    frame = stage(engine, records.select(*columns))
-    api = DuckDBAPI(connection=engine.connection.con)
-    settings = SettingsCreator(
-        link_type="dedupe_only",
-        comparisons=as_splink(compared),
-        # the pairs are registered; Splink wants a rule all the same
-        blocking_rules_to_generate_predictions=["l.unique_id = r.unique_id"],
-        retain_matching_columns=True,  # the levels come with them
-        retain_intermediate_calculation_columns=False,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        linker = Linker(api.register(frame.get_name()), settings, log_level=None, validate_settings=False)
-
-        def levels(pairs: ir.Table) -> ir.Table:
-            linker.table_management.register_blocked_pairs_for_predict(api.register(pairs.get_name()))
-            predicted = linker.inference.predict(warning_mode="never")
-            rows = engine.connection.table(predicted.physical_name)
-            kept = stage(engine, rows.select(
-                l=ibis.least(rows["unique_id_l"], rows["unique_id_r"]),
-                r=ibis.greatest(rows["unique_id_l"], rows["unique_id_r"]),
-                code=_code(rows, compared),
-            ))  # fmt: skip
-            predicted.drop_table_from_database_and_remove_from_cache()
-            return kept
-
-        strangers, known = _strangers(records, engine, compared, levels, n, seed)
-        pairs = blocked(records, rules, engine)
-        many = int(pairs.count().to_pyarrow().as_py())
-        parts = max(1, -(-many // PAIRS_AT_ONCE))
-        if parts == 1:
-            vectors = levels(pairs)
-        else:
-            share = [stage(engine, pairs.filter(pairs["join_key_l"] % parts == i)) for i in range(parts)]
-            vectors = ibis.union(*[levels(one) for one in share])
-    counted = vectors.group_by("code").agg(n=vectors.count()).order_by("code").to_pandas()
-    patterns = _patterns(counted["code"].to_numpy(), compared)
-    counts = counted["n"].to_numpy(float)
+    n = len(keyed.ids)
+    coded = Coded(records, engine, compared)
+    strangers, known = _strangers(coded, n, seed)
+    left, right = blocked(keyed, rules)
+    code = coded.patterns(left, right)
+    distinct, counts = np.unique(code, return_counts=True)
+    patterns = unpacked(distinct, compared)
     total = n * (n - 1) / 2
-    fitted = [models.fit(patterns, counts, compared, strangers, known, total, start=start) for start in _STARTS]
+    one_name = _of_one_name(coded)
+    fitted = [
+        models.fit(patterns, counts.astype(float), compared, strangers, known, total, start=start, one_name=one_name)
+        for start in _STARTS
+    ]
     model = fitted[0]
     if model.pairs["same"] < 1:
         return _by_exact_rules(records, _filled(records), "So few records are the same human that no model can be trained")
     weight, _ = models.score(model, patterns)
-    hopeful = ibis.memtable(pd.DataFrame({"code": counted["code"], "w": weight})[weight > _HOPELESS])
-    rows = vectors.inner_join(hopeful, "code").select("l", "r", "code").order_by("l", "r").to_pandas()
-    shown = _patterns(rows["code"].to_numpy(), compared)
-    left, right = rows["l"].to_numpy(), rows["r"].to_numpy()
-    rarity = _rarity(records, compared, shown, left, right, 1 + 2 * model.pairs["same"] / n)
+    kept = np.isin(code, distinct[weight > _HOPELESS])
+    left, right, code = left[kept], right[kept], code[kept]
+    shown = unpacked(code, compared)
+    rarity = _rarity(coded, shown, left, right, 1 + 2 * model.pairs["same"] / n, model.namesakes)
     weight, probability = models.score(model, shown, rarity["strangers"], {kind: rarity[kind] for kind in models.KIN})
-    edges = pd.DataFrame({"l": left, "r": right, "probability": probability.round(6)})
+    edges = pd.DataFrame({"l": keyed.ids[left], "r": keyed.ids[right], "probability": probability.round(6)})
+    found = finds(keyed, rules, left, right, probability)
+    told = told.assign(**{name: pd.Series(found[name], dtype=float) for name in ("finds", "alone")})
     note = (
-        "Splink compares the records level by level; a model trained on this book's own records says how probable it is "
-        "that two are one human, and not kin or neighbours."
+        "Two records are compared on Splink's levels of likeness, column by column; a model trained on this book's own "
+        "records says how probable it is that two are one human, and not kin or neighbours."
     )
     return Scored(
-        edges, told, shown, weight, model, _with_probabilities(linker.misc.save_model_to_json(), model), "splink", note,
-        odd(model, fitted[1:]),
+        edges, told, shown, weight, model, splink_settings(model), "splink", note, odd(model, fitted[1:]),
+        found["recall"],
+        pd.DataFrame(
+            [(start, one.iterations, "yes" if one.converged else "no", round(one.pairs["same"]))
+             for start, one in zip(_STARTS, fitted, strict=True)],
+            columns=["start", "rounds", "settled", "pairs"],
+        ),
     )  # fmt: skip
+
+
+def finds(keyed: Keys, rules: Sequence[Sequence[str]], left: np.ndarray, right: np.ndarray, probability: np.ndarray) -> dict:
+    """How many pairs of one human does each rule find, and how many may no rule have found?
+
+    Rules are taken for the occasions of a capture and recapture: of pairs that exactly one rule found and those that
+    two did, Chao's lower bound says how many none did (Chao 1987, Biometrics 43). Rules that ask for the same thing
+    find the same pairs, so that they count as one occasion: the families are e-mail, phone, shared number, and the
+    names with a date, with a place, or with something else.
+
+    Parameters
+    ----------
+    keyed, rules
+        As for :func:`clientbook.matching.blocking.blocked`.
+    left, right, probability
+        The pairs, by place, and how probable it is that each is one human.
+
+    Returns
+    -------
+    dict
+        `finds` and `alone` (expected pairs of one human that a rule finds, and that no other does) a rule; `recall`, of
+        all pairs of one human the expected share that some rule finds.
+    """
+    hopeful = probability >= 0.01
+    left, right, p = left[hopeful], right[hopeful], probability[hopeful]
+    often = np.zeros(len(p), dtype="int16")
+    by_family: dict[str, np.ndarray] = {}
+    agreed = []
+    for rule in rules:
+        agree = keyed.agree(rule, left, right)
+        often += agree
+        agreed.append(np.packbits(agree))
+        family = family_of(rule)
+        by_family[family] = by_family.get(family, False) | agree
+    told: dict[str, Any] = {"finds": [], "alone": []}
+    for bits in agreed:
+        agree = np.unpackbits(bits, count=len(p)).astype(bool)
+        told["finds"].append(round(float(p[agree].sum()), 1))
+        told["alone"].append(round(float(p[agree & (often == 1)].sum()), 1))
+    families = sum((seen.astype("int16") for seen in by_family.values()), np.zeros(len(p), "int16"))
+    once, twice = float(p[families == 1].sum()), float(p[families == 2].sum())
+    seen, k = float(p.sum()), len(by_family)
+    missed = (k - 1) / k * once**2 / (2 * twice) if k > 1 and twice else 0.0
+    told["recall"] = round(seen / (seen + missed), 6) if k > 1 and twice else None
+    return told
 
 
 def odd(model: models.Model, others: Iterable[models.Model] = ()) -> tuple[str, ...]:
@@ -332,27 +371,20 @@ def odd(model: models.Model, others: Iterable[models.Model] = ()) -> tuple[str, 
     return tuple(told)
 
 
-def _strangers(records, engine, compared, levels, n, seed) -> tuple[list[np.ndarray], list[float]]:
+def _strangers(coded: Coded, n: int, seed: int) -> tuple[list[np.ndarray], list[float]]:
     """How often each level is seen among all pairs: equal values counted exactly, the others on random pairs."""
     rng = np.random.default_rng(seed)
-    keys = records.select("unique_id").order_by("unique_id").to_pandas()["unique_id"].to_numpy()
     drawn = rng.integers(0, n, (RANDOM_PAIRS, 2))
     drawn = np.unique(np.sort(drawn[drawn[:, 0] != drawn[:, 1]], axis=1), axis=0)
-    frame = pd.DataFrame({"join_key_l": keys[drawn[:, 0]], "join_key_r": keys[drawn[:, 1]], "match_key": "0"})
-    random = levels(stage(engine, ibis.memtable(frame)))
-    counted = random.group_by("code").agg(n=random.count()).order_by("code").to_pandas()
-    patterns = _patterns(counted["code"].to_numpy(), compared)
+    code, counts = np.unique(coded.patterns(drawn[:, 0], drawn[:, 1]), return_counts=True)
+    patterns = unpacked(code, coded.compared)
     shares, known = [], []
-    for i, one in enumerate(compared):
+    for i, one in enumerate(coded.compared):
         seen = patterns[:, i] >= 0
-        told = np.bincount(patterns[seen, i], weights=counted["n"].to_numpy()[seen], minlength=len(one.levels) + 1) + 0.5
-        held = records.filter(records[one.name].notnull())
-        sizes = held.group_by(one.name).agg(k=held.count())
-        sums = sizes.aggregate(
-            n=sizes["k"].sum().cast("int64"), same=(sizes["k"] * (sizes["k"] - 1)).sum().cast("int64")
-        ).to_pandas().iloc[0]  # fmt: skip
-        pairs = float(sums["n"]) * (float(sums["n"]) - 1)
-        same = max(float(sums["same"]), 1.0) / max(pairs, 1.0)
+        told = np.bincount(patterns[seen, i], weights=counts[seen], minlength=len(one.levels) + 1) + 0.5
+        sizes = _sizes(coded.codes[one.name])
+        pairs = sizes.sum() * (sizes.sum() - 1)
+        same = max((sizes * (sizes - 1)).sum(), 1.0) / max(pairs, 1.0)
         share = told / told.sum()
         share[1:] *= (1 - same) / share[1:].sum()
         share[0] = same
@@ -361,76 +393,77 @@ def _strangers(records, engine, compared, levels, n, seed) -> tuple[list[np.ndar
     return shares, known
 
 
-def _rarity(records, compared, shown, left, right, own: float) -> dict[str, np.ndarray]:
+def _of_one_name(coded: Coded) -> tuple[float, float] | None:
+    """How many pairs have one first name and one surname, and how many have both names at all?"""
+    if not {"first", "last"} <= coded.codes.keys():
+        return None
+    first, last = (coded.codes[name].astype("int64") for name in ("first", "last"))
+    both = (first >= 0) & (last >= 0)
+    _, sizes = np.unique(first[both] * (last.max() + 1) + last[both], return_counts=True)
+    n = float(both.sum())
+    return float((sizes * (sizes - 1)).sum()) / 2, n * (n - 1) / 2
+
+
+def _sizes(codes: np.ndarray) -> np.ndarray:
+    return np.bincount(codes[codes >= 0], minlength=1).astype(float)
+
+
+def _rarity(
+    coded: Coded, shown: np.ndarray, left: np.ndarray, right: np.ndarray, own: float, namesakes: float
+) -> dict[str, np.ndarray]:
     """By how many bits the values that pairs agree on are rarer than those that strangers agree on by chance."""
-    columns = sorted({level.rare for one in compared for level in one.levels if level.rare})
-    held = [records[name] for name in columns]
-    names = "first" in columns and "last" in columns
-    frame = records.select("unique_id", *held, *(["name_key"] if names else [])).order_by("unique_id").to_pandas()
-    last = int(frame["unique_id"].max()) + 1
     bits = {kind: np.zeros(len(shown)) for kind in ("strangers", *models.KIN)}
     counts, shares, averages = {}, {}, {}
-    for name in [*columns, *(["name_key"] if names else [])]:
-        codes, _ = pd.factorize(frame[name])
-        sizes = np.bincount(codes[codes >= 0]).astype(float)
+    for name, codes in coded.codes.items():
+        sizes = _sizes(codes)
         n = sizes.sum()
-        counts[name] = np.ones(last)
-        counts[name][frame["unique_id"]] = np.where(codes >= 0, np.concatenate([sizes, [1.0]])[codes], 1.0)
+        counts[name] = np.where(codes >= 0, sizes[np.maximum(codes, 0)], 1.0)
         shares[name] = counts[name] / max(n, 1)
         averages[name] = max((sizes * (sizes - 1)).sum(), 1.0) / max(n * (n - 1), 1.0)
-    for i, one in enumerate(compared):
+    for i, one in enumerate(coded.compared):
         for j, level in enumerate(one.levels):
             if level.rare:
-                at = shown[:, i] == j
+                at = np.flatnonzero(shown[:, i] == j)
                 # of two spellings the commoner one counts
                 share = np.maximum(shares[level.rare][left[at]], shares[level.rare][right[at]])
                 told = np.log2(averages[level.rare] / share)
                 for kind in bits:
                     if kind == "strangers" or kind not in one.shared_by:
                         bits[kind][at] += told
-    if names:
-        # a first name and a surname that go together are shared by more people than each by itself would say; as many
-        # records of that name as one human has are taken for one human's
-        order = [one.name for one in compared]
-        at = (shown[:, order.index("first")] == 0) & (shown[:, order.index("last")] == 0)
+    if "name_key" in counts:
+        # some names go together more than others, which the model knows on average; as many records of that name as one
+        # human has are taken for one human's
+        order = [one.name for one in coded.compared]
+        at = np.flatnonzero((shown[:, order.index("first")] == 0) & (shown[:, order.index("last")] == 0))
         apart = shares["first"][left[at]] * shares["last"][left[at]]
-        joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max(frame["name_key"].notna().sum(), 1)
-        together = np.log2(np.maximum(joint / apart, 1.0))
+        joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max((coded.codes["name_key"] >= 0).sum(), 1)
+        together = np.log2(np.maximum(joint / apart, 1.0) / namesakes)
         for kind in bits:
             if kind != "home":
                 bits[kind][at] -= together
     return bits
 
 
-def _code(rows: ir.Table, compared: Sequence[Compared]) -> ir.IntegerColumn:
-    """All levels of a pair as one number."""
-    code, place = ibis.literal(0, "int64"), 1
-    for one in compared:
-        code = code + (rows[f"gamma_{one.name}"].cast("int64") + 1) * place
-        place *= len(one.levels) + 2
-    return code
+def splink_settings(model: models.Model) -> dict[str, Any]:
+    """The model as Splink reads it (`Linker(records, settings)`): m is of one human, u of strangers.
 
-
-def _patterns(code: np.ndarray, compared: Sequence[Compared]) -> np.ndarray:
-    """The levels that a number stands for, counted from the most alike."""
-    rest, told = code.astype("int64"), np.empty((len(code), len(compared)), dtype=np.int8)
-    for i, one in enumerate(compared):
-        size = len(one.levels) + 2
-        gamma = rest % size - 1
-        told[:, i] = np.where(gamma < 0, -1, len(one.levels) - gamma)
-        rest = rest // size
-    return told
-
-
-def _with_probabilities(settings: dict[str, Any], model: models.Model) -> dict[str, Any]:
-    """Splink's settings with what was learned: m of one human, u of strangers."""
-    strangers = model.probabilities["strangers"]
-    for one, m, u in zip(settings["comparisons"], model.probabilities["same"], strangers, strict=True):
+    Parameters
+    ----------
+    model
+        The model.
+    """
+    comparisons = as_splink(model.compared)
+    for one, m, u in zip(comparisons, model.probabilities["same"], model.probabilities["strangers"], strict=True):
         levels = [level for level in one["comparison_levels"] if not level.get("is_null_level")]
         for level, a, b in zip(levels, m, u, strict=True):
             level["m_probability"], level["u_probability"] = float(a), float(b)
     total = sum(model.pairs.values())
-    return settings | {"probability_two_random_records_match": model.pairs["same"] / total}
+    return {
+        "link_type": "dedupe_only", "sql_dialect": "duckdb", "unique_id_column_name": "unique_id",
+        "probability_two_random_records_match": model.pairs["same"] / total, "comparisons": comparisons,
+        # the pairs are made before; Splink wants a rule all the same
+        "blocking_rules_to_generate_predictions": ["l.unique_id = r.unique_id"],
+    }  # fmt: skip
 
 
 def _filled(records: ir.Table) -> dict[str, int]:

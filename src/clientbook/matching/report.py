@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from clientbook.matching.clusters import ORIGINS, Clustered
+from clientbook.matching.clusters import CONFLICTS, DEFAULT_RULES, ORIGINS, UNIT_OF, Clustered
 from clientbook.matching.model import parameter_table
 from clientbook.matching.pairs import Scored
 from clientbook.stage import KeyNumber
@@ -138,19 +139,65 @@ def origins(golden: ir.Table) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `system`, and how many customers have their `name`, `email`, `phone` and `address` from it.
+        `system`, and how many customers have each of their columns from it.
     """
-    parts = [
-        golden.filter(golden[column].notnull())
-        .group_by(system=column)
-        .agg(n=lambda t: t.count())
-        .mutate(what=ibis.literal(column.removesuffix("_from")))
-        for column in ORIGINS
-    ]
-    counted = ibis.union(*parts).to_pandas()
-    wide = counted.pivot_table(index="system", columns="what", values="n", aggfunc="sum", fill_value=0)
-    names = [name for name in ("name", "email", "phone", "address") if name in wide.columns]
-    return wide[names].astype("int64").reset_index().rename_axis(columns=None)
+    wide = golden.select(*ORIGINS).pivot_longer(list(ORIGINS), names_to="what", values_to="system")
+    wide = wide.filter(wide["system"].notnull())
+    counted = wide.group_by("system", "what").agg(n=wide.count()).to_pandas()
+    counted["what"] = counted["what"].str.removesuffix("_from")
+    told = counted.pivot_table(index="system", columns="what", values="n", aggfunc="sum", fill_value=0)
+    return told[[name for name in UNIT_OF if name in told.columns]].astype("int64").reset_index().rename_axis(columns=None)
+
+
+def conflicts(golden: ir.Table, asked: Mapping[str, Any]) -> pd.DataFrame:
+    """By which rule is each column of a customer taken, and how often do the records contradict each other?
+
+    Parameters
+    ----------
+    golden
+        As from :func:`clientbook.matching.clusters.golden`.
+    asked
+        The rules of the book.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `column`, `rule` in words, `filled` (customers who have it), `conflicts` (those whose records say different
+        things, written alike or not), `share` of those filled; columns that nobody has are left out.
+    """
+    row = golden.aggregate(
+        **{f"n_{what}": golden[f"{what}_from"].count() for what in UNIT_OF},
+        **{name: golden[name].cast("int64").sum().fill_null(0) for name in CONFLICTS},
+    ).to_pandas().iloc[0]  # fmt: skip
+    told = []
+    for what in UNIT_OF:
+        rule = (DEFAULT_RULES | dict(asked)).get(what, "newest")
+        words = _RULES[rule] if isinstance(rule, str) else "the most trusted of " + ", ".join(rule)
+        n = int(row[f"n_{what}"])
+        seen = int(row[f"x_{what}"]) if f"x_{what}" in CONFLICTS else None
+        if n:
+            told.append((what.replace("_", " "), words, n, seen, None if seen is None else seen / n))
+    return pd.DataFrame(told, columns=["column", "rule", "filled", "conflicts", "share"])
+
+
+_RULES = {
+    "newest": "changed last", "most_frequent": "most frequent, then changed last", "longest": "longest, then changed last",
+}  # fmt: skip
+
+
+def say_conflicts(told: pd.DataFrame) -> str:
+    """In one sentence: about what do the systems contradict each other most?
+
+    Parameters
+    ----------
+    told
+        As from :func:`conflicts`.
+    """
+    known = told.dropna(subset=["share"])
+    if known.empty or not known["conflicts"].sum():
+        return "No customer's records contradict each other."
+    most = known.sort_values(["share", "column"], ascending=[False, True]).iloc[0]
+    return f"Records contradict each other most about the {most['column']}: of {most['share']:.0%} of the customers who have one."
 
 
 def kinds(accounts: ir.Table) -> pd.DataFrame:
@@ -316,7 +363,7 @@ def say_method(scored: Scored) -> str:
 
 
 def rules(scored: Scored) -> pd.DataFrame:
-    """Which blocking rules were there, and which were used?
+    """Which blocking rules were there, which were used, and what does each find?
 
     Parameters
     ----------
@@ -326,10 +373,110 @@ def rules(scored: Scored) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `rule` in words, `pairs`, `used` in words, `why` not.
+        `rule` in words, `pairs`, `finds` (expected pairs of one human), `alone` (those that no other rule finds), `used`
+        in words, `why` not; the rules that find most by themselves first.
     """
-    used = ["yes" if one else "no" for one in scored.looked_at["used"]]
-    return scored.looked_at.assign(used=used)
+    told = scored.looked_at.assign(used=["yes" if one else "no" for one in scored.looked_at["used"]])
+    columns = [name for name in ("rule", "pairs", "finds", "alone", "used", "why") if name in told.columns]
+    by = [name for name in ("used", "alone", "finds", "pairs") if name in told.columns]
+    return told.sort_values(by, ascending=False, kind="stable", ignore_index=True)[columns]
+
+
+def say_bound(scored: Scored) -> str:
+    """Which rules would have made too many pairs? In one sentence.
+
+    Parameters
+    ----------
+    scored
+        As from :func:`clientbook.matching.pairs.compare`.
+    """
+    over = scored.looked_at[scored.looked_at["why"].str.contains("more than", na=False)]
+    if over.empty:
+        return "No rule would have made more pairs than are allowed."
+    worst = over.sort_values("pairs", ascending=False, kind="stable").iloc[0]
+    return (
+        f"{len(over):,} rules would have made too many pairs and were left out before a pair was made, the costliest "
+        f"`{worst['rule']}` with {worst['pairs']:,.0f}."
+    )
+
+
+def say_recall(scored: Scored) -> str:
+    """How many pairs of one human does no rule find? In one sentence.
+
+    Parameters
+    ----------
+    scored
+        As from :func:`clientbook.matching.pairs.compare`.
+    """
+    if scored.recall is None:
+        return "How many pairs no rule finds cannot be said: that needs rules that know people by different things."
+    return (
+        f"The rules are expected to reach {scored.recall:.0%} of all pairs of one human, judged by how often those that "
+        "one kind of rule finds are found by another kind too."
+    )
+
+
+def starts(scored: Scored) -> pd.DataFrame:
+    """Does the training find the same from wherever it starts?
+
+    Parameters
+    ----------
+    scored
+        As from :func:`clientbook.matching.pairs.compare`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `start` (what is first believed of how often one human's records agree), `rounds`, `settled`, `pairs` of one
+        human that it finds.
+    """
+    return scored.starts
+
+
+def weight_range(scored: Scored) -> pd.DataFrame:
+    """What does each comparison say at its best and at its worst?
+
+    Parameters
+    ----------
+    scored
+        As from :func:`clientbook.matching.pairs.compare`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `level`, `match_weight`: of each comparison the most alike and the least alike level, the strongest first.
+    """
+    told = weights(scored)
+    ends = told.groupby("comparison", sort=False)
+    told = pd.concat([ends.head(1), ends.tail(1)]).drop_duplicates()
+    return told.sort_values("match_weight", ascending=False, kind="stable", ignore_index=True)[["level", "match_weight"]]
+
+
+def parameters(scored: Scored) -> pd.DataFrame:
+    """How often do two records of one human show each level, and how often do strangers?
+
+    Parameters
+    ----------
+    scored
+        As from :func:`clientbook.matching.pairs.compare`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a comparison; `the same`, `similar` (all levels between) and `different`, of one human and of strangers.
+    """
+    told = weights(scored)
+    rows = {}
+    for word, levels in told.groupby("comparison", sort=False):
+        rows[word] = {
+            f"{name}, {who}": part
+            for who, column in (("one human", "m"), ("strangers", "u"))
+            for name, part in (
+                ("the same", levels[column].iloc[0]), ("similar", levels[column].iloc[1:-1].sum()),
+                ("different", levels[column].iloc[-1]),
+            )
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def undecided(review_pairs: ir.Table) -> int:
@@ -393,7 +540,12 @@ def say_odd(scored: Scored) -> str:
         return "No model was trained."
     if scored.oddities:
         return " ".join(scored.oddities)
-    return f"The training settled after {scored.model.iterations} rounds, and found the same from another start."
+    pairs = scored.starts["pairs"]
+    return (
+        f"The training settled after {scored.model.iterations} rounds and found the same from {len(pairs)} starts "
+        f"({pairs.min():,.0f} to {pairs.max():,.0f} pairs of one human); every column speaks for two records where it is the "
+        "same and against them where it differs."
+    )
 
 
 def thresholds(clustered: Clustered) -> pd.DataFrame:
@@ -427,7 +579,8 @@ def say_threshold(clustered: Clustered) -> str:
         return "Nothing was compared, so that there is no threshold."
     return (
         f"Records are put together from a mean probability of {clustered.threshold:.2f} on: {clustered.why}. "
-        f"{clustered.cut:,} groups that one tie or another held together were taken apart."
+        f"{clustered.cut:,} groups that one tie or another held together were taken apart; in {clustered.impossible:,} two "
+        "records could not be one human, by sure birth dates or as a system holds nobody twice."
     )
 
 

@@ -174,7 +174,9 @@ def persons(tables: Iterable[tuple[str, ir.Table]]) -> ir.Table:
     return stacked.filter(stacked["source"].notnull() & stacked["person_id"].notnull()).distinct()
 
 
-def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -> ir.Table:
+def records(
+    people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table | None = None
+) -> ir.Table:
     """How are people written so that two records of one human look alike?
 
     Parameters
@@ -187,6 +189,8 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
         The book's, for telephone numbers.
     most_sharing
         A value of an e-mail, phone or shared number that people of more names have is nobody's own; it is left out.
+    numbered
+        `source`, `person_id`, `unique_id`: the records are given their numbers, and stand in that order.
 
     Returns
     -------
@@ -215,7 +219,7 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
         role=rows["local"].isin(sorted(ROLES)).fill_null(False),
         work=rows["domain"].notin(sorted(FREE_MAIL)).ifelse(rows["domain"], ibis.null("string")),
     )
-    base = stage(engine, rows)
+    base = engine.keep(rows)
     lookups = [
         _lookup(base["given_name"], _given, {"_given": "string", "_g": "string"}),
         _lookup(base["family_name"], _family, {"_family": "string", "_f": "string"}),
@@ -243,20 +247,29 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
         # what is a name and no more says nothing beside the name
         local=(rows["local"].re_search(r"[0-9]") & ~rows["role"]).ifelse(rows["local"], ibis.null("string")),
     )
-    rows = stage(engine, rows.drop("_given", "_family", "_first", "_last", "_g", "_f", "_wg", "_wf", "_mg", "_mf"))
-    rows = stage(engine, _turned(rows))
+    rows = engine.keep(rows.drop("_given", "_family", "_first", "_last", "_g", "_f", "_wg", "_wf", "_mg", "_mf"))
+    rows = engine.keep(_turned(rows))
+    both = rows["first"].notnull() & rows["last"].notnull()
+    key = ibis.least(rows["first"], rows["last"]) + " " + ibis.greatest(rows["first"], rows["last"])
+    # an engine may take the lesser of a word and nothing for the word
+    rows = rows.mutate(name_key=both.ifelse(key, ibis.null("string")))
+    crowded = []
+    for column in ("mail", "dialled", "number"):
+        held = rows.group_by(column).agg(
+            _holders=ibis.coalesce(rows["name_key"], rows["source"] + "\x1f" + rows["person_id"]).nunique()
+        )
+        crowded.append((column, held.filter(held["_holders"] > most_sharing).select(_crowded=column)))
     sounds = [
         _lookup(rows["first"], lambda word: (sound(word), _root(word)), {"first_sound": "string", "root": "string"}),
         _lookup(rows["last"], lambda word: (sound(word),), {"last_sound": "string"}),
     ]
     for column, lookup in sounds:
         rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
-    both = rows["first"].notnull() & rows["last"].notnull()
-    key = ibis.least(rows["first"], rows["last"]) + " " + ibis.greatest(rows["first"], rows["last"])
+    for column, values in crowded:
+        rows = rows.left_join(values, rows[column] == values["_crowded"])
+        rows = rows.mutate(**{column: rows["_crowded"].isnull().ifelse(rows[column], ibis.null("string"))}).drop("_crowded")
     words = rows["_words"].split(" ")
     rows = rows.mutate(
-        # an engine may take the lesser of a word and nothing for the word
-        name_key=both.ifelse(key, ibis.null("string")),
         initials=rows["first"].substr(0, 1) + rows["last"].substr(0, 1),
         extra=words.filter(
             lambda word: (word.length() > 2)
@@ -264,17 +277,9 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int) -
             & ~rows["last"].fill_null("").split(" ").contains(word)
         ).unique().sort().join(" ").nullif(""),
     ).drop("_words")  # fmt: skip
-    rows = stage(engine, rows)
-    for column in ("mail", "dialled", "number"):
-        held = rows.group_by(column).agg(
-            _holders=ibis.coalesce(rows["name_key"], rows["source"] + "\x1f" + rows["person_id"]).nunique()
-        )
-        crowded = held.filter(held["_holders"] > most_sharing).select(_crowded=column)
-        rows = rows.left_join(crowded, rows[column] == crowded["_crowded"])
-        rows = rows.mutate(**{column: rows["_crowded"].isnull().ifelse(rows[column], ibis.null("string"))}).drop(
-            "_crowded"
-        )
-    return stage(engine, rows)
+    if numbered is not None:
+        rows = rows.inner_join(numbered, ["source", "person_id"]).order_by("unique_id")
+    return engine.keep(rows)
 
 
 def _turned(rows: ir.Table) -> ir.Table:
@@ -417,18 +422,3 @@ def _person_columns(name: str, rows: ir.Table) -> list[tuple[str, str]]:
     owner = "source" if CANONICAL[name].is_register_of("person_id") else "person_source"
     pairs = [(owner, "person_id"), (owner, "referred_person_id"), ("other_source", "other_person_id")]
     return [(source, person) for source, person in pairs if {source, person} <= set(rows.columns)]
-
-
-def stage(engine: Engine, rows: ir.Table) -> ir.Table:
-    """Work out a table once that is read several times.
-
-    Parameters
-    ----------
-    engine
-        In whose scratch it is kept.
-    rows
-        An expression.
-    """
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(rows, path)
-    return engine.read_parquet(path)
