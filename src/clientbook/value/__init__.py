@@ -414,7 +414,7 @@ def _analyse(
     book: ir.Table, bought: ir.Table, orders: ir.Table, identities: ir.Table | None, products: ir.Table | None,
     referrals: ir.Table | None, as_of: dt.date, p: ValueParameters,
 ) -> Analysis:  # fmt: skip
-    backs = look_back_often(bought, book, as_of, p)
+    backs = look_back_often(book, as_of, p)
     scores = pd.concat([back.scores for back in backs], ignore_index=True)
     chosen, reason = choose(scores)
     scores, level, errors = _covered(scores, backs, chosen, p)
@@ -423,7 +423,7 @@ def _analyse(
     models = {}
     for name in MODELS:
         with contextlib.suppress(TooFew):
-            models[name] = fit_purchases(histories, name)
+            models[name] = fit_purchases(histories, name, backs[0].models.get(name))
     if chosen not in models:
         raise TooFew("the model does not converge on these customers.")
     spend = settle_spend(fit_spend(summary), backs[0].known)
@@ -444,13 +444,13 @@ def _analyse(
     )  # fmt: skip
 
 
-def look_back_often(bought: ir.Table, book: ir.Table, as_of: dt.date, p: ValueParameters) -> list[Hindsight]:
+def look_back_often(book: ir.Table, as_of: dt.date, p: ValueParameters) -> list[Hindsight]:
     """What would have been foreseen at each day from which we could have forecast? The newest first.
 
     Parameters
     ----------
-    bought, book
-        As from :func:`purchases` and :func:`ledger`.
+    book
+        As from :func:`ledger`.
     as_of
         The end of the newest holdout.
     p
@@ -461,17 +461,9 @@ def look_back_often(bought: ir.Table, book: ir.Table, as_of: dt.date, p: ValuePa
     TooFew
         If the history is too short or thin at the newest of them.
     """
-    first = bought.aggregate(first=bought["day"].min()).to_pandas()["first"].iloc[0]
+    first = book.aggregate(first=book["day"].min(where=book["is_purchase"])).to_pandas()["first"].iloc[0]
     history, days = holdout(first, as_of, p.holdout_days)
-    backs = []
-    for origin in origins(history, days, as_of, p.origins):
-        try:
-            backs.append(hindsight(bought, book, origin, days, seed=p.seed))
-        except TooFew:
-            if not backs:
-                raise
-            break
-    return backs
+    return hindsight(book, [(origin, days) for origin in origins(history, days, as_of, p.origins)], seed=p.seed)
 
 
 def backtest(bought: ir.Table, as_of: dt.date, p: ValueParameters) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
@@ -508,7 +500,7 @@ def backtest(bought: ir.Table, as_of: dt.date, p: ValueParameters) -> tuple[pd.D
     book = seen.mutate(
         known_on=seen["day"], cost=nothing, returned=nothing, service=nothing, is_purchase=ibis.literal(True)
     )
-    back = look_back_often(seen, book, as_of, p.model_copy(update={"origins": 1}))[0]
+    back = look_back_often(book, as_of, p.model_copy(update={"origins": 1}))[0]
     return back.scores, by_frequency(back), back.models
 
 

@@ -22,6 +22,8 @@ FEWEST_CUSTOMERS = 50
 FEWEST_REPEAT_BUYERS = 20
 # Beyond so many different histories a model is fitted on histories in whole weeks first, and put right on the days.
 MANY_HISTORIES = 10_000
+# `lifetimes` looks at the curvature too, which takes it long: it is given fewer, and its end is where the days begin.
+MANY_FOR_LIFETIMES = 2_000
 
 ModelName = Literal["BG/NBD", "MBG/NBD", "Pareto/NBD", "MBG/CNBD-2", "MBG/CNBD-3"]
 MODELS: tuple[ModelName, ...] = ("BG/NBD", "MBG/NBD", "Pareto/NBD", "MBG/CNBD-2", "MBG/CNBD-3")
@@ -224,8 +226,9 @@ def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel
             f"{customers:,} customers, {repeat:,} of whom bought again, are too few for a model; it takes "
             f"{FEWEST_CUSTOMERS} and {FEWEST_REPEAT_BUYERS}."
         )
-    exact = len(histories) <= MANY_HISTORIES
-    some = histories if exact else coarse(histories, MANY_HISTORIES)
+    most = MANY_FOR_LIFETIMES if name in _fitters() else MANY_HISTORIES
+    exact = len(histories) <= most
+    some = histories if exact else coarse(histories, most)
     theta = _fit(name, some, None if start is None else start.theta)
     if not exact:
         theta = _minimise(name, histories, theta)
@@ -317,7 +320,8 @@ def _fit(name: ModelName, histories: pd.DataFrame, start: tuple[float, ...] | No
     weights = histories["customers"].to_numpy(float)
     kinds = _fitters()
     if name in kinds:
-        fitter = fit_with_lifetimes(kinds[name](), x, t_x, T, weights=weights)
+        begin = {} if start is None else {"initial_params": np.log(start)}
+        fitter = fit_with_lifetimes(kinds[name](), x, t_x, T, weights=weights, **begin)
         return tuple(fitter.params_[parameter] for parameter in PARAMETERS[name])
     return _minimise(name, histories, start or _START[name])
 
