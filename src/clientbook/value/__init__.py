@@ -17,18 +17,24 @@ from clientbook.exact import total as exact_total
 from clientbook.stage import Parameters, Stage
 from clientbook.tables import Column, Table
 from clientbook.value.backtest import (
+    MOST_CUSTOMERS,
     NAIVE,
+    TRIED_WITH,
     Hindsight,
     by_frequency,
     by_tenth,
     choose,
     coverage,
+    daily_purchases,
     frequency_bins,
     hindsight,
     holdout,
+    look_back,
     origins,
     settle_spend,
     tracking,
+    try_season,
+    with_season,
 )
 from clientbook.value.decisions import (
     BY_VALUE,
@@ -81,6 +87,7 @@ from clientbook.value.report import (
     totals,
 )
 from clientbook.value.scoring import score
+from clientbook.value.season import Season, Trial, season_by, trial_span
 from clientbook.value.spend import SpendModel, fit_spend, with_first_purchase
 from clientbook.value.summary import compress, in_one_currency, key, purchases, summarise
 from clientbook.value.topics import backtest_topics, topic_history, with_next_topic
@@ -101,8 +108,10 @@ __all__ = [
     "Loss",
     "ModelName",
     "PurchaseModel",
+    "Season",
     "SpendModel",
     "TooFew",
+    "Trial",
     "ValueParameters",
     "ahead",
     "allocations",
@@ -121,6 +130,7 @@ __all__ = [
     "compress",
     "concentration",
     "coverage",
+    "daily_purchases",
     "describe",
     "describe_models",
     "diagnostics",
@@ -137,6 +147,7 @@ __all__ = [
     "key_numbers",
     "ledger",
     "listed",
+    "look_back",
     "look_back_often",
     "loss_if_late",
     "models_to_keep",
@@ -167,6 +178,7 @@ __all__ = [
     "say_topics",
     "say_tracking",
     "score",
+    "season_by",
     "seasons",
     "settle_spend",
     "spending",
@@ -177,6 +189,7 @@ __all__ = [
     "total_bounds",
     "totals",
     "tracking",
+    "try_season",
     "with_first_purchase",
     "with_net",
     "with_next_topic",
@@ -275,6 +288,7 @@ STAGE = Stage(
                     "of the chosen model: lower end of the total's 95 % interval, by earlier origins",
                 ),
                 Column("total_high", "money", "upper end"),
+                Column("season", "flag", "whether the models counted with the season, as an earlier day showed it helps"),
             ),
         ),
         Table(
@@ -350,6 +364,8 @@ class Analysis:
         `purchases` and `ledger` tables that all of it was computed from.
     topics
         Who bought on which topic when; None where the book has no topics.
+    season
+        Whether the forecast counts with the season, and why.
     """
 
     value: ir.Table
@@ -366,6 +382,7 @@ class Analysis:
     data_hash: str
     history: tuple[ir.Table, ir.Table]
     topics: ir.Table | None = None
+    season: Trial = Trial()
 
     @property
     def alive(self) -> PurchaseModel:
@@ -420,10 +437,13 @@ def _analyse(
     scores, level, errors = _covered(scores, backs, chosen, p)
     summary = with_net(summarise(bought, as_of), sums(book, as_of)).cache()
     histories = compress(summary)
+    tried = _season(book, backs, histories, as_of)
     models = {}
     for name in MODELS:
         with contextlib.suppress(TooFew):
-            models[name] = fit_purchases(histories, name, backs[0].models.get(name))
+            models[name] = fit_purchases(
+                histories, name, _begin(name, backs[0].models), season=tried.season, today=as_of
+            )
     if chosen not in models:
         raise TooFew("the model does not converge on these customers.")
     spend = settle_spend(fit_spend(summary), backs[0].known)
@@ -440,8 +460,27 @@ def _analyse(
     digest = hashlib.sha256(histories.to_csv(index=False).encode()).hexdigest()
     return Analysis(
         value, scores, frequency_bins(by_frequency(backs[0])), models, spend, chosen, reason, tuple(backs), level,
-        round(low, 2), round(high, 2), digest, (bought, book), topics,
+        round(low, 2), round(high, 2), digest, (bought, book), topics, tried,
     )  # fmt: skip
+
+
+def _begin(name: ModelName, models: dict[str, PurchaseModel]) -> PurchaseModel | None:
+    """From where does the fit of a model that is reported begin? Those that `lifetimes` has are fitted by it."""
+    return None if name in ("BG/NBD", "MBG/NBD") else models.get(name)
+
+
+def _season(book: ir.Table, backs: list[Hindsight], histories: pd.DataFrame, as_of: dt.date) -> Trial:
+    """Does the forecast count with the season? As it would have helped on the newest time that can show it."""
+    newest = backs[0]
+    first = as_of - dt.timedelta(days=int(histories["T"].max()) + 1)
+    span = trial_span(first, as_of, newest.days)
+    if span is None:
+        return Trial()
+    past = newest.known if span == (newest.origin, newest.days) else look_back(book, [span])[span]
+    daily = daily_purchases(book)
+    tried = try_season(past, span, daily, newest.models.get(TRIED_WITH))
+    everybody = daily if len(past) < MOST_CUSTOMERS else daily_purchases(book, int(histories["customers"].sum()))
+    return with_season(tried, everybody, histories, as_of)
 
 
 def look_back_often(book: ir.Table, as_of: dt.date, p: ValueParameters) -> list[Hindsight]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ibis
@@ -19,6 +19,7 @@ from clientbook.value.intervals import LEVELS, spending
 from clientbook.value.ledger import DAYS_PER_WEEK, LONGEST_LAG_WEEKS, return_lags_at, with_net_of
 from clientbook.value.models import MODELS, PurchaseModel, TooFew, fit_purchases
 from clientbook.value.rules import LAST_YEAR, RULES, SAME_AGAIN, YEAR
+from clientbook.value.season import Trial, season_by, trial_span
 from clientbook.value.spend import SpendModel, amount_error, correct, fit_spend, with_first_purchase
 from clientbook.value.summary import compress, key, named
 
@@ -26,6 +27,8 @@ NAIVE = SAME_AGAIN
 SHORTEST_HISTORY = 14
 # The backtest looks at so many customers at the most, chosen by their ids alone.
 MOST_CUSTOMERS = 200_000
+# The season is tried with the simplest model that lets people leave at any time.
+TRIED_WITH = "MBG/NBD"
 # Amounts and rates are taken for independent unless their rank correlation is at least this.
 DEPENDENT = 0.1
 
@@ -46,6 +49,8 @@ class Hindsight:
         Forecasts by model or rule, shape (customers,).
     scores
         The rows of `value_backtest` of this origin.
+    trial
+        Whether the season was counted with, and why.
     """
 
     origin: dt.date
@@ -56,6 +61,7 @@ class Hindsight:
     orders: dict[str, np.ndarray]
     margins: dict[str, np.ndarray]
     scores: pd.DataFrame
+    trial: Trial = Trial()
 
     def error(self, name: str) -> float | None:
         """The logarithm of the margin that came over the one foreseen; None where either is not positive."""
@@ -171,6 +177,24 @@ def look_back(
     }
 
 
+def daily_purchases(book: ir.Table, most: int = MOST_CUSTOMERS) -> pd.DataFrame:
+    """How many of the customers that are looked at bought on each day?
+
+    Parameters
+    ----------
+    book, most
+        As for :func:`look_back`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `day`, `bought`.
+    """
+    whose = list(key(book))
+    some = book.filter(book["is_purchase"]).semi_join(_some(book, whose, most), whose)
+    return some.group_by("day").agg(bought=some.count()).order_by("day").to_pandas()
+
+
 def _some(book: ir.Table, whose: list[str], most: int) -> ir.Table:
     """Of whom to look at the history: everybody, or those whose ids come first."""
     everybody = book.select(*whose).distinct()
@@ -244,14 +268,19 @@ def hindsight(
         length = past_days(first, origin, days)
         if length >= 7:
             before[origin, days] = (origin - dt.timedelta(days=length), length)
-    looked = look_back(book, [*spans, *before.values()])
+    tries = {span: there for span in spans if (there := trial_span(first, *span)) is not None}
+    looked = look_back(book, [*spans, *before.values(), *tries.values()])
+    daily = daily_purchases(book) if tries else pd.DataFrame()
     backs: list[Hindsight] = []
     start: dict[str, PurchaseModel] = {}
     for span in spans:
         past_span = before.get(span, (span[0], 0))
         past = looked[past_span] if span in before else looked[span].head(0)
         try:
-            back = _judge(looked[span], past, past_span[1], *span, names, boosting, seed, start)
+            tried = tries.get(span)
+            found = Trial() if tried is None else try_season(looked[tried], tried, daily, start.get(TRIED_WITH))
+            found = with_season(found, daily, compress(looked[span]), span[0])
+            back = _judge(looked[span], past, past_span[1], *span, names, boosting, seed, start, found)
         except TooFew:
             if not backs:
                 raise
@@ -263,13 +292,13 @@ def hindsight(
 
 def _judge(
     known: pd.DataFrame, past: pd.DataFrame, length: int, origin: dt.date, days: int, names: Sequence[str],
-    boosting: bool, seed: int, start: dict[str, PurchaseModel],
+    boosting: bool, seed: int, start: dict[str, PurchaseModel], trial: Trial,
 ) -> Hindsight:  # fmt: skip
     told = compress(known)
     models, reasons = {}, [TooFew("there is no purchase.")]
     for name in names:
         try:
-            models[name] = fit_purchases(told, name, start.get(name))
+            models[name] = fit_purchases(told, name, start.get(name), season=trial.season, today=origin)
         except TooFew as error:
             reasons.append(error)
     if not models:
@@ -289,7 +318,55 @@ def _judge(
     scores = pd.DataFrame([_score(name, orders[name], margins[name], known) for name in orders])
     scores.insert(0, "origin", pd.Timestamp(origin).date())
     scores.insert(1, "holdout_days", days)
-    return Hindsight(origin, days, known, models, spend, orders, margins, scores)
+    scores["season"] = trial.season is not None
+    return Hindsight(origin, days, known, models, spend, orders, margins, scores, trial)
+
+
+def try_season(
+    past: pd.DataFrame, span: tuple[dt.date, int], daily: pd.DataFrame, start: PurchaseModel | None = None
+) -> Trial:
+    """Would counting with the season have made the forecast better at an earlier day?
+
+    Both the error of a customer's purchases and that of the total have to be smaller with it.
+
+    Parameters
+    ----------
+    past, span
+        Customers at that earlier day and what came after, as from :func:`look_back`.
+    daily
+        As :func:`clientbook.value.season.season_by` takes it, of the same customers.
+    start
+        A model from which the fit may begin.
+
+    Returns
+    -------
+    Trial
+        With the season as it was seen at the earlier day, if it would have helped.
+    """
+    origin, days = span
+    told, actual = compress(past), past["actual"].to_numpy(float)
+    if not actual.sum() > 0:
+        return Trial()
+    where = _place(past, told)
+    try:
+        plain = fit_purchases(told, TRIED_WITH, start)
+        season = season_by(daily, told, origin)
+        seasonal = fit_purchases(told, TRIED_WITH, plain, season=season, today=origin)
+    except TooFew:
+        return Trial()
+    errors = []
+    for model in (plain, seasonal):
+        expected = model.expected_orders(days, told)[where]
+        errors.append(round(float(np.sqrt(np.mean((expected - actual) ** 2))), 6))
+        errors.append(round(float(expected.sum() / actual.sum() - 1), 6))
+    one, off_one, other, off_other = errors
+    helps = other < one and abs(off_other) < abs(off_one)
+    return Trial(season if helps else None, origin, days, one, other, off_one, off_other)
+
+
+def with_season(trial: Trial, daily: pd.DataFrame, histories: pd.DataFrame, today: dt.date) -> Trial:
+    """The trial with the season as it is seen today, where counting with it helped."""
+    return trial if trial.season is None else replace(trial, season=season_by(daily, histories, today))
 
 
 def _place(known: pd.DataFrame, told: pd.DataFrame) -> np.ndarray:

@@ -140,7 +140,8 @@ def resampled(model: PurchaseModel, histories: pd.DataFrame, days: float, seed: 
     rows = coarse(histories, most=RESAMPLED_ROWS)
     weights = rows["customers"].to_numpy(float)
     total = int(weights.sum())
-    slope, matrix = log_likelihoods(model.name, model.theta, rows)[1], curvature(model.name, model.theta, rows)
+    own = model.by_its_clock(rows)
+    slope, matrix = log_likelihoods(model.name, model.theta, own)[1], curvature(model.name, model.theta, own)
     # the top for weeks is not quite that for days: only what the resampling moves counts
     drawn = generator.multinomial(total, weights / total, size=RESAMPLES) - weights
     # a direction that the data say nothing of does not make the total swing, and would blow up here

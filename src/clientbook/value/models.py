@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import io
 import os
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ import pandas as pd
 
 from clientbook.stage import NothingToShow
 from clientbook.value import erlang, pareto
+from clientbook.value.season import Season
 
 DAYS_PER_WEEK = 7.0
 FEWEST_CUSTOMERS = 50
@@ -54,6 +56,8 @@ class PurchaseModel:
         Of all customers, for times in weeks.
     customers, rows
         How many it was fitted on, before and after compression.
+    season, today
+        Where it counts with a season: which, and the day that its histories end before.
 
     References
     ----------
@@ -66,6 +70,22 @@ class PurchaseModel:
     log_likelihood: float
     customers: int
     rows: int
+    season: Season | None = None
+    today: dt.date | None = None
+
+    def by_its_clock(self, histories: pd.DataFrame, on: Any = None) -> pd.DataFrame:
+        """The histories in the model's own time: faster in the months in which customers buy more.
+
+        Parameters
+        ----------
+        histories
+            `frequency`, `recency`, `T` in days.
+        on
+            The days on which they are looked at, one for each; None is the day of the model.
+        """
+        if self.season is None:
+            return histories
+        return self.season.histories(histories, self.today if on is None else on)
 
     @property
     def regularity(self) -> int:
@@ -106,15 +126,15 @@ class PurchaseModel:
 
     def expected_path(self, days: list[float], histories: pd.DataFrame) -> np.ndarray:
         """The same for several horizons at once; shape (horizons, histories)."""
-        x, t_x, T = in_weeks(histories)
-        weeks = [max(day, 0.0) / DAYS_PER_WEEK for day in days]
+        x, t_x, T = in_weeks(self.by_its_clock(histories))
+        weeks = [self._weeks(day) for day in days]
         if not len(x):
             return np.zeros((len(days), 0))
         return np.stack(in_parallel(lambda *some: self._expected(weeks, *some), x, t_x, T, many=len(weeks)))
 
-    def p_alive(self, histories: pd.DataFrame) -> np.ndarray:
-        """How probable is it that each will buy again at all? Shape (histories,)."""
-        return in_parallel(self._alive, *in_weeks(histories))[0]
+    def p_alive(self, histories: pd.DataFrame, on: Any = None) -> np.ndarray:
+        """How probable is it that each will buy again at all? Shape (histories,); `on` as for :meth:`by_its_clock`."""
+        return in_parallel(self._alive, *in_weeks(self.by_its_clock(histories, on)))[0]
 
     def draw_orders(
         self,
@@ -142,10 +162,10 @@ class PurchaseModel:
         numpy.ndarray
             Shape (histories, draws), purchases.
         """
-        x, _, T = in_weeks(histories)
+        x, _, T = in_weeks(self.by_its_clock(histories))
         k, (r, alpha, third, fourth) = self.regularity, self.theta
         size = (len(histories), draws)
-        weeks = days / DAYS_PER_WEEK
+        weeks = self._weeks(days)
         rate = generator.gamma(np.broadcast_to((r + k * x)[:, None], size)) / (alpha + T)[:, None]
         if self.name == "Pareto/NBD":
             leaves = generator.gamma(third, size=size) / (fourth + T)[:, None]
@@ -170,7 +190,12 @@ class PurchaseModel:
             "customers": self.customers,
             "rows": self.rows,
             "time_unit": "week",
+            "season": None if self.season is None else list(self.season.index),
         }
+
+    def _weeks(self, days: float) -> float:
+        days = max(days, 0.0)
+        return (days if self.season is None else self.season.ahead(days, self.today)) / DAYS_PER_WEEK
 
     def _alive(self, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> np.ndarray:
         if self.name == "Pareto/NBD":
@@ -202,7 +227,14 @@ class PurchaseModel:
         return told
 
 
-def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel | None = None) -> PurchaseModel:
+def fit_purchases(
+    histories: pd.DataFrame,
+    name: ModelName,
+    start: PurchaseModel | None = None,
+    *,
+    season: Season | None = None,
+    today: dt.date | None = None,
+) -> PurchaseModel:
     """How do these customers buy and leave?
 
     Parameters
@@ -212,7 +244,10 @@ def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel
     name
         Which model.
     start
-        A model fitted on customers much like these, from which to begin.
+        A model fitted on customers much like these, from which to climb the same likelihood; without one `lifetimes`
+        fits the models that it has.
+    season, today
+        A season to count with, and the day that the histories end before.
 
     Raises
     ------
@@ -226,7 +261,9 @@ def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel
             f"{customers:,} customers, {repeat:,} of whom bought again, are too few for a model; it takes "
             f"{FEWEST_CUSTOMERS} and {FEWEST_REPEAT_BUYERS}."
         )
-    most = MANY_FOR_LIFETIMES if name in _fitters() else MANY_HISTORIES
+    rows = len(histories)
+    histories = histories if season is None else season.histories(histories, today)
+    most = MANY_FOR_LIFETIMES if name in _fitters() and start is None else MANY_HISTORIES
     exact = len(histories) <= most
     some = histories if exact else coarse(histories, most)
     theta = _fit(name, some, None if start is None else start.theta)
@@ -235,7 +272,7 @@ def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel
     found, _ = log_likelihoods(name, theta, histories)
     likelihood = float((found * histories["customers"].to_numpy(float)).sum())
     parameters = dict(zip(PARAMETERS[name], map(float, theta), strict=True))
-    return PurchaseModel(name, parameters, likelihood, customers, len(histories))
+    return PurchaseModel(name, parameters, likelihood, customers, rows, season, today if season else None)
 
 
 def coarse(histories: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -319,9 +356,8 @@ def _fit(name: ModelName, histories: pd.DataFrame, start: tuple[float, ...] | No
     x, t_x, T = in_weeks(histories)
     weights = histories["customers"].to_numpy(float)
     kinds = _fitters()
-    if name in kinds:
-        begin = {} if start is None else {"initial_params": np.log(start)}
-        fitter = fit_with_lifetimes(kinds[name](), x, t_x, T, weights=weights, **begin)
+    if name in kinds and start is None:
+        fitter = fit_with_lifetimes(kinds[name](), x, t_x, T, weights=weights)
         return tuple(fitter.params_[parameter] for parameter in PARAMETERS[name])
     return _minimise(name, histories, start or _START[name])
 
