@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import importlib.util
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from clientbook import value
+from clientbook.value.models import log_likelihoods
 
 P = value.ValueParameters(origins=1, draws=100)
 
@@ -205,8 +207,18 @@ def returned(lines) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def test_a_row_for_every_customer_with_a_purchase_and_no_nan(lines, returned):
-    found = analysed(lines, returned).value.to_pandas()
+@pytest.fixture(scope="module")
+def plain(lines):
+    return analysed(lines)
+
+
+@pytest.fixture(scope="module")
+def net(lines, returned):
+    return analysed(lines, returned)
+
+
+def test_a_row_for_every_customer_with_a_purchase_and_no_nan(lines, net):
+    found = net.value.to_pandas()
     assert len(found) == lines["person_id"].nunique()
     assert found["customer_id"].is_unique
     empty = ["recommended", "recommendation_value", "next_topic", "next_topic_probability", "next_topic_margin"]
@@ -218,9 +230,9 @@ def test_a_row_for_every_customer_with_a_purchase_and_no_nan(lines, returned):
     assert found["clv"].is_monotonic_decreasing
 
 
-def test_returns_lower_the_value_and_flag_loss_makers(lines, returned):
-    without = analysed(lines).value.to_pandas().set_index("customer_id")
-    with_returns = analysed(lines, returned).value.to_pandas().set_index("customer_id")
+def test_returns_lower_the_value_and_flag_loss_makers(plain, net):
+    without = plain.value.to_pandas().set_index("customer_id")
+    with_returns = net.value.to_pandas().set_index("customer_id")
     assert not without["loss_maker"].any()
     assert with_returns["loss_maker"].sum() == 1
     changed = with_returns["returned"] > 0
@@ -228,16 +240,16 @@ def test_returns_lower_the_value_and_flag_loss_makers(lines, returned):
     assert (with_returns.loc[changed, "clv"] < without["clv"].loc[with_returns.index[changed]]).all()
 
 
-def test_tiers_each_hold_a_fifth_of_the_value(lines):
-    found = value.tiers(analysed(lines).value)
+def test_tiers_each_hold_a_fifth_of_the_value(plain):
+    found = value.tiers(plain.value)
     assert list(found["tier"]) == list("ABCDE")
-    largest = analysed(lines).value.to_pandas()["clv"].max()
+    largest = plain.value.to_pandas()["clv"].max()
     assert found["clv"].to_numpy() == pytest.approx(found["clv"].sum() / 5, abs=largest)
     assert found["customers"].is_monotonic_increasing
 
 
-def test_two_analyses_give_the_same_numbers(lines, returned):
-    one, other = (analysed(lines, returned).value.to_pandas() for _ in range(2))
+def test_two_analyses_give_the_same_numbers(lines, returned, net):
+    one, other = net.value.to_pandas(), analysed(lines, returned).value.to_pandas()
     pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
@@ -283,11 +295,146 @@ def test_a_heavy_buyer_has_a_value(lines):
     assert np.isfinite(found.iloc[0][["clv", "clv_low", "clv_high"]].astype(float)).all()
 
 
-def test_models_as_json_say_what_they_are(lines):
-    kept = value.models_to_keep(analysed(lines))
+def test_models_as_json_say_what_they_are(plain):
+    kept = value.models_to_keep(plain)
     assert set(kept) == {"bg_nbd", "mbg_nbd", "pareto_nbd", "mbg_cnbd_2", "mbg_cnbd_3", "gamma_gamma"}
     assert all(len(model["data_hash"]) == 64 and "lifetimes" in model["versions"] for model in kept.values())
     assert set(kept["bg_nbd"]["parameters"]) == {"r", "alpha", "a", "b"}
     assert kept["bg_nbd"]["time_unit"] == "week"
     assert set(kept["gamma_gamma"]["parameters"]) == {"p", "q", "v"}
     assert sum(model["chosen"] for name, model in kept.items() if name != "gamma_gamma") == 1
+
+
+@pytest.mark.parametrize("name", value.MODELS)
+def test_slopes_of_the_likelihood_are_its_differences(histories, name):
+    from scipy.optimize import approx_fprime
+
+    some, theta = histories.sample(200, random_state=5), (0.7, 5.0, 0.8, 2.5)
+
+    def total(logs):
+        return log_likelihoods(name, tuple(np.exp(logs)), some)[0].sum()
+
+    _, slope = log_likelihoods(name, theta, some)
+    np.testing.assert_allclose(slope.sum(axis=1), approx_fprime(np.log(theta), total, 1e-6), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["BG/NBD", "MBG/NBD"])
+def test_the_likelihood_is_that_of_lifetimes(histories, name):
+    model = value.fit_purchases(histories, name)
+    x, t_x, T = (histories[column].to_numpy(float) / unit for column, unit in (("frequency", 1), ("recency", 7), ("T", 7)))
+    loss = type(model.fitter)._negative_log_likelihood(
+        np.log(model.theta), x, t_x, T, histories["customers"].to_numpy(float), 0.0
+    )
+    assert model.log_likelihood == pytest.approx(-loss * model.customers, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", value.MODELS)
+def test_where_a_fit_begins_does_not_matter(histories, name):
+    cold = value.fit_purchases(histories, name)
+    elsewhere = dataclasses.replace(cold, parameters={key: at * 1.3 for key, at in cold.parameters.items()})
+    warm = value.fit_purchases(histories, name, elsewhere)
+    assert warm.log_likelihood == pytest.approx(cold.log_likelihood, abs=0.01)
+    expected = (model.expected_orders(273, histories) for model in (cold, warm))
+    np.testing.assert_allclose(*expected, rtol=5e-3, atol=1e-4)
+
+
+def test_one_step_of_the_resampling_swings_as_far_as_whole_fits(histories):
+    model = value.fit_purchases(histories, "MBG/NBD")
+    draw, totals = np.random.default_rng(7), []
+    n = int(histories["customers"].sum())
+    for _ in range(20):
+        drawn = histories.assign(customers=draw.multinomial(n, histories["customers"] / n))
+        again = value.fit_purchases(drawn[drawn["customers"] > 0].reset_index(drop=True), "MBG/NBD", model)
+        totals.append((again.expected_orders(273, histories) * histories["customers"]).sum())
+    # two standard deviations from 20 and 20 draws
+    assert value.resampled(model, histories, 273, 1) == pytest.approx(np.std(totals, ddof=1) / np.mean(totals), rel=0.6)
+
+
+def test_looking_back_equals_a_plain_computation(lines, returned):
+    told = returned.assign(returned_at=[pd.Timestamp("2023-06-01"), pd.Timestamp("2023-11-20")])
+    orders = lines.assign(order_source="shop", order_id=[f"o{i}" for i in range(len(lines))])
+    book = value.ledger(ibis.memtable(orders), ibis.memtable(told)).cache()
+    spans = [(dt.date(2023, 10, 1), 80), (dt.date(2023, 7, 1), 60)]
+    found = value.look_back(book, spans)
+    owner = lines_of(orders).to_pandas().set_index("person_id")["customer_id"]
+    for origin, days in spans:
+        frame = found[origin, days].set_index("customer_id")
+        end = origin + dt.timedelta(days=days)
+        before = plain_summary(lines, origin)
+        assert set(frame.index) == {owner[person] for person in before}
+        for person, (frequency, recency, age, monetary, gross) in before.items():
+            row = frame.loc[owner[person]]
+            own = lines[lines["person_id"] == person]
+            after = own[(own["ordered_on"] >= origin) & (own["ordered_on"] < end)]
+            sent = told[told["person_id"] == person]
+            back = sent.loc[(sent["returned_at"].dt.date >= origin) & (sent["returned_at"].dt.date < end), "amount"].sum()
+            assert (row["frequency"], row["recency"], row["T"]) == (frequency, recency, age)
+            assert row["monetary"] == pytest.approx(monetary) and row["gross"] == pytest.approx(gross)
+            assert row["actual"] == after["ordered_on"].nunique()
+            assert row["margin"] == pytest.approx(after["amount"].sum() - back)
+
+
+def lines_of(orders: pd.DataFrame) -> ibis.Table:
+    """Each person once, with the id that they get where nothing was matched."""
+    from clientbook.customers import with_customer
+
+    people = ibis.memtable(orders[["person_source", "person_id"]].drop_duplicates())
+    return with_customer(people, None)
+
+
+def seasonal_buyers(strength: float, seed: int = 3, customers: int = 3000) -> pd.DataFrame:
+    """Days on which made customers bought: more and more come, each leaves some day, and November is so much stronger."""
+    draw = np.random.default_rng(seed)
+    days = pd.date_range("2020-01-01", "2022-12-31")
+    pace = np.where(days.month == 11, strength, 1.0)
+    clock = np.concatenate([[0.0], np.cumsum(pace)])
+    rows = []
+    for person in range(customers):
+        first = int(len(days) * np.sqrt(draw.random()))
+        at, stay, rate = clock[first], first + draw.exponential(500), draw.gamma(1.5, 1 / 60)
+        bought = {first}
+        while True:
+            at += draw.exponential(1 / rate)
+            day = int(np.searchsorted(clock, at, side="right")) - 1
+            if day >= len(days) or day > stay:
+                break
+            bought.add(day)
+        rows += [(f"c{person:05d}", days[day].date()) for day in bought]
+    return pd.DataFrame(rows, columns=["customer_id", "day"]).sort_values(["customer_id", "day"])
+
+
+@pytest.mark.parametrize("strength", [1.0, 3.0])
+def test_a_season_is_found_and_growth_and_leaving_are_none(strength):
+    bought = seasonal_buyers(strength)
+    today = dt.date(2023, 1, 1)
+    summary = value.summarise(ibis.memtable(bought.assign(amount=1.0)), today)
+    daily = bought.groupby("day").size().rename("bought").reset_index()
+    season = value.season_by(daily, value.compress(summary), today)
+    others = np.delete(np.array(season.index), 10)
+    assert season.index[10] / others.mean() == pytest.approx(strength, rel=0.12)
+    assert np.abs(others / others.mean() - 1).max() < 0.15
+
+
+@pytest.mark.parametrize("strength, helps", [(1.0, False), (4.0, True)])
+def test_a_season_is_counted_with_where_an_earlier_day_shows_that_it_helps(strength, helps):
+    bought = seasonal_buyers(strength, seed=5)
+    nothing = {"cost": 0.0, "returned": 0.0, "service": 0.0, "is_purchase": True, "amount": 10.0}
+    book = ibis.memtable(bought.assign(known_on=bought["day"], **nothing)).cache()
+    span = (dt.date(2022, 10, 1), 91)
+    tried = value.try_season(value.look_back(book, [span])[span], span, value.daily_purchases(book))
+    if helps:
+        assert tried.season is not None
+        assert tried.seasonal < tried.plain and abs(tried.off_seasonal) < abs(tried.off_plain) / 2
+    else:
+        # nothing to gain: with it or without, the forecast is the same but for noise
+        assert abs(tried.off_seasonal - tried.off_plain) < 0.1
+
+
+def test_an_even_season_changes_nothing(histories):
+    even = value.Season((1.0,) * 12)
+    same = even.histories(histories, dt.date(1997, 10, 1))
+    np.testing.assert_allclose(same[["recency", "T"]], histories[["recency", "T"]], atol=1e-6)
+    assert even.ahead(273, dt.date(1997, 10, 1)) == pytest.approx(273)
+    strong = value.Season((1.0,) * 11 + (2.0,))
+    assert strong.ahead(31, dt.date(1997, 12, 2)) > strong.ahead(31, dt.date(1997, 3, 2)) == pytest.approx(31)
+    assert (strong.histories(histories, dt.date(1997, 10, 1))["recency"] <= same["T"] + 31).all()

@@ -47,12 +47,9 @@ def judge(book: ibis.Table, origin: dt.date, days: int) -> dict:
     start = ibis.date(origin.isoformat())
     seen = book.filter(book["known_on"] < start)
     whose = value.key(book)
-    bought = {
-        name: rows.filter(rows["is_purchase"]).select(*whose, "day", "amount")
-        for name, rows in (("all", book), ("seen", seen))
-    }
+    bought = book.filter(book["is_purchase"]).select(*whose, "day", "amount")
     try:
-        backs = value.look_back_often(bought["seen"], seen, origin, p)
+        backs = value.look_back_often(seen, origin, p)
         scores = pd.concat([back.scores for back in backs], ignore_index=True)
         chosen, _ = value.choose(scores)
         covered = [value.coverage(back, chosen, draws=200, seed=1)[0] for back in backs if chosen in back.models]
@@ -60,9 +57,9 @@ def judge(book: ibis.Table, origin: dt.date, days: int) -> dict:
         errors = [e for back in backs if chosen in back.models and (e := back.error(chosen)) is not None]
     except value.TooFew:
         chosen, level, errors = "MBG/NBD", ONE, []
-    back = value.hindsight(bought["all"], book, origin, days, names=(chosen,), boosting=False)
+    back = value.hindsight(book, [(origin, days)], names=(chosen,), boosting=False)[0]
     found, chance = value.coverage(back, chosen, draws=200, seed=1)
-    swing = value.resampled(back.models[chosen], value.compress(value.summarise(bought["all"], origin)), days, 1)
+    swing = value.resampled(back.models[chosen], value.compress(value.summarise(bought, origin)), days, 1)
     foreseen, came = float(back.margins[chosen].sum()), float(back.known["margin"].sum())
     low, high = value.total_bounds(foreseen, errors, chance, swing, TOTAL)
     own = back.scores.set_index("model").loc[chosen]

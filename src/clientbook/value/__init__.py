@@ -17,18 +17,24 @@ from clientbook.exact import total as exact_total
 from clientbook.stage import Parameters, Stage
 from clientbook.tables import Column, Table
 from clientbook.value.backtest import (
+    MOST_CUSTOMERS,
     NAIVE,
+    TRIED_WITH,
     Hindsight,
     by_frequency,
     by_tenth,
     choose,
     coverage,
+    daily_purchases,
     frequency_bins,
     hindsight,
     holdout,
+    look_back,
     origins,
     settle_spend,
     tracking,
+    try_season,
+    with_season,
 )
 from clientbook.value.decisions import (
     BY_VALUE,
@@ -81,6 +87,7 @@ from clientbook.value.report import (
     totals,
 )
 from clientbook.value.scoring import score
+from clientbook.value.season import Season, Trial, season_by, trial_span
 from clientbook.value.spend import SpendModel, fit_spend, with_first_purchase
 from clientbook.value.summary import compress, in_one_currency, key, purchases, summarise
 from clientbook.value.topics import backtest_topics, topic_history, with_next_topic
@@ -101,8 +108,10 @@ __all__ = [
     "Loss",
     "ModelName",
     "PurchaseModel",
+    "Season",
     "SpendModel",
     "TooFew",
+    "Trial",
     "ValueParameters",
     "ahead",
     "allocations",
@@ -121,6 +130,7 @@ __all__ = [
     "compress",
     "concentration",
     "coverage",
+    "daily_purchases",
     "describe",
     "describe_models",
     "diagnostics",
@@ -137,6 +147,7 @@ __all__ = [
     "key_numbers",
     "ledger",
     "listed",
+    "look_back",
     "look_back_often",
     "loss_if_late",
     "models_to_keep",
@@ -167,6 +178,7 @@ __all__ = [
     "say_topics",
     "say_tracking",
     "score",
+    "season_by",
     "seasons",
     "settle_spend",
     "spending",
@@ -177,6 +189,7 @@ __all__ = [
     "total_bounds",
     "totals",
     "tracking",
+    "try_season",
     "with_first_purchase",
     "with_net",
     "with_next_topic",
@@ -275,6 +288,7 @@ STAGE = Stage(
                     "of the chosen model: lower end of the total's 95 % interval, by earlier origins",
                 ),
                 Column("total_high", "money", "upper end"),
+                Column("season", "flag", "whether the models counted with the season, as an earlier day showed it helps"),
             ),
         ),
         Table(
@@ -350,6 +364,8 @@ class Analysis:
         `purchases` and `ledger` tables that all of it was computed from.
     topics
         Who bought on which topic when; None where the book has no topics.
+    season
+        Whether the forecast counts with the season, and why.
     """
 
     value: ir.Table
@@ -366,6 +382,7 @@ class Analysis:
     data_hash: str
     history: tuple[ir.Table, ir.Table]
     topics: ir.Table | None = None
+    season: Trial = Trial()
 
     @property
     def alive(self) -> PurchaseModel:
@@ -414,16 +431,19 @@ def _analyse(
     book: ir.Table, bought: ir.Table, orders: ir.Table, identities: ir.Table | None, products: ir.Table | None,
     referrals: ir.Table | None, as_of: dt.date, p: ValueParameters,
 ) -> Analysis:  # fmt: skip
-    backs = look_back_often(bought, book, as_of, p)
+    backs = look_back_often(book, as_of, p)
     scores = pd.concat([back.scores for back in backs], ignore_index=True)
     chosen, reason = choose(scores)
     scores, level, errors = _covered(scores, backs, chosen, p)
     summary = with_net(summarise(bought, as_of), sums(book, as_of)).cache()
     histories = compress(summary)
+    tried = _season(book, backs, histories, as_of)
     models = {}
     for name in MODELS:
         with contextlib.suppress(TooFew):
-            models[name] = fit_purchases(histories, name)
+            models[name] = fit_purchases(
+                histories, name, _begin(name, backs[0].models), season=tried.season, today=as_of
+            )
     if chosen not in models:
         raise TooFew("the model does not converge on these customers.")
     spend = settle_spend(fit_spend(summary), backs[0].known)
@@ -440,17 +460,36 @@ def _analyse(
     digest = hashlib.sha256(histories.to_csv(index=False).encode()).hexdigest()
     return Analysis(
         value, scores, frequency_bins(by_frequency(backs[0])), models, spend, chosen, reason, tuple(backs), level,
-        round(low, 2), round(high, 2), digest, (bought, book), topics,
+        round(low, 2), round(high, 2), digest, (bought, book), topics, tried,
     )  # fmt: skip
 
 
-def look_back_often(bought: ir.Table, book: ir.Table, as_of: dt.date, p: ValueParameters) -> list[Hindsight]:
+def _begin(name: ModelName, models: dict[str, PurchaseModel]) -> PurchaseModel | None:
+    """From where does the fit of a model that is reported begin? Those that `lifetimes` has are fitted by it."""
+    return None if name in ("BG/NBD", "MBG/NBD") else models.get(name)
+
+
+def _season(book: ir.Table, backs: list[Hindsight], histories: pd.DataFrame, as_of: dt.date) -> Trial:
+    """Does the forecast count with the season? As it would have helped on the newest time that can show it."""
+    newest = backs[0]
+    first = as_of - dt.timedelta(days=int(histories["T"].max()) + 1)
+    span = trial_span(first, as_of, newest.days)
+    if span is None:
+        return Trial()
+    past = newest.known if span == (newest.origin, newest.days) else look_back(book, [span])[span]
+    daily = daily_purchases(book)
+    tried = try_season(past, span, daily, newest.models.get(TRIED_WITH))
+    everybody = daily if len(past) < MOST_CUSTOMERS else daily_purchases(book, int(histories["customers"].sum()))
+    return with_season(tried, everybody, histories, as_of)
+
+
+def look_back_often(book: ir.Table, as_of: dt.date, p: ValueParameters) -> list[Hindsight]:
     """What would have been foreseen at each day from which we could have forecast? The newest first.
 
     Parameters
     ----------
-    bought, book
-        As from :func:`purchases` and :func:`ledger`.
+    book
+        As from :func:`ledger`.
     as_of
         The end of the newest holdout.
     p
@@ -461,17 +500,9 @@ def look_back_often(bought: ir.Table, book: ir.Table, as_of: dt.date, p: ValuePa
     TooFew
         If the history is too short or thin at the newest of them.
     """
-    first = bought.aggregate(first=bought["day"].min()).to_pandas()["first"].iloc[0]
+    first = book.aggregate(first=book["day"].min(where=book["is_purchase"])).to_pandas()["first"].iloc[0]
     history, days = holdout(first, as_of, p.holdout_days)
-    backs = []
-    for origin in origins(history, days, as_of, p.origins):
-        try:
-            backs.append(hindsight(bought, book, origin, days, seed=p.seed))
-        except TooFew:
-            if not backs:
-                raise
-            break
-    return backs
+    return hindsight(book, [(origin, days) for origin in origins(history, days, as_of, p.origins)], seed=p.seed)
 
 
 def backtest(bought: ir.Table, as_of: dt.date, p: ValueParameters) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
@@ -508,7 +539,7 @@ def backtest(bought: ir.Table, as_of: dt.date, p: ValueParameters) -> tuple[pd.D
     book = seen.mutate(
         known_on=seen["day"], cost=nothing, returned=nothing, service=nothing, is_purchase=ibis.literal(True)
     )
-    back = look_back_often(seen, book, as_of, p.model_copy(update={"origins": 1}))[0]
+    back = look_back_often(book, as_of, p.model_copy(update={"origins": 1}))[0]
     return back.scores, by_frequency(back), back.models
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ibis
@@ -12,19 +12,23 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from clientbook.customers import with_customer
 from clientbook.exact import total
 from clientbook.value import rules
 from clientbook.value.intervals import LEVELS, spending
-from clientbook.value.ledger import return_lags, sums, with_net
+from clientbook.value.ledger import DAYS_PER_WEEK, LONGEST_LAG_WEEKS, return_lags_at, with_net_of
 from clientbook.value.models import MODELS, PurchaseModel, TooFew, fit_purchases
 from clientbook.value.rules import LAST_YEAR, RULES, SAME_AGAIN, YEAR
+from clientbook.value.season import Trial, season_by, trial_span
 from clientbook.value.spend import SpendModel, amount_error, correct, fit_spend, with_first_purchase
-from clientbook.value.summary import compress, key, named, summarise
+from clientbook.value.summary import compress, key, named
 
 NAIVE = SAME_AGAIN
 SHORTEST_HISTORY = 14
 # The backtest looks at so many customers at the most, chosen by their ids alone.
 MOST_CUSTOMERS = 200_000
+# The season is tried with the simplest model that lets people leave at any time.
+TRIED_WITH = "MBG/NBD"
 # Amounts and rates are taken for independent unless their rank correlation is at least this.
 DEPENDENT = 0.1
 
@@ -45,6 +49,8 @@ class Hindsight:
         Forecasts by model or rule, shape (customers,).
     scores
         The rows of `value_backtest` of this origin.
+    trial
+        Whether the season was counted with, and why.
     """
 
     origin: dt.date
@@ -55,6 +61,7 @@ class Hindsight:
     orders: dict[str, np.ndarray]
     margins: dict[str, np.ndarray]
     scores: pd.DataFrame
+    trial: Trial = Trial()
 
     def error(self, name: str) -> float | None:
         """The logarithm of the margin that came over the one foreseen; None where either is not positive."""
@@ -104,78 +111,143 @@ def origins(history: int, days: int, as_of: dt.date, most: int = 3) -> list[dt.d
     return [latest] + [latest - dt.timedelta(days=step * i) for i in range(1, most) if seen - step * i >= least]
 
 
-def look_back(bought: ir.Table, book: ir.Table, origin: dt.date, days: int, most: int = MOST_CUSTOMERS) -> pd.DataFrame:
-    """Who was known at an origin, what was known of them, and what came?
+def look_back(
+    book: ir.Table, spans: Sequence[tuple[dt.date, int]], most: int = MOST_CUSTOMERS
+) -> dict[tuple[dt.date, int], pd.DataFrame]:
+    """Who was known at each of several days, what was known of them, and what came? At one look at the book.
 
     Parameters
     ----------
-    bought, book
-        As from :func:`clientbook.value.purchases` and :func:`clientbook.value.ledger.ledger`.
-    origin
-        The day before which all is known.
-    days
-        How long after it what came is counted.
+    book
+        As from :func:`clientbook.value.ledger.ledger`.
+    spans
+        The day before which all is known, and how many days after it what came is counted.
     most
         Customers; of more, those whose ids come first.
 
     Returns
     -------
-    pandas.DataFrame
-        A row a customer, by id: the summary, `net_rate`, `service_per_order`, and `actual` (purchases), `money`,
-        `margin` after the origin; `repeat_before`, `margin_before` in the same time before it, `count_year` and
-        `gross_year` in the year before it.
+    dict
+        For each of `spans` a frame with a row a customer, by id: the summary, `net_rate`, `service_per_order`, and
+        `actual` (purchases), `money`, `margin` after the day; `repeat_before`, `margin_before` in the same time before
+        it, `count_year` and `gross_year` in the year before it.
     """
-    summary = with_net(summarise(bought, origin), sums(book, origin, return_lags(book, origin)))
-    joined = summary.inner_join(_came(book, origin, days), "customer_id")
-    known = joined.order_by("customer_id").limit(most).to_pandas()
-    # a first purchase is how a customer came, not something to do again
-    known["repeat_before"] = known["count_before"] - (known["T"] < days) * (known["count_before"] > 0)
-    for when in ("after", "before"):
-        money, back = known[f"money_{when}"], known[f"returned_{when}"]
-        share = np.divide(known[f"cost_{when}"], money, out=np.zeros(len(known)), where=money > 0)
-        known[f"margin_{when}"] = (money - back) * (1 - share) - known[f"service_{when}"]
-    known = known.rename(columns={"count_after": "actual", "money_after": "money", "margin_after": "margin"})
-    return known.drop(
-        columns=[name for name in known.columns if name.startswith(("cost_", "returned_", "service_a", "service_b"))]
+    spans = list(dict.fromkeys(spans))
+    whose = list(key(book))
+    lags = return_lags_at(book, [origin for origin, _ in spans])
+    shares = pd.DataFrame(
+        {"span": i, "week": week, "share": share} for i, each in enumerate(lags) for week, share in enumerate(each)
     )
-
-
-def _came(book: ir.Table, origin: dt.date, days: int) -> ir.Table:
-    start, end, earlier, year = (
-        ibis.date((origin + dt.timedelta(days=shift)).isoformat()) for shift in (0, days, -days, -YEAR)
-    )
-    day = book["day"]
-    spans = {
-        "after": (day >= start) & (day < end),
-        "before": (day >= earlier) & (day < start) & (book["known_on"] < start),
+    days = {
+        name: [origin + dt.timedelta(days=sign * (YEAR if name == "year" else days)) for origin, days in spans]
+        for name, sign in (("start", 0), ("end", 1), ("earlier", -1), ("year", -1))
     }
-    told = {}
-    for when, there in spans.items():
-        told[f"count_{when}"] = book.count(where=there & book["is_purchase"])
+    rows = book.semi_join(_some(book, whose, most), whose).cross_join(
+        ibis.memtable(pd.DataFrame({"span": np.arange(len(spans)), **days}))
+    )
+    rows = rows.filter(rows["day"] < rows["end"])
+    day, start, bought = rows["day"], rows["start"], rows["is_purchase"]
+    seen = rows["known_on"] < start
+    week = ibis.least(start.delta(day, unit="day") // DAYS_PER_WEEK, LONGEST_LAG_WEEKS + 1).cast("int64")
+    rows = rows.mutate(week=week, known=seen)
+    if shares["share"].lt(1).any():
+        rows = rows.left_join(ibis.memtable(shares), ["span", "week"])
+        rows = rows.drop("span_right", "week_right").mutate(share=rows["share"].fill_null(1.0))
+    else:
+        rows = rows.mutate(share=ibis.literal(1.0))
+    day, start, seen, bought = rows["day"], rows["start"], rows["known"], rows["is_purchase"]
+    was = {
+        "purchases": rows.count(where=seen & bought), "first": day.min(where=seen & bought),
+        "last": day.max(where=seen & bought), "gross": total(rows["amount"], seen),
+        "first_amount": rows["amount"].argmin(day, where=seen & bought).fill_null(0.0),
+        "cost": total(rows["cost"], seen), "returned": total(rows["returned"], seen),
+        "service": total(rows["service"], seen), "matured": total(rows["amount"] * rows["share"], seen),
+        "count_year": rows.count(where=seen & bought & (day >= rows["year"])),
+        "gross_year": total(rows["amount"], (day >= rows["year"]) & (day < start)),
+    }  # fmt: skip
+    for when, there in (("after", day >= start), ("before", (day >= rows["earlier"]) & (day < start) & seen)):
+        was[f"count_{when}"] = rows.count(where=there & bought)
         for name, column in (("money", "amount"), ("cost", "cost"), ("returned", "returned"), ("service", "service")):
-            told[f"{name}_{when}"] = total(book[column], there)
-    last = (day >= year) & (day < start)
-    told["count_year"] = book.count(where=last & book["is_purchase"])
-    told["gross_year"] = total(book["amount"], last)
-    return named(book.group_by(*key(book)).agg(**told))
+            was[f"{name}_{when}"] = total(rows[column], there)
+    told = rows.group_by(*whose, "span").agg(**was)
+    found = named(told.filter(told["purchases"] > 0)).order_by("span", "customer_id").to_pandas()
+    return {
+        span: _known(found[found["span"] == i].drop(columns="span").reset_index(drop=True), *span)
+        for i, span in enumerate(spans)
+    }
+
+
+def daily_purchases(book: ir.Table, most: int = MOST_CUSTOMERS) -> pd.DataFrame:
+    """How many of the customers that are looked at bought on each day?
+
+    Parameters
+    ----------
+    book, most
+        As for :func:`look_back`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `day`, `bought`.
+    """
+    whose = list(key(book))
+    some = book.filter(book["is_purchase"]).semi_join(_some(book, whose, most), whose)
+    return some.group_by("day").agg(bought=some.count()).order_by("day").to_pandas()
+
+
+def _some(book: ir.Table, whose: list[str], most: int) -> ir.Table:
+    """Of whom to look at the history: everybody, or those whose ids come first."""
+    everybody = book.select(*whose).distinct()
+    if int(everybody.count().to_pandas()) <= most:
+        return everybody
+    mixed = everybody if "customer_id" in whose else with_customer(everybody, None)
+    return mixed.order_by("customer_id").limit(most).select(*whose)
+
+
+def _known(found: pd.DataFrame, origin: dt.date, days: int) -> pd.DataFrame:
+    """One of the frames of :func:`look_back`, from sums by customer."""
+    first, last = (pd.to_datetime(found[name]) for name in ("first", "last"))
+    frequency = found["purchases"].to_numpy(int) - 1
+    later = (found["gross"] - found["first_amount"]).to_numpy(float)
+    known = found[["customer_id", "purchases", "gross", "cost", "returned", "service", "matured"]].assign(
+        frequency=frequency,
+        recency=(last - first).dt.days.to_numpy(int),
+        T=(pd.Timestamp(origin) - first).dt.days.to_numpy(int) - 1,
+        monetary=np.divide(later, frequency, out=np.zeros(len(found)), where=frequency > 0),
+        count_year=found["count_year"], gross_year=found["gross_year"],
+    )  # fmt: skip
+    known = with_net_of(known)
+    # a first purchase is how a customer came, not something to do again
+    known["repeat_before"] = found["count_before"] - (known["T"] < days) * (found["count_before"] > 0)
+    for when, name in (("after", "margin"), ("before", "margin_before")):
+        money, back = found[f"money_{when}"].to_numpy(float), found[f"returned_{when}"].to_numpy(float)
+        share = np.divide(found[f"cost_{when}"].to_numpy(float), money, out=np.zeros(len(found)), where=money > 0)
+        known[name] = (money - back) * (1 - share) - found[f"service_{when}"].to_numpy(float)
+    return known.assign(count_before=found["count_before"], actual=found["count_after"], money=found["money_after"])
+
+
+def past_days(first: dt.date, origin: dt.date, days: int) -> int:
+    """How long a time before an origin can show what comes after an earlier one? At most half of the history."""
+    return min(days, (pd.Timestamp(origin) - pd.Timestamp(first)).days // 2)
 
 
 def hindsight(
-    bought: ir.Table,
     book: ir.Table,
-    origin: dt.date,
-    days: int,
+    spans: Sequence[tuple[dt.date, int]],
     *,
     names: Sequence[str] = MODELS,
     boosting: bool = True,
     seed: int = 1,
-) -> Hindsight:
-    """What would the models and the rules have said at one origin, and what came?
+) -> list[Hindsight]:
+    """What would the models and the rules have said at each of several days, and what came?
 
     Parameters
     ----------
-    bought, book, origin, days
-        As for :func:`look_back`.
+    book
+        As from :func:`clientbook.value.ledger.ledger`.
+    spans
+        The days, the newest first, and how long after each what came is counted; days at which no model can be fitted
+        end the list.
     names
         The models.
     boosting
@@ -186,42 +258,122 @@ def hindsight(
     Raises
     ------
     TooFew
-        If no model can be fitted at that origin.
+        If no model can be fitted at the first of them.
     """
-    known = look_back(bought, book, origin, days)
-    summary = summarise(bought, origin)
-    histories = compress(summary)
-    models, reasons = {}, []
+    first = book.aggregate(first=book["day"].min(where=book["is_purchase"])).to_pandas()["first"].iloc[0]
+    if pd.isna(first):
+        raise TooFew("there is no purchase.")
+    before = {}
+    for origin, days in spans:
+        length = past_days(first, origin, days)
+        if length >= 7:
+            before[origin, days] = (origin - dt.timedelta(days=length), length)
+    tries = {span: there for span in spans if (there := trial_span(first, *span)) is not None}
+    looked = look_back(book, [*spans, *before.values(), *tries.values()])
+    daily = daily_purchases(book) if tries else pd.DataFrame()
+    backs: list[Hindsight] = []
+    start: dict[str, PurchaseModel] = {}
+    for span in spans:
+        past_span = before.get(span, (span[0], 0))
+        past = looked[past_span] if span in before else looked[span].head(0)
+        try:
+            tried = tries.get(span)
+            found = Trial() if tried is None else try_season(looked[tried], tried, daily, start.get(TRIED_WITH))
+            found = with_season(found, daily, compress(looked[span]), span[0])
+            back = _judge(looked[span], past, past_span[1], *span, names, boosting, seed, start, found)
+        except TooFew:
+            if not backs:
+                raise
+            break
+        start = back.models
+        backs.append(back)
+    return backs
+
+
+def _judge(
+    known: pd.DataFrame, past: pd.DataFrame, length: int, origin: dt.date, days: int, names: Sequence[str],
+    boosting: bool, seed: int, start: dict[str, PurchaseModel], trial: Trial,
+) -> Hindsight:  # fmt: skip
+    told = compress(known)
+    models, reasons = {}, [TooFew("there is no purchase.")]
     for name in names:
         try:
-            models[name] = fit_purchases(histories, name)
+            models[name] = fit_purchases(told, name, start.get(name), season=trial.season, today=origin)
         except TooFew as error:
             reasons.append(error)
     if not models:
-        raise reasons[0]
-    spend = fit_spend(summary)
+        raise reasons[-1]
     # what was known before the origin decides, or this would be no backtest
-    past_days = min(days, int(known["T"].max() + 1) // 2)
-    past = (
-        look_back(bought, book, origin - dt.timedelta(days=past_days), past_days) if past_days >= 7 else known.head(0)
-    )
-    spend = settle_spend(spend, past)
+    spend = settle_spend(fit_spend(known), past)
     orders, margins = {}, {}
-    mean = spend.mean_of(known)
-    told = known[["frequency", "recency", "T"]].drop_duplicates().reset_index(drop=True)
-    where = known[["frequency", "recency", "T"]].merge(told.reset_index(), how="left")["index"].to_numpy()
-    worth = mean * known["net_rate"].to_numpy() - known["service_per_order"].to_numpy()
+    where = _place(known, told)
+    worth = spend.mean_of(known) * known["net_rate"].to_numpy() - known["service_per_order"].to_numpy()
     for name, model in models.items():
         orders[name] = model.expected_orders(days, told)[where]
         margins[name] = orders[name] * worth
     for name, (often, margin) in rules.naive_forecasts(known, days).items():
         orders[name], margins[name] = often, margin
     if boosting and len(past) >= 50:
-        orders[rules.BOOSTING], margins[rules.BOOSTING] = rules.boosted_forecasts(past, past_days, known, days, seed)
+        orders[rules.BOOSTING], margins[rules.BOOSTING] = rules.boosted_forecasts(past, length, known, days, seed)
     scores = pd.DataFrame([_score(name, orders[name], margins[name], known) for name in orders])
     scores.insert(0, "origin", pd.Timestamp(origin).date())
     scores.insert(1, "holdout_days", days)
-    return Hindsight(origin, days, known, models, spend, orders, margins, scores)
+    scores["season"] = trial.season is not None
+    return Hindsight(origin, days, known, models, spend, orders, margins, scores, trial)
+
+
+def try_season(
+    past: pd.DataFrame, span: tuple[dt.date, int], daily: pd.DataFrame, start: PurchaseModel | None = None
+) -> Trial:
+    """Would counting with the season have made the forecast better at an earlier day?
+
+    Both the error of a customer's purchases and that of the total have to be smaller with it.
+
+    Parameters
+    ----------
+    past, span
+        Customers at that earlier day and what came after, as from :func:`look_back`.
+    daily
+        As :func:`clientbook.value.season.season_by` takes it, of the same customers.
+    start
+        A model from which the fit may begin.
+
+    Returns
+    -------
+    Trial
+        With the season as it was seen at the earlier day, if it would have helped.
+    """
+    origin, days = span
+    told, actual = compress(past), past["actual"].to_numpy(float)
+    if not actual.sum() > 0:
+        return Trial()
+    where = _place(past, told)
+    try:
+        plain = fit_purchases(told, TRIED_WITH, start)
+        season = season_by(daily, told, origin)
+        seasonal = fit_purchases(told, TRIED_WITH, plain, season=season, today=origin)
+    except TooFew:
+        return Trial()
+    errors = []
+    for model in (plain, seasonal):
+        expected = model.expected_orders(days, told)[where]
+        errors.append(round(float(np.sqrt(np.mean((expected - actual) ** 2))), 6))
+        errors.append(round(float(expected.sum() / actual.sum() - 1), 6))
+    one, off_one, other, off_other = errors
+    helps = other < one and abs(off_other) < abs(off_one)
+    return Trial(season if helps else None, origin, days, one, other, off_one, off_other)
+
+
+def with_season(trial: Trial, daily: pd.DataFrame, histories: pd.DataFrame, today: dt.date) -> Trial:
+    """The trial with the season as it is seen today, where counting with it helped."""
+    return trial if trial.season is None else replace(trial, season=season_by(daily, histories, today))
+
+
+def _place(known: pd.DataFrame, told: pd.DataFrame) -> np.ndarray:
+    """In which row of the histories is each customer's?"""
+    columns = ["frequency", "recency", "T"]
+    numbered = told[columns].assign(place=np.arange(len(told)))
+    return known[columns].merge(numbered, how="left", on=columns)["place"].to_numpy()
 
 
 def settle_spend(spend: SpendModel, past: pd.DataFrame) -> SpendModel:
@@ -269,8 +421,8 @@ def coverage(
         Relative standard deviation of the total.
     """
     known, spend, model = back.known, back.spend, back.models[name]
-    told = known[["frequency", "recency", "T"]].drop_duplicates().reset_index(drop=True)
-    where = known[["frequency", "recency", "T"]].merge(told.reset_index(), how="left")["index"].to_numpy()
+    told = compress(known)
+    where = _place(known, told)
     mean = spend.mean_of(known)
     worth = mean * known["net_rate"].to_numpy() - known["service_per_order"].to_numpy()
     evidence = spend.evidence_of(known) * worth / np.maximum(mean, 1e-12)

@@ -12,7 +12,7 @@ International Journal of Research in Marketing 38 (1).
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import betaincinv, betaln, gammaln, logsumexp
+from scipy.special import betaincinv, betaln, digamma, gammaln, logsumexp
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 _NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
@@ -28,12 +28,9 @@ def _log_parts(theta, k: int, x, t_x, T, at_once: bool = True) -> tuple[np.ndarr
     left = base + betaln(a + 1, b + x - 1 + more) + gammaln(r + k * x) - (r + k * x) * np.log(alpha + t_x)
     if not at_once:
         left = np.where(x > 0, left, -np.inf)
-    idle = np.log(np.maximum(T - t_x, 1e-300))
-    steps = [
-        gammaln(r + k * x + j) - (r + k * x + j) * np.log(alpha + T) + (j * idle if j else 0) - gammaln(j + 1)
-        for j in range(k)
-    ]
-    return left, base + betaln(a, b + x + more) + logsumexp(steps, axis=0)
+    steps = _steps(theta, k, x, t_x, T)
+    steps = steps[0] if k == 1 else logsumexp(steps, axis=0)
+    return left, base + betaln(a, b + x + more) + steps
 
 
 def log_likelihood(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> np.ndarray:
@@ -55,6 +52,55 @@ def log_likelihood(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray)
         be compared.
     """
     return np.logaddexp(*_log_parts(theta, k, x, t_x, T))
+
+
+def gradient(
+    theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, at_once: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """How likely is each history, and how does that change with the logarithm of each parameter?
+
+    Parameters
+    ----------
+    theta, k, x, t_x, T, at_once
+        As for :func:`p_alive`.
+
+    Returns
+    -------
+    log_likelihood : numpy.ndarray
+        Shape (histories,).
+    slope : numpy.ndarray
+        Shape (4, histories).
+    """
+    r, alpha, a, b = theta
+    more = 1 if at_once else 0
+    left, here = _log_parts(theta, k, x, t_x, T, at_once)
+    whole = np.logaddexp(left, here)
+    gone = np.exp(left - whole)
+    steps, idle = _steps(theta, k, x, t_x, T), np.log(alpha + T)
+    shares = np.exp(steps - logsumexp(steps, axis=0)) * (1 - gone)
+    place = np.arange(k)[:, None]
+    own = digamma(r + k * x)
+    of_r = np.log(alpha) - digamma(r) + gone * (own - np.log(alpha + t_x))
+    of_r = of_r + (shares * (digamma(r + k * x + place) - idle)).sum(axis=0)
+    of_alpha = r / alpha - gone * (r + k * x) / (alpha + t_x)
+    of_alpha = of_alpha - (shares * (r + k * x + place)).sum(axis=0) / (alpha + T)
+    stayed = b + x + more
+    both = digamma(a + b) - digamma(a + stayed)
+    of_a = both + gone / a
+    # who bought but once cannot have left with a further purchase, where nobody leaves with the first
+    of_b = both - digamma(b) + digamma(stayed) - gone / np.maximum(stayed - 1, 1e-300)
+    return whole, np.stack([of_r * r, of_alpha * alpha, of_a * a, of_b * b])
+
+
+def _steps(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> np.ndarray:
+    """The logarithms of how likely 0 to k - 1 steps are since the last purchase, but for a factor; shape (k, histories)."""
+    r, alpha = theta[:2]
+    idle = np.log(np.maximum(T - t_x, 1e-300))
+    told = [
+        gammaln(r + k * x + j) - (r + k * x + j) * np.log(alpha + T) + (j * idle if j else 0) - gammaln(j + 1)
+        for j in range(k)
+    ]
+    return np.stack(told)
 
 
 def p_alive(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, at_once: bool = True) -> np.ndarray:

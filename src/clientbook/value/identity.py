@@ -61,7 +61,9 @@ def before_matching(
     summary = with_net(summarise(bought, as_of), sums(book, as_of)).cache()
     histories = compress(summary)
     try:
-        old_model, old_spend = fit_purchases(histories, model.name, start=model), fit_spend(summary)
+        old_model, old_spend = fit_purchases(
+            histories, model.name, start=model, season=model.season, today=model.today
+        ), fit_spend(summary)
     except TooFew:
         return pd.DataFrame(columns=columns)
     old_spend = with_first_purchase(old_spend, spend.with_first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -20,6 +21,7 @@ LONGEST_LAG_WEEKS = 52
 FEWEST_RETURNS = 30
 # Returns and cost of a customer with few orders lean on everybody's: about this many orders' weight is best.
 SHRINKAGE_ORDERS = 3.0
+_NET_OF = ("cost", "returned", "service", "matured")
 _LONG_AGO = dt.date(1900, 1, 1)
 
 
@@ -98,18 +100,33 @@ def return_lags(book: ir.Table, as_of: dt.date) -> np.ndarray:
         Shape (53,): share of all returns that are there after 0 to 52 whole weeks. All 1 where too few returns name
         their order to say.
     """
-    seen = book.filter(book["known_on"] < ibis.date(as_of.isoformat()))
-    week = (ibis.date(as_of.isoformat()).delta(seen["day"], unit="day") // DAYS_PER_WEEK).cast("int64")
-    lag = (seen["known_on"].delta(seen["day"], unit="day") // DAYS_PER_WEEK).cast("int64")
-    aged = seen.mutate(age=ibis.least(week, LONGEST_LAG_WEEKS + 1), lag=lag)
-    sold = aged.group_by("age").agg(amount=total(aged["amount"])).to_pandas()
-    back = aged.filter((aged["returned"] > 0) & (aged["lag"] >= 0) & (aged["lag"] <= LONGEST_LAG_WEEKS))
-    found = back.group_by("age", "lag").agg(returned=total(back["returned"]), n=back.count()).to_pandas()
+    return return_lags_at(book, [as_of])[0]
+
+
+def return_lags_at(book: ir.Table, days: list[dt.date]) -> list[np.ndarray]:
+    """The same as of several days, at one look at the book; see :func:`return_lags`."""
+    at = ibis.memtable(pd.DataFrame({"at": np.arange(len(days)), "today": list(days)}))
+    aged = book.cross_join(at).filter(lambda rows: rows["known_on"] < rows["today"])
+    aged = aged.mutate(
+        age=ibis.least((aged["today"].delta(aged["day"], unit="day") // DAYS_PER_WEEK), LONGEST_LAG_WEEKS + 1),
+        lag=aged["known_on"].delta(aged["day"], unit="day") // DAYS_PER_WEEK,
+    )
+    back = (aged["returned"] > 0) & (aged["lag"] >= 0) & (aged["lag"] <= LONGEST_LAG_WEEKS)
+    told = aged.group_by("at", "age", lag=ibis.ifelse(back, aged["lag"], -1)).agg(
+        amount=total(aged["amount"]), returned=total(aged["returned"], back), n=aged.count(where=back)
+    )
+    found = told.order_by("at", "age", "lag").to_pandas()
+    return [_lags(found[found["at"] == i]) for i in range(len(days))]
+
+
+def _lags(found: pd.DataFrame) -> np.ndarray:
+    """From what was sold (`amount`) and came back (`returned`, `n`) by `age` and `lag` in weeks."""
     # a return on the day of its sale, or of an unknown sale, says nothing of how long it takes
     if found.loc[found["lag"] > 0, "n"].sum() < FEWEST_RETURNS:
         return np.ones(LONGEST_LAG_WEEKS + 1)
     weeks = np.arange(LONGEST_LAG_WEEKS + 1)
-    amounts = sold.set_index("age")["amount"].reindex(np.arange(LONGEST_LAG_WEEKS + 2), fill_value=0.0).to_numpy()
+    sold = found.groupby("age")["amount"].sum()
+    amounts = sold.reindex(np.arange(LONGEST_LAG_WEEKS + 2), fill_value=0.0).to_numpy()
     # sold at least lag + 1 weeks ago: the whole week was seen
     exposed = amounts[::-1].cumsum()[::-1]
     whole = found[found["age"] > found["lag"]].groupby("lag")["returned"].sum().reindex(weeks, fill_value=0.0)
@@ -178,19 +195,32 @@ def with_net(summary: ir.Table, told: ir.Table) -> ir.Table:
     """
     some = told.select("customer_id", "cost", "returned", "service", "matured")
     joined = summary.left_join(some, "customer_id").drop("customer_id_right")
-    joined = joined.mutate(**{name: joined[name].fill_null(0.0) for name in ("cost", "returned", "service", "matured")})
-    names = ("returned", "cost", "service", "matured", "gross")
-    every = joined.aggregate(**{name: total(joined[name]) for name in names}, orders=joined["purchases"].sum())
-    returned, cost, service, matured, gross, orders = (float(v or 0) for v in every.to_pandas().iloc[0])
-    if not gross or not matured:
-        return joined.mutate(net_rate=ibis.literal(1.0), service_per_order=ibis.literal(0.0))
-    prior = SHRINKAGE_ORDERS * gross / orders
-    kept = 1 - (joined["returned"] + prior * returned / matured) / (joined["matured"] + prior)
-    earned = 1 - (joined["cost"] + prior * cost / gross) / (joined["gross"] + prior)
+    joined = joined.mutate(**{name: joined[name].fill_null(0.0) for name in _NET_OF}).cache()
+    every = joined.aggregate(
+        **{name: total(joined[name]) for name in (*_NET_OF, "gross")}, purchases=joined["purchases"].sum()
+    )
+    kept, earned, served = _shares(joined, every.to_pandas().fillna(0.0).iloc[0])
     # who sends back more than they buy costs no goods on what they keep
     net = ibis.ifelse(kept > 0, kept * earned, kept)
-    served = (joined["service"] + SHRINKAGE_ORDERS * service / orders) / (joined["purchases"] + SHRINKAGE_ORDERS)
     return joined.mutate(net_rate=net, service_per_order=served)
+
+
+def with_net_of(known: pd.DataFrame) -> pd.DataFrame:
+    """The same for a frame that has `cost`, `returned`, `service` and `matured` already."""
+    kept, earned, served = _shares(known, known[[*_NET_OF, "gross", "purchases"]].sum())
+    return known.assign(net_rate=np.where(kept > 0, kept * earned, kept), service_per_order=served)
+
+
+def _shares(rows: Any, every: pd.Series) -> tuple[Any, Any, Any]:
+    """What share of what each customer buys is kept, and is earned of that, and what service costs an order."""
+    orders = max(float(every["purchases"]), 1.0)
+    prior = SHRINKAGE_ORDERS * float(every["gross"]) / orders
+    if not every["gross"] or not every["matured"]:
+        return rows["gross"] * 0.0 + 1.0, rows["gross"] * 0.0 + 1.0, rows["gross"] * 0.0
+    kept = 1 - (rows["returned"] + prior * float(every["returned"] / every["matured"])) / (rows["matured"] + prior)
+    earned = 1 - (rows["cost"] + prior * float(every["cost"] / every["gross"])) / (rows["gross"] + prior)
+    usual = SHRINKAGE_ORDERS * float(every["service"]) / orders
+    return kept, earned, (rows["service"] + usual) / (rows["purchases"] + SHRINKAGE_ORDERS)
 
 
 def net_rates(

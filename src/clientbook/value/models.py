@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import io
 import os
 from collections.abc import Callable, Mapping
@@ -16,14 +17,15 @@ import pandas as pd
 
 from clientbook.stage import NothingToShow
 from clientbook.value import erlang, pareto
+from clientbook.value.season import Season
 
 DAYS_PER_WEEK = 7.0
 FEWEST_CUSTOMERS = 50
 FEWEST_REPEAT_BUYERS = 20
 # Beyond so many different histories a model is fitted on histories in whole weeks first, and put right on the days.
-MANY_HISTORIES = 20_000
-# `lifetimes` brings gradients; without them each step looks at every history five times.
-MANY_WITHOUT_GRADIENT = 2_000
+MANY_HISTORIES = 10_000
+# `lifetimes` looks at the curvature too, which takes it long: it is given fewer, and its end is where the days begin.
+MANY_FOR_LIFETIMES = 2_000
 
 ModelName = Literal["BG/NBD", "MBG/NBD", "Pareto/NBD", "MBG/CNBD-2", "MBG/CNBD-3"]
 MODELS: tuple[ModelName, ...] = ("BG/NBD", "MBG/NBD", "Pareto/NBD", "MBG/CNBD-2", "MBG/CNBD-3")
@@ -54,6 +56,8 @@ class PurchaseModel:
         Of all customers, for times in weeks.
     customers, rows
         How many it was fitted on, before and after compression.
+    season, today
+        Where it counts with a season: which, and the day that its histories end before.
 
     References
     ----------
@@ -66,6 +70,22 @@ class PurchaseModel:
     log_likelihood: float
     customers: int
     rows: int
+    season: Season | None = None
+    today: dt.date | None = None
+
+    def by_its_clock(self, histories: pd.DataFrame, on: Any = None) -> pd.DataFrame:
+        """The histories in the model's own time: faster in the months in which customers buy more.
+
+        Parameters
+        ----------
+        histories
+            `frequency`, `recency`, `T` in days.
+        on
+            The days on which they are looked at, one for each; None is the day of the model.
+        """
+        if self.season is None:
+            return histories
+        return self.season.histories(histories, self.today if on is None else on)
 
     @property
     def regularity(self) -> int:
@@ -106,15 +126,15 @@ class PurchaseModel:
 
     def expected_path(self, days: list[float], histories: pd.DataFrame) -> np.ndarray:
         """The same for several horizons at once; shape (horizons, histories)."""
-        x, t_x, T = in_weeks(histories)
-        weeks = [max(day, 0.0) / DAYS_PER_WEEK for day in days]
+        x, t_x, T = in_weeks(self.by_its_clock(histories))
+        weeks = [self._weeks(day) for day in days]
         if not len(x):
             return np.zeros((len(days), 0))
         return np.stack(in_parallel(lambda *some: self._expected(weeks, *some), x, t_x, T, many=len(weeks)))
 
-    def p_alive(self, histories: pd.DataFrame) -> np.ndarray:
-        """How probable is it that each will buy again at all? Shape (histories,)."""
-        return in_parallel(self._alive, *in_weeks(histories))[0]
+    def p_alive(self, histories: pd.DataFrame, on: Any = None) -> np.ndarray:
+        """How probable is it that each will buy again at all? Shape (histories,); `on` as for :meth:`by_its_clock`."""
+        return in_parallel(self._alive, *in_weeks(self.by_its_clock(histories, on)))[0]
 
     def draw_orders(
         self,
@@ -142,10 +162,10 @@ class PurchaseModel:
         numpy.ndarray
             Shape (histories, draws), purchases.
         """
-        x, _, T = in_weeks(histories)
+        x, _, T = in_weeks(self.by_its_clock(histories))
         k, (r, alpha, third, fourth) = self.regularity, self.theta
         size = (len(histories), draws)
-        weeks = days / DAYS_PER_WEEK
+        weeks = self._weeks(days)
         rate = generator.gamma(np.broadcast_to((r + k * x)[:, None], size)) / (alpha + T)[:, None]
         if self.name == "Pareto/NBD":
             leaves = generator.gamma(third, size=size) / (fourth + T)[:, None]
@@ -170,7 +190,12 @@ class PurchaseModel:
             "customers": self.customers,
             "rows": self.rows,
             "time_unit": "week",
+            "season": None if self.season is None else list(self.season.index),
         }
+
+    def _weeks(self, days: float) -> float:
+        days = max(days, 0.0)
+        return (days if self.season is None else self.season.ahead(days, self.today)) / DAYS_PER_WEEK
 
     def _alive(self, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> np.ndarray:
         if self.name == "Pareto/NBD":
@@ -202,7 +227,14 @@ class PurchaseModel:
         return told
 
 
-def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel | None = None) -> PurchaseModel:
+def fit_purchases(
+    histories: pd.DataFrame,
+    name: ModelName,
+    start: PurchaseModel | None = None,
+    *,
+    season: Season | None = None,
+    today: dt.date | None = None,
+) -> PurchaseModel:
     """How do these customers buy and leave?
 
     Parameters
@@ -212,7 +244,10 @@ def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel
     name
         Which model.
     start
-        A model fitted on customers much like these, from which to begin.
+        A model fitted on customers much like these, from which to climb the same likelihood; without one `lifetimes`
+        fits the models that it has.
+    season, today
+        A season to count with, and the day that the histories end before.
 
     Raises
     ------
@@ -226,16 +261,18 @@ def fit_purchases(histories: pd.DataFrame, name: ModelName, start: PurchaseModel
             f"{customers:,} customers, {repeat:,} of whom bought again, are too few for a model; it takes "
             f"{FEWEST_CUSTOMERS} and {FEWEST_REPEAT_BUYERS}."
         )
-    most = MANY_HISTORIES if name in _fitters() else MANY_WITHOUT_GRADIENT
+    rows = len(histories)
+    histories = histories if season is None else season.histories(histories, today)
+    most = MANY_FOR_LIFETIMES if name in _fitters() and start is None else MANY_HISTORIES
     exact = len(histories) <= most
     some = histories if exact else coarse(histories, most)
     theta = _fit(name, some, None if start is None else start.theta)
     if not exact:
-        for _ in range(2):
-            theta = _polish(name, histories, theta)
-    mean = _mean_loss(name, theta, histories)
+        theta = _minimise(name, histories, theta)
+    found, _ = log_likelihoods(name, theta, histories)
+    likelihood = float((found * histories["customers"].to_numpy(float)).sum())
     parameters = dict(zip(PARAMETERS[name], map(float, theta), strict=True))
-    return PurchaseModel(name, parameters, -mean * customers, customers, len(histories))
+    return PurchaseModel(name, parameters, likelihood, customers, rows, season, today if season else None)
 
 
 def coarse(histories: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -319,10 +356,10 @@ def _fit(name: ModelName, histories: pd.DataFrame, start: tuple[float, ...] | No
     x, t_x, T = in_weeks(histories)
     weights = histories["customers"].to_numpy(float)
     kinds = _fitters()
-    if name in kinds:
+    if name in kinds and start is None:
         fitter = fit_with_lifetimes(kinds[name](), x, t_x, T, weights=weights)
         return tuple(fitter.params_[parameter] for parameter in PARAMETERS[name])
-    return _minimise(lambda theta: _mean_loss(name, theta, histories), start or _START[name])
+    return _minimise(name, histories, start or _START[name])
 
 
 _START: dict[str, tuple[float, ...]] = {
@@ -358,70 +395,85 @@ def fit_with_lifetimes(fitter: Any, *data: np.ndarray, **options: Any) -> Any:
     raise TooFew("the model does not converge on these customers.")
 
 
-def _mean_loss(name: ModelName, theta: tuple[float, ...], histories: pd.DataFrame) -> float:
-    """The mean negative log-likelihood of a customer, for times in weeks."""
-    x, t_x, T = in_weeks(histories)
-    weights = histories["customers"].to_numpy(float)
-    if name == "Pareto/NBD":
-        each = in_parallel(lambda *some: pareto.log_likelihood(theta, *some), x, t_x, T)[0]
-    elif name.startswith("MBG/CNBD"):
-        each = in_parallel(lambda *some: erlang.log_likelihood(theta, int(name[-1]), *some), x, t_x, T)[0]
-    else:
-        loss = _fitters()[name]._negative_log_likelihood
-        logs = np.log(theta)
-        # lifetimes gives the mean of what it is given: customer by customer, it is the loss of each
-        parts = in_parallel(
-            lambda x, t_x, T, w: np.full(len(x), float(loss(logs, x, t_x, T, w, 0.0)) * w.sum() / len(x)),
-            x, t_x, T, weights,
-        )[0]  # fmt: skip
-        return float(parts.sum() / weights.sum())
-    return float(-(weights * each).sum() / weights.sum())
+def log_likelihoods(
+    name: ModelName, theta: tuple[float, ...], histories: pd.DataFrame
+) -> tuple[np.ndarray, np.ndarray]:
+    """How likely is each history, and how does that change with the logarithm of each parameter?
+
+    Parameters
+    ----------
+    name
+        Of the model.
+    theta
+        Its parameters in their usual order.
+    histories
+        `frequency`, `recency`, `T` in days.
+
+    Returns
+    -------
+    log_likelihood : numpy.ndarray
+        Of a customer with that history, for times in weeks; shape (histories,).
+    slope : numpy.ndarray
+        Shape (4, histories).
+    """
+    return _log_likelihoods(name, theta, in_weeks(histories))
 
 
-def _minimise(loss: Callable[[tuple[float, ...]], float], start: tuple[float, ...]) -> tuple[float, ...]:
+def _log_likelihoods(
+    name: ModelName, theta: tuple[float, ...], weeks: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    def told(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> list[np.ndarray]:
+        if name == "Pareto/NBD":
+            found, slope = pareto.gradient(theta, x, t_x, T)
+        else:
+            k = int(name[-1]) if name.startswith("MBG/CNBD") else 1
+            found, slope = erlang.gradient(theta, k, x, t_x, T, name != "BG/NBD")
+        return [found, *slope]
+
+    found, *slope = in_parallel(told, *weeks, many=5)
+    return found, np.stack(slope)
+
+
+def _minimise(name: ModelName, histories: pd.DataFrame, start: tuple[float, ...]) -> tuple[float, ...]:
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits
 
-    def of_logs(logs: np.ndarray) -> float:
-        found = loss(tuple(np.exp(logs)))
-        return found if np.isfinite(found) else 1e10
+    weeks, weights = in_weeks(histories), histories["customers"].to_numpy(float)
+    weights = weights / weights.sum()
+
+    def loss(logs: np.ndarray) -> tuple[float, np.ndarray]:
+        found, slope = _log_likelihoods(name, tuple(np.exp(logs)), weeks)
+        whole = -float((weights * found).sum())
+        return (whole, -(slope * weights).sum(axis=1)) if np.isfinite(whole) else (1e10, np.zeros(len(logs)))
 
     # a parameter that the data say nothing of runs off to infinity: nobody's forecast changes beyond these bounds
     bounds = [(-9.0, 11.0)] * len(start)
     # its matrices are four by four: threads would wait for each other
     with threadpool_limits(1):
         found = minimize(
-            of_logs,
-            np.log(start),
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": 200, "ftol": 1e-11, "gtol": 1e-5},
-        )
+            loss, np.log(start), jac=True, method="L-BFGS-B", bounds=bounds,
+            options={"maxiter": 300, "ftol": 1e-13, "gtol": 1e-6},
+        )  # fmt: skip
     if not np.isfinite(found.fun) or found.fun >= 1e10:
         raise TooFew("the model does not converge on these customers.")
     return tuple(np.exp(found.x))
 
 
-def _polish(
-    name: ModelName, histories: pd.DataFrame, theta: tuple[float, ...], step: float = 1e-3
-) -> tuple[float, ...]:
-    """One step of Newton's on the days, from parameters that were fitted on weeks."""
-    n, here = len(theta), np.log(theta)
+def curvature(name: ModelName, theta: tuple[float, ...], histories: pd.DataFrame, step: float = 1e-4) -> np.ndarray:
+    """How sharp is the top of the likelihood? The mean second derivatives of a customer's, by logarithms; shape (4, 4).
 
-    def loss(logs: np.ndarray) -> float:
-        return _mean_loss(name, tuple(np.exp(logs)), histories)
-
-    unit = np.eye(n) * step
-    middle = loss(here)
-    up, down = (np.array([loss(here + sign * unit[i]) for i in range(n)]) for sign in (1, -1))
-    gradient = (up - down) / (2 * step)
-    hessian = np.diag((up - 2 * middle + down) / step**2)
-    for i in range(n):
-        for j in range(i):
-            both = loss(here + unit[i] + unit[j]) + loss(here - unit[i] - unit[j])
-            hessian[i, j] = hessian[j, i] = (both - up[i] - up[j] - down[i] - down[j] + 2 * middle) / (2 * step**2)
-    try:
-        there = here - np.linalg.solve(hessian, gradient)
-    except np.linalg.LinAlgError:
-        return theta
-    return tuple(np.exp(there)) if loss(there) <= middle else theta
+    Parameters
+    ----------
+    name, theta, histories
+        As for :func:`log_likelihoods`; with `customers`.
+    step
+        Of the differences of the first derivatives.
+    """
+    weeks, weights = in_weeks(histories), histories["customers"].to_numpy(float)
+    weights, here = weights / weights.sum(), np.log(theta)
+    told = []
+    for unit in np.eye(len(theta)) * step:
+        up, down = (_log_likelihoods(name, tuple(np.exp(here + sign * unit)), weeks)[1] for sign in (1, -1))
+        told.append(((up - down) * weights).sum(axis=1) / (2 * step))
+    found = np.stack(told)
+    return (found + found.T) / 2

@@ -386,7 +386,8 @@ def one_history(
             "T": (grid.to_numpy() - days[0]) / np.timedelta64(1, "D"),
         }
     )
-    return pd.DataFrame({"day": grid, "p_alive": analysis.alive.p_alive(one), "purchases": n})
+    on = grid + pd.Timedelta(days=1)
+    return pd.DataFrame({"day": grid, "p_alive": analysis.alive.p_alive(one, on), "purchases": n})
 
 
 def diagnostics(bought: ir.Table, analysis: Analysis, as_of: dt.date, p: Any) -> pd.DataFrame:
@@ -416,21 +417,11 @@ def diagnostics(bought: ir.Table, analysis: Analysis, as_of: dt.date, p: Any) ->
         peak, low = int(season.idxmax()), int(season.idxmin())
         strong = season.max() / max(season.min(), 1e-9)
         month = lambda n: dt.date(2000, n, 1).strftime("%B")  # noqa: E731
-        means = (
-            "the horizon is whole years, in which a season evens out" if p.horizon_days % 365 == 0
-            else "the models know no season: a horizon of less than a year is too high or too low by its own season"
-        )  # fmt: skip
-        rows.append(
-            ("Is there a season?", f"{month(peak)} has {strong:.1f} times the purchases a day of {month(low)}", means)
-        )
+        found = f"{month(peak)} has {strong:.1f} times the purchases a day of {month(low)}"
+        rows.append(("Is there a season?", found, say_season(analysis, p)))
     else:
-        rows.append(
-            (
-                "Is there a season?",
-                "the history is shorter than two years and cannot say",
-                "the interval of the total allows for it",
-            )
-        )
+        found = "the history is shorter than two years: each month was seen once at most"
+        rows.append(("Is there a season?", found, say_season(analysis, p)))
     spend = analysis.spend
     corrected = any(one != 1 for one in spend.correction)
     rows.append(
@@ -451,6 +442,32 @@ def diagnostics(bought: ir.Table, analysis: Analysis, as_of: dt.date, p: Any) ->
         )
     )
     return pd.DataFrame(rows, columns=["question", "found", "means"])
+
+
+def say_season(analysis: Analysis, p: Any) -> str:
+    """In one sentence: does the forecast count with the season, and why?
+
+    Parameters
+    ----------
+    analysis, p
+        As for :func:`diagnostics`.
+    """
+    tried = analysis.season
+    if tried.origin is None:
+        return (
+            "the forecast counts with none: whether that helps cannot be tried before a year and eight weeks have been "
+            "seen; the interval of the total allows for it"
+        )
+    missed = (
+        f"from {tried.origin:%d %B %Y} on the error was {tried.seasonal:.3f} with it and {tried.plain:.3f} without, the "
+        f"total off by {tried.off_seasonal:+.0%} and {tried.off_plain:+.0%}"
+    )
+    if tried.season is None:
+        whole = p.horizon_days % 365 == 0
+        evened = "in a horizon of whole years it evens out" if whole else "the horizon is too high or low by its season"
+        return f"the forecast counts with none, as that did not help: {missed}; {evened}"
+    ahead = tried.season.ahead(p.horizon_days, analysis.models[analysis.chosen].today) / p.horizon_days - 1
+    return f"the forecast counts with it, as that helped: {missed}; the time ahead is {ahead:+.0%} by its months"
 
 
 def regularity(bought: ir.Table) -> float | None:

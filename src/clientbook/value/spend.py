@@ -133,28 +133,30 @@ class SpendModel:
         }
 
 
-def fit_spend(summary: ir.Table) -> SpendModel:
+def fit_spend(summary: ir.Table | pd.DataFrame) -> SpendModel:
     """How do purchases differ in amount within and between customers?
 
     Parameters
     ----------
     summary
-        As from :func:`clientbook.value.summarise`; those who bought again for more than nothing are used.
+        As from :func:`clientbook.value.summarise`, or a frame of it; those who bought again for more than nothing are
+        used.
 
     Raises
     ------
     TooFew
         If fewer than 20 did, or the fit does not converge.
     """
-    repeat = summary.filter((summary["frequency"] > 0) & (summary["monetary"] > 0))
+    repeat = summary[(summary["frequency"] > 0) & (summary["monetary"] > 0)]
     # equal histories are one row, and the order of rows changes no sum
-    repeat = repeat.mutate(monetary=repeat["monetary"].round(6))
-    known = (
-        repeat.group_by("frequency", "monetary")
-        .agg(customers=repeat.count())
-        .order_by("frequency", "monetary")
-        .to_pandas()
-    )
+    rounded = repeat["monetary"].round(6)
+    frame = isinstance(summary, pd.DataFrame)
+    repeat = repeat.assign(monetary=rounded) if frame else repeat.mutate(monetary=rounded)
+    by = ["frequency", "monetary"]
+    if frame:
+        known = repeat.groupby(by).size().rename("customers").reset_index()
+    else:
+        known = repeat.group_by(by).agg(customers=repeat.count()).order_by(by).to_pandas()
     customers = int(known["customers"].sum())
     if customers < FEWEST_REPEAT_BUYERS:
         raise TooFew(f"{customers:,} customers who bought again for more than nothing are too few for a model.")

@@ -79,14 +79,21 @@ def summarise(bought: ir.Table, as_of: dt.date) -> ir.Table:
     )
 
 
-def compress(summary: ir.Table) -> pd.DataFrame:
+def compress(summary: ir.Table | pd.DataFrame) -> pd.DataFrame:
     """Which purchase histories are there, and how many customers have each?
+
+    Parameters
+    ----------
+    summary
+        As from :func:`summarise`, or a frame of it.
 
     Returns
     -------
     pandas.DataFrame
         `frequency`, `recency`, `T` (days), `customers`; sorted, each history once.
     """
+    if isinstance(summary, pd.DataFrame):
+        return summary.groupby(["frequency", "recency", "T"]).size().rename("customers").reset_index()
     counted = summary.group_by("frequency", "recency", "T").agg(customers=summary.count())
     return counted.order_by("frequency", "recency", "T").to_pandas()
 
