@@ -761,6 +761,33 @@ def test_best_times_follow_a_persons_own_hours(engine):
     best = journeys.best_times(tables, journeys.compose(tables, "customer", engine), "UTC")
     assert len(best) == 60 and set(best["hour"]) == {8, 19} and best["channel"].eq("email").all()
     assert journeys.best_times({"messages": None}, None, "UTC").empty
+    # what somebody said goes before what they did, and the latest word before the others
+    who = journeys.who_is_who(tables, engine).to_pandas().set_index("person_id")["customer_id"]
+    tables["preferences"] = table("preferences", [
+        {"person_id": "p1", "stated_at": at(t), "weekday": day, "hour": hour}
+        for t, day, hour in (("2024-02-01", 2.0, 14.0), ("2024-03-01", None, 15.0), ("2024-04-01", None, None))
+    ])  # fmt: skip
+    told = journeys.best_times(tables, journeys.compose(tables, "customer", engine), "UTC").set_index("customer_id")
+    assert told.loc[who["p1"], ["weekday", "hour", "own_probability"]].tolist() == [2, 15, 1.0]
+    same = told.drop(who["p1"])
+    assert same[["weekday", "hour"]].equals(best.set_index("customer_id").loc[same.index, ["weekday", "hour"]])
+
+
+def test_when_the_doors_open_is_nobodys_own_hour(engine):
+    """Half of all come at eight, whatever their own hour is; it is seen all the same."""
+    rng = np.random.default_rng(2)
+    rows, sent, own = [], [], {}
+    for i in range(200):
+        own[f"p{i}"] = int(rng.integers(12, 21))
+        for d in range(14):
+            hour = 8 if rng.random() < 0.5 else int(np.clip(round(rng.normal(own[f"p{i}"], 1.5)), 8, 23))
+            rows.append((f"p{i}", (at("2024-03-01") + dt.timedelta(days=5 * d, hours=hour)).isoformat(), "read", "suits"))
+        sent.append({"message_id": str(i), "person_id": f"p{i}", "channel": "email", "sent_at": at("2024-04-01T09:00")})
+    tables = {"events": events(*rows), "messages": table("messages", sent)}
+    best = journeys.best_times(tables, journeys.compose(tables, "customer", engine), "UTC").set_index("customer_id")
+    who = journeys.who_is_who(tables, engine).to_pandas().set_index("person_id")["customer_id"]
+    off = best.loc[[who[name] for name in own], "hour"].to_numpy() - np.array(list(own.values()))
+    assert np.abs(off).mean() < 1.0
 
 
 def test_carts_and_searches(engine):

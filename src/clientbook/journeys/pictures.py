@@ -197,18 +197,19 @@ def sequence_index(some: pd.DataFrame, *, finding: str, detail: str = "") -> Fig
     finding, detail
         See :func:`clientbook.charts.title`.
     """
+    from matplotlib.collections import PolyCollection
+
     fig, ax = charts.figure(height=460)
     with charts.look():
         for stage in STAGES:
             rows = some[some["stage"] == stage]
-            ax.barh(
-                rows["journey"],
-                rows["ends"] - rows["begins"],
-                left=rows["begins"],
-                height=0.95,
-                color=COLOURS[stage],
-                label=stage,
-            )
+            middle, left, right = (rows[name].to_numpy(dtype=float) for name in ("journey", "begins", "ends"))
+            low, high = middle - 0.475, middle + 0.475
+            corners = [[left, low], [right, low], [right, high], [left, high]]
+            # one collection a stage: a patch for each stay takes a second to draw
+            bars = PolyCollection(np.moveaxis(np.array(corners), 2, 0), facecolor=COLOURS[stage], linewidth=0, label=stage)
+            ax.add_collection(bars)
+        ax.autoscale_view()
         ax.set_yticks([])
         ax.set_xlabel("days since the journey began")
         ax.spines[["left"]].set_visible(False)

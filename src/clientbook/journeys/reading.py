@@ -519,7 +519,7 @@ def usual_best(best: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `channel`, `customers`, `rate` (mean), `morning`, `midday`, `evening` (share whose hour is before 12, before
-        17, later), `own_history` (share that were active in more than five hours).
+        17, later), `own_history` (share that were active on more than five days).
     """
     rows = []
     for channel, some in best.groupby("channel", sort=True):
