@@ -101,7 +101,7 @@ def seeds(folders: list[Path]) -> None:
         ("expected calibration error", f"{low['off by']:.3f} to {high['off by']:.3f}", "at most 0.05"),
         ("orders in 30 days: AUC, and by the last event", f"{mean['AUC']:.3f}, {mean['AUC last event']:.3f}", ""),
         ("answers by best times, of full knowledge's", f"{low['best times']:.1%} to {high['best times']:.1%}", "at least 80 %"),
-        ("true effects within the interval", f"{told['held'].mean():.0%} of {len(told)}, the least held {least:.0%}", "at least 90 %"),
+        ("true effects within the interval", f"{told['held'].mean():.0%} of {len(told)}; the worst {least:.0%}", "at least 90 %"),
         ("order of all effects found", f"{order.sum()} of {len(order)} books", "found"),
     ])  # fmt: skip
 

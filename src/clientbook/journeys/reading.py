@@ -451,7 +451,7 @@ def telling_moments(moments: ir.Table | pd.DataFrame, outcome: str = "ordered", 
     moments
         The public table `moments`.
     outcome
-        `moved_on`, `fell_back`, `went_silent` or `ordered`.
+        `moved_on`, `fell_back`, `went_silent`, `ordered` or `complained`.
     limit
         How many to show.
 
