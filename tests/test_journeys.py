@@ -761,6 +761,33 @@ def test_best_times_follow_a_persons_own_hours(engine):
     best = journeys.best_times(tables, journeys.compose(tables, "customer", engine), "UTC")
     assert len(best) == 60 and set(best["hour"]) == {8, 19} and best["channel"].eq("email").all()
     assert journeys.best_times({"messages": None}, None, "UTC").empty
+    # what somebody said goes before what they did, and the latest word before the others
+    who = journeys.who_is_who(tables, engine).to_pandas().set_index("person_id")["customer_id"]
+    tables["preferences"] = table("preferences", [
+        {"person_id": "p1", "stated_at": at(t), "weekday": day, "hour": hour}
+        for t, day, hour in (("2024-02-01", 2.0, 14.0), ("2024-03-01", None, 15.0), ("2024-04-01", None, None))
+    ])  # fmt: skip
+    told = journeys.best_times(tables, journeys.compose(tables, "customer", engine), "UTC").set_index("customer_id")
+    assert told.loc[who["p1"], ["weekday", "hour", "own_probability"]].tolist() == [2, 15, 1.0]
+    same = told.drop(who["p1"])
+    assert same[["weekday", "hour"]].equals(best.set_index("customer_id").loc[same.index, ["weekday", "hour"]])
+
+
+def test_when_the_doors_open_is_nobodys_own_hour(engine):
+    """Half of all come at eight, whatever their own hour is; it is seen all the same."""
+    rng = np.random.default_rng(2)
+    rows, sent, own = [], [], {}
+    for i in range(200):
+        own[f"p{i}"] = int(rng.integers(12, 21))
+        for d in range(14):
+            hour = 8 if rng.random() < 0.5 else int(np.clip(round(rng.normal(own[f"p{i}"], 1.5)), 8, 23))
+            rows.append((f"p{i}", (at("2024-03-01") + dt.timedelta(days=5 * d, hours=hour)).isoformat(), "read", "suits"))
+        sent.append({"message_id": str(i), "person_id": f"p{i}", "channel": "email", "sent_at": at("2024-04-01T09:00")})
+    tables = {"events": events(*rows), "messages": table("messages", sent)}
+    best = journeys.best_times(tables, journeys.compose(tables, "customer", engine), "UTC").set_index("customer_id")
+    who = journeys.who_is_who(tables, engine).to_pandas().set_index("person_id")["customer_id"]
+    off = best.loc[[who[name] for name in own], "hour"].to_numpy() - np.array(list(own.values()))
+    assert np.abs(off).mean() < 1.0
 
 
 def test_carts_and_searches(engine):
@@ -797,3 +824,143 @@ def test_own_words_hide_what_few_people_say():
 def test_every_stage_word_is_one_of_the_six():
     for _, row in (*journeys.evidence.BY_NAME.items(), *journeys.evidence.BY_PATTERN):
         assert set(row) <= set(STAGES)
+
+
+# --- Touchpoints, and who is to be approached ---------------------------------------------------------------------
+
+
+def touched(*rows: tuple) -> ibis.Table:
+    """Events with a device, a source that tells of them and a piece."""
+    names = ("person_id", "occurred_at", "event_name", "topic", "device", "content_id")
+    return table("events", [dict(zip(names, (p, at(t), *rest), strict=False)) for p, t, *rest in rows])
+
+
+def test_touchpoints_switches_and_steps_to_a_piece_are_counted(engine):
+    seen = touched(
+        ("p", "2024-05-01T10:00", "read", "suits", "mobile", None),
+        ("p", "2024-05-01T10:10", "compare", "suits", "mobile", "piece"),
+        # forty minutes later it is another visit
+        ("p", "2024-05-01T10:50", "price", "suits", "desktop", "piece"),
+        ("q", "2024-05-01T09:00", "read", "suits", "mobile", None),
+    )
+    content = table("content", [{"content_id": "piece", "title": "t", "stage": "decide", "format": "story"}])
+    timeline = engine.keep(journeys.compose({"events": seen}, "customer", engine))
+    told = journeys.stage_table_of(timeline, ROWS)
+    use = journeys.touch_use(timeline, told).set_index("touchpoint")
+    assert use.loc["web mobile", ["events", "need", "research", "mostly"]].tolist() == [3, 2 / 3, 1 / 3, "read"]
+    walked = journeys.visits(timeline, engine)
+    found = journeys.switches(walked).iloc[0]
+    assert found[["touchpoint_from", "touchpoint_to", "n", "share"]].tolist() == ["web mobile", "web desktop", 1, 0.5]
+    assert found["median_hours"] == pytest.approx(0.67)
+    far = journeys.steps_to(walked, content).iloc[0]
+    assert far[["stage", "format", "reached", "at_once", "median_steps"]].tolist() == ["decide", "story", 2, 0.5, 1.5]
+    assert journeys.steps_to(walked, None).empty
+
+
+def test_entries_exits_loops_and_the_funnel_by_group(engine):
+    seen = events(
+        ("a", "2024-05-01", "read", "suits"), ("a", "2024-05-02", "read", "suits"), ("a", "2024-05-03", "price", "suits"),
+        ("b", "2024-05-01", "read", "shirts"), ("b", "2024-05-04", "compare", "shirts"),
+        ("b", "2024-05-05", "read", "shirts"),
+    )  # fmt: skip
+    orders = table("orders", [
+        {"person_id": "a", "order_id": "1", "ordered_at": at("2024-05-04"), "product_id": "s", "quantity": 1.0}
+    ])  # fmt: skip
+    tables = {"events": seen, "orders": orders, "products": table("products", [{"product_id": "s", "topic": "suits"}])}
+    timeline, _, ways = follow(engine, tables)
+    ends = journeys.entries_and_exits(ways, journeys.stage_table_of(timeline, ROWS))
+    assert ends["entries"].to_numpy().tolist() == [["read", 2, 1.0, 0.5]]
+    assert ends["exits"].to_numpy().tolist() == [["read", 1, 1.0]]
+    found = journeys.loops(journeys.event_transitions(journeys.raw_events(timeline)))
+    assert dict(zip(found["loop"], found["n"], strict=True)) == {"again: read": 1, "compare ⇄ read": 2}
+    tables["opportunity_people"] = table("opportunity_people", [{"opportunity_id": "o", "person_id": "a", "role": "buyer"}])
+    who = journeys.who_is_who(tables, engine)
+    told = journeys.funnel_by(ways, tables, who, "customer", few=1).set_index(["by", "group"])
+    assert told.loc[("topic", "suits"), ["journeys", "looked", "decided", "bought"]].tolist() == [1, 1, 1, 1]
+    assert told.loc[("topic", "shirts"), ["looked", "decided", "bought"]].tolist() == [1, 0, 0]
+    assert told.loc[("role", "buyer"), "bought"] == 1 and told.loc[("role", "not told"), "bought"] == 0
+
+
+def test_the_step_matrix_adds_up_to_all_journeys():
+    rows = [(1, "need", "decide", 6), (1, "need", "left", 4), (2, "decide", "left", 3), (2, "decide", "still there", 1),
+            (2, "decide", "use", 2), (3, "use", "still there", 2)]  # fmt: skip
+    found = journeys.step_matrix(pd.DataFrame(rows, columns=["step", "stage", "next", "n"]))
+    assert found.sum().round(9).eq(1).all()
+    assert found.loc["left"].round(9).tolist() == [0, 0.4, 0.7] and found.loc["still there", 3] == pytest.approx(0.1)
+
+
+def test_who_came_back_unasked_is_approached_first_and_told_why(engine):
+    seen = events(
+        ("a", "2024-06-28", "price", "suits"), ("b", "2024-06-28", "price", "suits"), ("c", "2024-06-10", "price", "suits"),
+        ("d", "2024-06-29", "compare", "suits"), ("e", "2024-06-29", "manual", "suits"),
+    )  # fmt: skip
+    sent = table("messages", [
+        {"message_id": str(i), "person_id": p, "sent_at": at("2024-06-20")} for i, p in enumerate(["b", *["z"] * 4])
+    ])  # fmt: skip
+    tables = {"events": seen, "messages": sent}
+    timeline, _, ways = follow(engine, tables)
+    found = journeys.intervals(ways, "customer", AS_OF, **SPAN)
+    who = journeys.who_is_who(tables, engine)
+    stands = journeys.standing(tables, who, timeline, found, "customer", AS_OF, engine)
+    of = who.to_pandas().set_index("person_id")["customer_id"]
+    first = journeys.to_approach(stands)
+    assert first["subject_id"].tolist() == [of["a"], of["d"]]
+    assert first["why_now"].iloc[0].startswith("decides, was last seen on 2024-06-28")
+    told = journeys.silence_and_push(stands).set_index("stage")
+    assert told.loc["decide", ["journeys", "active", "silent", "approach_first"]].tolist() == [3, 3, 2, 1]
+
+
+def test_the_gap_by_channel():
+    rows = [("email", "need", "need", 3), ("email", "need", "use", 1), ("email", "need", "no journey", 4),
+            ("post", "need", "no journey", 2)]  # fmt: skip
+    found = journeys.by_channel(pd.DataFrame(rows, columns=["channel", "planned", "actual", "messages"]))
+    assert found.iloc[0].tolist() == ["email", 8, 0.5, 0.25] and np.isnan(found["misfit"].iloc[1])
+
+
+def test_a_case_soon_after_is_a_complaint_and_an_order_before_a_case_does_not_follow_it(engine):
+    tables = {
+        "events": events(*((p, "2024-01-01", "read", "suits") for p in "ab"), ("b", "2024-01-12", "read", "suits")),
+        "cases": table("cases", [{"case_id": "1", "person_id": "a", "opened_at": at("2024-01-10")},
+                                 {"case_id": "2", "person_id": "b", "opened_at": at("2024-01-11")}]),
+        "orders": table("orders", [
+            {"person_id": "a", "order_id": "1", "ordered_at": at("2024-01-12"), "product_id": "s", "quantity": 1.0},
+            {"person_id": "b", "order_id": "2", "ordered_at": at("2024-01-05"), "product_id": "s", "quantity": 1.0},
+        ]),
+        "products": table("products", [{"product_id": "s", "topic": "suits"}]),
+    }  # fmt: skip
+    timeline, evidence, ways = follow(engine, tables)
+    found = journeys.moments(timeline, ways, evidence, AS_OF, **SPAN, window_days=30)
+    found = found.set_index(["event_name", "stage"])
+    # both a case after the first day, and none after the third
+    assert found.loc[("read", "need"), ["n", "complained"]].tolist() == [3, pytest.approx(2 / 3, abs=1e-6)]
+    cases = found.loc["case"]
+    assert cases["n"].sum() == 2 and (cases["n"] * cases["ordered"]).sum() == 1
+
+
+def test_a_journey_map_has_its_five_lanes(engine):
+    tables = {
+        "events": events(*crowd()), "customers": ibis.memtable({"customer_id": ["x"], "persona": ["the planner"]}),
+        "surveys": table("surveys", [{"person_id": "p1", "asked_at": at("2024-03-01"), "metric": "CSAT", "score": 4.0}]),
+    }  # fmt: skip
+    assert journeys.commonest_persona(tables) == "the planner" and journeys.commonest_persona({}) is None
+    ways, reading, _ = read(engine, {name: tables[name] for name in ("events", "surveys")})
+    timeline = journeys.compose({"events": tables["events"]}, "customer", engine)
+    told = journeys.stage_table_of(timeline, ROWS)
+    found = journeys.persona_map(
+        journeys.of_persona(ways, tables, "customer", None), told, journeys.moments(
+            timeline, ways, journeys.as_evidence(told), AS_OF, **SPAN, window_days=30), journeys.touch_use(timeline, told),
+        pd.Series({"need": "csat 4.0 (n 1)"}),
+    )  # fmt: skip
+    assert found["lane"].tolist() == ["doing", "touchpoint", "feeling", "pain", "opportunity"]
+    assert found["need"].iloc[1] == "web" and found["need"].iloc[2] == "csat 4.0 (n 1)"
+    assert journeys.of_persona(ways, tables, "customer", "the planner").count().to_pyarrow().as_py() == 0
+
+
+def test_events_of_nobody_are_no_ones_and_one_subject_may_do_very_much(engine):
+    start = at("2024-01-01")
+    crawler = [("robot", (start + dt.timedelta(minutes=i)).isoformat(), NAMES[i % 4], "suits") for i in range(3_000)]
+    tables = {"events": events(*crawler, (None, "2024-06-01", "read", "suits"), ("one", "2024-06-01", "read", "suits"))}
+    timeline = engine.keep(journeys.compose(tables, "customer", engine))
+    assert timeline.count().to_pyarrow().as_py() == 3_001
+    ways = journeys.variants(timeline).to_pandas()
+    assert sorted(ways["variant"].str.count(" > ")) == [0, 1_000] and ways["variant"].str.endswith("…").sum() == 1

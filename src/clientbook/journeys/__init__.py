@@ -4,7 +4,16 @@ from clientbook.journeys.declared import READS, STAGE, JourneysParameters
 from clientbook.journeys.effects import after_purchase, experiments, next_order_effects
 from clientbook.journeys.evidence import as_evidence, row_of, stage_table, stage_table_of
 from clientbook.journeys.friction import carts, contentment, own_words, searches
-from clientbook.journeys.gap import misfit, plan_and_actual, plan_table, say_plan, silence_and_push
+from clientbook.journeys.gap import (
+    by_channel,
+    misfit,
+    plan_and_actual,
+    plan_table,
+    say_plan,
+    silence_and_push,
+    standing,
+    to_approach,
+)
 from clientbook.journeys.inference import (
     Reading,
     as_model,
@@ -18,6 +27,9 @@ from clientbook.journeys.inference import (
 from clientbook.journeys.moments import acquaintance, corrected, moments
 from clientbook.journeys.paths import event_transitions, funnel, raw_events, variants
 from clientbook.journeys.pictures import (
+    commonest_persona,
+    feeling,
+    of_persona,
     outlined,
     paths,
     persona_map,
@@ -25,8 +37,10 @@ from clientbook.journeys.pictures import (
     sankey,
     say_paths,
     sequence_index,
+    step_matrix,
     swim,
     swim_lanes,
+    turns,
 )
 from clientbook.journeys.reading import (
     answer,
@@ -56,4 +70,13 @@ from clientbook.journeys.response import best_times, reached, responsiveness
 from clientbook.journeys.scoring import TRUTH, foresight, say_foresight, say_score, score
 from clientbook.journeys.stages import Ways, follow, has_topics, instant_of, intervals, stage_of
 from clientbook.journeys.timeline import choose_subject, compose, who_is_who
+from clientbook.journeys.touchpoints import (
+    entries_and_exits,
+    funnel_by,
+    loops,
+    steps_to,
+    switches,
+    touch_use,
+    visits,
+)
 from clientbook.tables import STAGES

@@ -19,6 +19,7 @@ READS = (
     "opportunity_people",
     "referrals",
     "surveys",
+    "preferences",
     "deliveries",
     "products",
     "content",
@@ -129,6 +130,7 @@ MOMENTS = Table(
                 ("fell_back", "share whose next move came soon and led to an earlier stage"),
                 ("went_silent", "share after whose day nothing further happened on the journey"),
                 ("ordered", "share that ordered or won a deal on the topic in the 90 days after"),
+                ("complained", "share that opened a case in the 30 days after"),
             )
             for ending, more in (
                 ("", ""),
@@ -140,7 +142,7 @@ MOMENTS = Table(
         ),
         Column("design", "text", "observed: like days compared; randomised: chance decided who got it"),
         Column("outcome", "text", "of effects found otherwise: what counted as ordered; none for the others"),
-        Column("q_value", "number", "of the surest of the four effects, corrected for all that were looked at",
+        Column("q_value", "number", "of the surest of the five effects, corrected for all that were looked at",
                unit="probability"),
     ),
 )  # fmt: skip
@@ -167,15 +169,17 @@ BEST_TIMES = Table(
     (
         Column("customer_id", "id", "the customer"),
         Column("channel", "text", "the channel that they answer most"),
-        Column("weekday", "number", "the weekday on which they are most active, 1 is Monday", unit="day of the week"),
-        Column("hour", "number", "the hour at which they are most active, 0 to 23, in the book's zone", unit="hour"),
+        Column("weekday", "number", "the weekday that they named, else the one on which they are most active, 1 is Monday",
+               unit="day of the week"),
+        Column("hour", "number", "the hour that they named, else that at which they are most active, 0 to 23, in the book's zone",
+               unit="hour"),
         Column("rate", "number", "share that they answer by that channel, drawn towards their segment's", unit="share"),
         Column("messages", "number", "sent to them by that channel", unit="messages"),
-        Column("active", "number", "hours in which they were active: what weekday and hour rest on", unit="hours"),
+        Column("active", "number", "days on which they were active: what weekday and hour rest on", unit="days"),
         Column(
             "own_probability",
             "number",
-            "how probably the weekday is their own, and not only their segment's",
+            "how probably the weekday is their own, and not only their segment's; 1 where they named it",
             unit="probability",
         ),
     ),

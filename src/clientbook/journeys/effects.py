@@ -14,7 +14,6 @@ import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
-from scipy.special import gammaln
 
 from clientbook import parsing
 
@@ -73,26 +72,30 @@ def after_purchase(
     names = [name for name, share in treated.items() if share.sum() >= FEWEST and (share < 0.5).sum() >= FEWEST]
     if not names or orders["again"].nunique() < 2:
         return pd.DataFrame(columns=_COLUMNS)
-    likes = _covariates(orders)
-    design = np.column_stack([*(treated[name] for name in names), likes])
+    happened = np.column_stack([treated[name] for name in names])
+    design = _design(happened, orders)
     again = orders["again"].to_numpy(dtype=float)
     whose = orders["customer"].to_numpy()
     weights, spread = _logistic(design, again, whose)
+    score = design @ weights
     rows = []
     for place, name in enumerate(names):
         share = treated[name]
-        with_it, without = design.copy(), design.copy()
+        # what everybody to whom it happened had, had it happened for sure, and not at all
+        with_it, without = happened.copy(), happened.copy()
         with_it[:, place], without[:, place] = 1.0, 0.0
         # who was handled well was not handled badly
         for other, also in enumerate(names):
             if other != place and {name, also} <= {"complaint_handled_well", "complaint_handled_badly"}:
                 with_it[:, other] = without[:, other] = 0.0
-        one, none = _curve(with_it @ weights), _curve(without @ weights)
+        one, none = (_curve(score + (had - happened) @ weights[: len(names)]) for had in (with_it, without))
         whole = share.sum()
         effect = float((share * (one - none)).sum() / whole)
-        slope = (share[:, None] * ((one * (1 - one))[:, None] * with_it - (none * (1 - none))[:, None] * without)).sum(
-            axis=0
-        )
+        slope = np.zeros(len(weights))
+        for sign, had, chance in ((1, with_it, one), (-1, without, none)):
+            each = sign * share * chance * (1 - chance)
+            slope += design.T @ each
+            slope[: len(names)] += each @ (had - happened)
         error = float(np.sqrt(max(slope @ spread @ slope, 0.0)) / whole)
         rate = float((share * again).sum() / whole)
         subjects = len(np.unique(whose[share > 0.5]))
@@ -262,6 +265,8 @@ def _handled_well(days: np.ndarray, score: np.ndarray) -> np.ndarray:
     days = np.maximum(days, 0.01)
     if len(days) < 2 * FEWEST:
         return (days <= np.median(days)).astype(float)
+    from scipy.special import gammaln
+
     asked = np.isfinite(score)
     good = np.clip((np.quantile(days, 0.75) - days) / max(np.ptp(np.quantile(days, [0.25, 0.75])), 1e-9), 0.05, 0.95)
     whose = np.column_stack([good, 1 - good])
@@ -294,48 +299,58 @@ def _treatments(orders: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def _covariates(orders: pd.DataFrame) -> np.ndarray:
-    """What makes two orders alike: how many came before, the last wait, the size, the month, the account."""
+def _design(happened: np.ndarray, orders: pd.DataFrame):
+    """What happened, and what makes two orders alike: how many came before, the last wait, size, month, account.
+
+    Sparse: of the hundred columns of an order all but a handful are 0.
+    """
+    from scipy.sparse import csr_array, hstack
+
     cut = lambda column, edges: np.searchsorted(edges, column.fillna(-1).to_numpy(), side="right")  # noqa: E731
     number = np.searchsorted([1, 2, 3, 5, 8, 13, 21], orders["number"].to_numpy(), side="right")
     waited = cut(orders["waited"], [0, 15, 30, 60, 90, 120, 180, 365])
-    tenth = pd.qcut(orders["amount"].rank(method="first"), 5, labels=False).to_numpy()
-    kinds = [
-        number,
-        waited,
-        orders["month"].to_numpy(),
-        tenth,
-        orders["shared"].to_numpy().astype(int),
-        number * 10 + waited,
-    ]
-    columns = [np.ones(len(orders))]
-    for kind in kinds:
-        values, counts = np.unique(kind, return_counts=True)
-        columns += [(kind == value).astype(float) for value, n in zip(values[1:], counts[1:], strict=True) if n >= 50]
-    return np.column_stack(columns)
+    fifth = pd.qcut(orders["amount"].rank(method="first"), 5, labels=False).to_numpy()
+    shared = orders["shared"].to_numpy().astype(int)
+    columns = [csr_array(happened), csr_array(np.ones((len(orders), 1)))]
+    for kind in (number, waited, orders["month"].to_numpy(), fifth, shared, number * 10 + waited):
+        values, place, counts = np.unique(kind, return_inverse=True, return_counts=True)
+        # the first is what the others are compared with
+        common = np.flatnonzero((counts >= 50) & (np.arange(len(values)) > 0))
+        column = np.full(len(values), -1)
+        column[common] = np.arange(len(common))
+        rows = np.flatnonzero(column[place] >= 0)
+        columns.append(csr_array(
+            (np.ones(len(rows)), (rows, column[place][rows])), shape=(len(orders), len(common))
+        ))  # fmt: skip
+    return hstack(columns, format="csr")
 
 
 def _curve(score: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(score, -30, 30)))
 
 
-def _logistic(design: np.ndarray, outcome: np.ndarray, whose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _logistic(design, outcome: np.ndarray, whose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights, and their covariance when the rows of one customer go together (a sandwich)."""
+    from scipy.sparse import csr_array, diags_array
+
     ridge = 1e-3 * np.eye(design.shape[1])
     weights = np.zeros(design.shape[1])
+
+    def bread(p: np.ndarray) -> np.ndarray:
+        return (design.T @ (diags_array(p * (1 - p)) @ design)).toarray() + ridge
+
     for _ in range(25):
         p = _curve(design @ weights)
-        bread = (design * (p * (1 - p))[:, None]).T @ design + ridge
-        move = np.linalg.solve(bread, design.T @ (outcome - p) - ridge @ weights)
+        move = np.linalg.solve(bread(p), design.T @ (outcome - p) - ridge @ weights)
         weights = weights + move
-        if np.abs(move).max() < 1e-9:
+        if np.abs(move).max() < 1e-8:
             break
     p = _curve(design @ weights)
-    inverse = np.linalg.inv((design * (p * (1 - p))[:, None]).T @ design + ridge)
-    by = np.argsort(whose, kind="stable")
-    starts = np.flatnonzero(np.diff(whose[by], prepend=-1))
-    sums = np.add.reduceat((design * (outcome - p)[:, None])[by], starts, axis=0)
-    return weights, inverse @ (sums.T @ sums) @ inverse
+    inverse = np.linalg.inv(bread(p))
+    places, row = np.unique(whose, return_inverse=True)
+    of = csr_array((outcome - p, (row, np.arange(len(row)))), shape=(len(places), len(row)))
+    sums = (of @ design)
+    return weights, inverse @ (sums.T @ sums).toarray() @ inverse
 
 
 def _p_value(effect: float, error: float) -> float:

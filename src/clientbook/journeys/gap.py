@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from clientbook.engine import Engine
 from clientbook.journeys.inference import FILTERED
 from clientbook.tables import STAGES
 
@@ -111,15 +112,40 @@ def say_plan(plan: pd.DataFrame) -> str:
     )
 
 
-def silence_and_push(
+def by_channel(plan: pd.DataFrame) -> pd.DataFrame:
+    """How wide is the gap on each channel?
+
+    Parameters
+    ----------
+    plan
+        As from :func:`plan_and_actual`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `channel`, `messages`, `nobody` (share to people on no journey on its topic), `misfit` (of the others, the share
+        for neither their stage nor the next).
+    """
+    rows = []
+    for channel, some in plan.groupby("channel", sort=True):
+        sent = int(some["messages"].sum())
+        nobody = some.loc[some["actual"] == NO_JOURNEY, "messages"].sum() / sent
+        rows.append([channel, sent, float(nobody), misfit(some)])
+    return pd.DataFrame(rows, columns=["channel", "messages", "nobody", "misfit"]).sort_values(
+        ["messages", "channel"], ascending=[False, True], ignore_index=True
+    )
+
+
+def standing(
     tables: Mapping[str, ir.Table | None],
     who: ir.Table,
     timeline: ir.Table,
     intervals: ir.Table,
     subject: str,
     as_of: dt.date,
-) -> pd.DataFrame:
-    """Where are we silent while they search, and where do we push while they are gone?
+    engine: Engine,
+) -> dict[str, ir.Table]:
+    """How does every open journey stand: when was anything last seen of it, and did anybody there hear from us?
 
     Parameters
     ----------
@@ -131,20 +157,21 @@ def silence_and_push(
         `account` or `customer`.
     as_of
         The day of the run; the month before it is looked at.
+    engine
+        Where it is staged, as it is read twice.
 
     Returns
     -------
-    pandas.DataFrame
-        A row a stage of the open journeys: `stage`, `journeys`, `active` (of these, something was seen in the last 30
-        days), `silent` (of the active, nobody there got a message), `first` (of the silent, those in decide or research
-        who came back within the last week: to be approached first); and `no journey`, whose `journeys` are subjects on
-        none, and `pushed` those of them that got four messages or more.
+    dict
+        `journeys`: a row an open journey, `subject_id`, `topic`, `stage`, `probability_now`, `last` (seen in the last 30
+        days), `active`, `silent` (active, and nobody there got a message), `first` (silent, in decide or research, and back
+        within the last week: to be approached first). `others`: `subject_id` and `written_to` (messages in that month) of
+        those on none.
     """
-    names = ["stage", "journeys", "active", "silent", "approach_first", "pushed"]
     since = ibis.timestamp(f"{as_of - dt.timedelta(days=SILENT_DAYS)} 00:00:00")
     lately = ibis.timestamp(f"{as_of - dt.timedelta(days=7)} 00:00:00")
     now = intervals.filter((intervals["method"] == FILTERED) & intervals["valid_to"].isnull())
-    now = now.select("subject_id", "stage", topic=now["topic"].fill_null(""))
+    now = now.select("subject_id", "stage", "probability_now", topic=now["topic"].fill_null(""))
     seen = timeline.filter((timeline["occurred_at"] >= since) & (timeline["kind"] != "message"))
     seen = seen.group_by("subject_id", topic=seen["topic"].fill_null("")).agg(last=seen["occurred_at"].max())
     messages = tables.get("messages")
@@ -158,21 +185,66 @@ def silence_and_push(
         now.left_join(seen, ["subject_id", "topic"])
         .drop("subject_id_right", "topic_right")
         .left_join(written, "subject_id")
+        .drop("subject_id_right")
     )
     active = both["last"].notnull()
     silent = active & both["written_to"].isnull()
-    each = both.mutate(
-        active=active,
-        silent=silent,
-        first=silent & (both["last"] >= lately) & both["stage"].isin(["research", "decide"]),
-    )
+    first = silent & (both["last"] >= lately) & both["stage"].isin(["research", "decide"])
+    gone = timeline.select("subject_id").distinct().anti_join(now.select("subject_id").distinct(), "subject_id")
+    gone = gone.left_join(written, "subject_id").drop("subject_id_right")
+    return {
+        "journeys": engine.keep(both.mutate(active=active, silent=silent, first=first.fill_null(False))),
+        "others": engine.keep(gone),
+    }
+
+
+def silence_and_push(stands: Mapping[str, ir.Table]) -> pd.DataFrame:
+    """Where are we silent while they search, and where do we push while they are gone?
+
+    Parameters
+    ----------
+    stands
+        As from :func:`standing`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a stage of the open journeys: `stage`, `journeys`, `active`, `silent`, `approach_first` (how many are
+        `first`); and `no journey`, whose `journeys` are subjects on none, and `pushed` those of them that got four
+        messages or more.
+    """
+    each, gone = stands["journeys"], stands["others"]
     told = each.group_by("stage").agg(
         journeys=each.count(), active=each["active"].sum(), silent=each["silent"].sum(),
         approach_first=each["first"].sum()
     ).to_pandas().set_index("stage").reindex(list(STAGES)).dropna(how="all").reset_index()  # fmt: skip
-    gone = timeline.select("subject_id").distinct().anti_join(now.select("subject_id").distinct(), "subject_id")
-    gone = gone.left_join(written, "subject_id")
     counted = gone.aggregate(journeys=gone.count(), pushed=(gone["written_to"] >= 4).sum()).to_pandas()
-    return pd.concat([told, counted.assign(stage=NO_JOURNEY)], ignore_index=True)[
-        [n for n in names if n in told or n == "pushed"]
-    ]
+    return pd.concat([told, counted.assign(stage=NO_JOURNEY)], ignore_index=True)
+
+
+def to_approach(stands: Mapping[str, ir.Table]) -> pd.DataFrame:
+    """Who should be approached first, of our own accord, and why now?
+
+    Parameters
+    ----------
+    stands
+        As from :func:`standing`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `subject_id`, `topic`, `stage`, `probability` (of the stage), `last_seen`, `why_now`; who decides goes before who
+        still compares, then the surest stage, then who was seen last. Whether they may be written to, consents say.
+    """
+    rows = stands["journeys"]
+    told = rows.filter(rows["first"]).select(
+        "subject_id", "topic", "stage", probability="probability_now", last_seen="last"
+    ).to_pandas()  # fmt: skip
+    order = told["stage"].map({stage: -i for i, stage in enumerate(STAGES)})
+    told = told.assign(order=order).sort_values(
+        ["order", "probability", "last_seen", "subject_id", "topic"], ascending=[True, False, False, True, True]
+    ).drop(columns="order")  # fmt: skip
+    does = told["stage"].map({"decide": "decides", "research": "compares"})
+    day = pd.to_datetime(told["last_seen"]).dt.strftime("%Y-%m-%d")
+    why = does + ", was last seen on " + day + f", and has heard nothing from us for {SILENT_DAYS} days"
+    return told.assign(why_now=why.astype("str")).reset_index(drop=True)

@@ -27,6 +27,8 @@ LOOKS = (7, 14, 30, 45, 60, 90, 120, 180, 270, 365, 540, 730)
 _LONG_DAYS = 14.0
 # So many ways are enough to fit a few hundred numbers; fitting more of them changes no digit that is shown.
 FIT_WAYS = 8_000
+# The way there is gone with fewer, which is as good for all rounds but the last ones.
+_FIRST_WAYS, _LAST_ROUNDS = 2_000, 5
 # Ways are worked on in lots of about so many steps, which bounds the memory.
 LOT_STEPS = 2_000_000
 _DAY = 86_400_000_000
@@ -114,7 +116,7 @@ def read_stages(seen: Seen, told: pd.DataFrame, as_of: dt.date, engine: Engine, 
     -------
     Reading
     """
-    steps, lanes, is_end = _coded(seen.lane, seen.when, seen.mark, seen.deals, seen.code, _microseconds(as_of, zone))
+    steps, lanes, is_end = _coded(seen.lane, seen.when, seen.mark, seen.deals, seen.code, microseconds(as_of, zone))
     model = _fitted(told, steps, lanes, seed)
     spans, now, levels = [], [], []
     for part in _lots(steps, lanes):
@@ -185,7 +187,7 @@ def stood(seen: Seen, model: Model, day: dt.date, *, zone: str, window_days: int
     window_days
         How soon an order must come to count as bought.
     """
-    then = _microseconds(day, zone)
+    then = microseconds(day, zone)
     before = seen.when < then
     lane, marks = seen.lane[before], seen.mark[before]
     steps, lanes, is_end = _coded(lane, seen.when[before], marks, seen.deals[before], seen.code[before], then)
@@ -220,7 +222,7 @@ def fitted_before(seen: Seen, told: pd.DataFrame, day: dt.date, *, zone: str, se
     seed
         For the choice of the ways that the model is fitted to.
     """
-    then = _microseconds(day, zone)
+    then = microseconds(day, zone)
     before = seen.when < then
     columns = (column[before] for column in (seen.lane, seen.when, seen.mark, seen.deals, seen.code))
     steps, lanes, _ = _coded(*columns, then)
@@ -332,21 +334,28 @@ def _coded(lane, at, mark, deals, code, end):
     return Steps(first, days, kinds, is_deal, codes), lane[begins], is_end
 
 
-def _microseconds(day: dt.date, zone: str) -> int:
-    """When a day begins in a zone, as the timeline counts time."""
+def microseconds(day: dt.date, zone: str) -> int:
+    """When does a day begin in a zone, as the timeline counts time?
+
+    Parameters
+    ----------
+    day
+        The day.
+    zone
+        The book's.
+    """
     return int(pd.Timestamp(day).tz_localize(zone, ambiguous=True, nonexistent="shift_forward").value // 1000)
 
 
 def _fitted(told: pd.DataFrame, steps: Steps, lanes: np.ndarray, seed: int) -> Model:
     guess = hidden.start(told[list(STAGES)].to_numpy(dtype=float), told["events"].to_numpy(dtype=float))
-    return hidden.fit(guess, _some(steps, lanes, seed)) if len(lanes) else guess
-
-
-def _some(steps: Steps, lanes: np.ndarray, seed: int) -> Steps:
-    ways = np.arange(len(lanes))
-    if len(ways) > FIT_WAYS:
-        ways = np.sort(np.random.default_rng(seed).choice(ways, FIT_WAYS, replace=False))
-    return steps.take(ways)
+    if not len(lanes):
+        return guess
+    ways = np.random.default_rng(seed).permutation(len(lanes))
+    model = hidden.fit(guess, steps.take(np.sort(ways[:_FIRST_WAYS])))
+    if len(lanes) <= _FIRST_WAYS:
+        return model
+    return hidden.fit(model, steps.take(np.sort(ways[:FIT_WAYS])), rounds=_LAST_ROUNDS, prior=guess)
 
 
 def _lots(steps: Steps, lanes: np.ndarray) -> list[np.ndarray]:

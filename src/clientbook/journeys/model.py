@@ -197,21 +197,24 @@ def start(told: np.ndarray, counts: np.ndarray) -> Model:
     )  # fmt: skip
 
 
-def fit(model: Model, steps: Steps, rounds: int = 15, tolerance: float = 1e-5) -> Model:
+def fit(model: Model, steps: Steps, rounds: int = 15, tolerance: float = 1e-5, prior: Model | None = None) -> Model:
     """Which rates and emissions make what was seen most probable, staying near the written table?
 
     Parameters
     ----------
     model
-        As from :func:`start`; what is rarely seen stays near it.
+        Where EM begins.
     steps
         What was seen.
     rounds
         Of EM, at most.
     tolerance
         It ends when a round raises the log-likelihood by less than this share.
+    prior
+        As from :func:`start`; what is rarely seen stays near it. None takes the model that EM begins with.
     """
-    prior, batch = model, _Batch(steps)
+    prior, batch = prior or model, _Batch(steps)
+    model = replace(model, loglik=[])
     for _ in range(rounds):
         model, loglik = _round(model, prior, batch)
         history = [*model.loglik, loglik]

@@ -1,4 +1,4 @@
-"""What happens before people move on, fall back, fall silent or order?"""
+"""What happens before people move on, fall back, fall silent, order or complain?"""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from clientbook.tables import STAGES
 AT_LARGE = ("case", "survey", "referral")
 # An order counts as following if it comes within so many days: as long as a usual way to one takes.
 ORDER_DAYS = 90
-OUTCOMES = ("moved_on", "fell_back", "went_silent", "ordered")
+# A case counts as following if it is opened within so many days.
+CASE_DAYS = 30
+OUTCOMES = ("moved_on", "fell_back", "went_silent", "ordered", "complained")
 _KEYS = ("event_name", "kind", "level")
 # What makes two days alike: the stage, how sure it is, for how long, how many orders came before, in how many systems
 # they
 # are known (who is a cookie alone cannot be seen to order), whether a deal is open.
 _ALIKE = ("waited", "orders", "sure", "systems", "deal")
-_MET = (*_KEYS, "is_loose", "lane", "number", "day", *_ALIKE, "next_day", "next_level", "last_day", "next_order")
+_MET = (*_KEYS, "is_loose", "lane", "number", "day", *_ALIKE, "next_day", "next_level", "last_day")
 _Z = 1.959964
 _FEWEST = 30
 
@@ -44,7 +46,7 @@ def moments(
     others: pd.DataFrame | None = None,
     known: ir.Table | None = None,
 ) -> pd.DataFrame:
-    """After which events, at which stage, did people move on, fall back, fall silent or order?
+    """After which events, at which stage, did people move on, fall back, fall silent, order or complain?
 
     A moment is a day on which it happened; its stage is where the subject stood in the evening. Beside its share stands
     the base, over all days at that stage. The effect compares like with like: days at the same stage, as sure, for as
@@ -89,9 +91,9 @@ def moments(
     if has_topics(timeline):
         met = ibis.union(met, _at_large(timeline, days, ways, zone, gap_days))
     last = ibis.date((as_of - dt.timedelta(days=max(gap_days, window_days, ORDER_DAYS))).isoformat())
+    bought, cases = _later(ways, timeline, zone)
     met, days = (
-        _followed(met.filter(met["day"] < last), window_days),
-        _followed(days.filter(days["day"] < last), window_days),
+        keep(_followed(rows.filter(rows["day"] < last), bought, cases, window_days)) for rows in (met, days)
     )
     each = _counted(met, [*_KEYS, "is_loose"], subjects=met["lane"].nunique()).to_pandas()
     if each.empty and (others is None or others.empty):
@@ -117,14 +119,10 @@ def _described(ways: Ways, known: ir.Table | None) -> ir.Table:
     steps = ways.steps
     sure = steps["stage_probability"] if "stage_probability" in steps.columns else ibis.literal(1.0)
     steps = steps.mutate(sure=sure)
-    bought = steps["bought"].ifelse(steps["day"], ibis.null("date"))
-    steps = steps.mutate(
-        so_far=steps["bought"].cast("int64").sum().over(group_by="lane", order_by="place", rows=(None, 0)),
-        next_order=bought.min().over(group_by="lane", order_by="place", rows=(1, None)),
-    )
+    steps = steps.mutate(so_far=steps["bought"].cast("int64").sum().over(group_by="lane", order_by="place", rows=(None, 0)))
     each = steps.group_by("lane", "number", "day").agg(
         so_far=steps["so_far"].argmax(steps["place"]), sure=steps["sure"].argmax(steps["place"]),
-        next_order=steps["next_order"].argmax(steps["place"]), deal=(steps["deals"].max() > 0).cast("int64"),
+        deal=(steps["deals"].max() > 0).cast("int64"),
     )  # fmt: skip
     days = ways.days.inner_join(each, ["lane", "number", "day"])
     if known is None:
@@ -175,15 +173,27 @@ def acquaintance(tables: Mapping[str, ir.Table | None], who: ir.Table, subject: 
     return each.mutate(systems=ibis.least(each["systems"], 3).cast("int64"))
 
 
-def _followed(rows: ir.Table, window_days: int) -> ir.Table:
+def _later(ways: Ways, timeline: ir.Table, zone: str) -> tuple[ir.Table, ir.Table]:
+    """The days with an order, and those with a case, of each lane: `lane`, `next_order` or `next_case`."""
+    steps = ways.steps
+    bought = steps.filter(steps["bought"]).select("lane", next_order="day").distinct()
+    cases = timeline.filter(timeline["kind"] == "case")
+    cases = cases.select("subject_id", next_case=parsing.local(cases["occurred_at"], zone).date()).distinct()
+    return bought, ways.lanes.select("lane", "subject_id").inner_join(cases, "subject_id").select("lane", "next_case")
+
+
+def _followed(rows: ir.Table, bought: ir.Table, cases: ir.Table, window_days: int) -> ir.Table:
     """With what followed each day."""
+    for later, column in ((bought, "next_order"), (cases, "next_case")):
+        rows = rows.asof_join(later, on=rows["day"] < later[column], predicates=["lane"])
+        rows = rows.drop([name for name in rows.columns if name.endswith("_right")])
     soon = (rows["next_day"].delta(rows["day"], unit="day") <= window_days).fill_null(False)
-    ordered = rows["next_order"].delta(rows["day"], unit="day") <= ORDER_DAYS
     return rows.mutate(
         moved_on=soon & (rows["next_level"] > rows["level"]).fill_null(False),
         fell_back=soon & (rows["next_level"] < rows["level"]).fill_null(False),
         went_silent=rows["last_day"] <= rows["day"],
-        ordered=ordered.fill_null(False),
+        ordered=(rows["next_order"].delta(rows["day"], unit="day") <= ORDER_DAYS).fill_null(False),
+        complained=(rows["next_case"].delta(rows["day"], unit="day") <= CASE_DAYS).fill_null(False),
     )
 
 

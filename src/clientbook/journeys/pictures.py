@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import ibis
@@ -11,6 +12,7 @@ import pandas as pd
 
 from clientbook import charts
 from clientbook.journeys.inference import SMOOTHED
+from clientbook.journeys.stages import Ways
 from clientbook.tables import STAGES
 
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ COLOURS = dict(zip(STAGES, ("#D9E6F2", "#9CC3DE", "#E8A33D", "#5B9A68", "#2C6E9B
 }  # fmt: skip
 
 
-def paths(intervals: ir.Table, steps: int = 4, rare: float = 0.02) -> pd.DataFrame:
-    """Which stage comes first, which next, and who leaves when? With hindsight; the flows of a Sankey diagram.
+def turns(intervals: ir.Table, steps: int = 8) -> pd.DataFrame:
+    """Which stage comes first, which next, and who leaves when? With hindsight.
 
     Parameters
     ----------
@@ -32,6 +34,30 @@ def paths(intervals: ir.Table, steps: int = 4, rare: float = 0.02) -> pd.DataFra
         The public table `stage_intervals`.
     steps
         Stages to follow from the beginning of each journey.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `step` (from 1), `stage`, `next` (a stage, `left` or `still there`), `n`.
+    """
+    rows = intervals.filter(intervals["method"] == SMOOTHED)
+    along = ibis.window(group_by="journey_id", order_by="valid_from")
+    rows = rows.mutate(step=ibis.row_number().over(along) + 1, after=rows["stage"].lead().over(along))
+    rows = rows.filter(rows["step"] <= steps)
+    ends = rows["valid_to"].isnull().ifelse(STILL, LEFT)
+    counted = rows.group_by("step", "stage", next=rows["after"].fill_null(ends)).agg(n=rows.count())
+    return counted.order_by("step", "stage", "next").to_pandas()
+
+
+def paths(turned: pd.DataFrame, steps: int = 4, rare: float = 0.02) -> pd.DataFrame:
+    """The flows of a Sankey diagram: which stage comes first, which next, and who leaves when?
+
+    Parameters
+    ----------
+    turned
+        As from :func:`turns`.
+    steps
+        To show.
     rare
         Of all journeys; smaller flows at a step go to `other`.
 
@@ -40,17 +66,35 @@ def paths(intervals: ir.Table, steps: int = 4, rare: float = 0.02) -> pd.DataFra
     pandas.DataFrame
         `step` (from 1), `stage`, `next` (a stage, `other`, `left` or `still there`), `n`.
     """
-    rows = intervals.filter(intervals["method"] == SMOOTHED)
-    along = ibis.window(group_by="journey_id", order_by="valid_from")
-    rows = rows.mutate(step=ibis.row_number().over(along) + 1, after=rows["stage"].lead().over(along))
-    rows = rows.filter(rows["step"] <= steps)
-    ends = rows["valid_to"].isnull().ifelse(STILL, LEFT)
-    counted = rows.group_by("step", "stage", next=rows["after"].fill_null(ends)).agg(n=rows.count())
-    told = counted.order_by("step", "stage", "next").to_pandas()
+    told = turned[turned["step"] <= steps]
     least = rare * told.loc[told["step"] == 1, "n"].sum()
     small = (told["n"] < least) & ~told["next"].isin([LEFT, STILL])
-    told["next"] = told["next"].where(~small, OTHER)
+    told = told.assign(next=told["next"].where(~small, OTHER))
     return told.groupby(["step", "stage", "next"], as_index=False)["n"].sum()
+
+
+def step_matrix(turned: pd.DataFrame) -> pd.DataFrame:
+    """Of all journeys, what share is in which stage at their first, second, … stay, and what share has left by then?
+
+    Parameters
+    ----------
+    turned
+        As from :func:`turns`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows are the stages, `still there` (at an earlier stay) and `left`; a column for each step; columns add up to 1.
+    """
+    whole = turned.loc[turned["step"] == 1, "n"].sum()
+    there = turned.pivot_table(index="stage", columns="step", values="n", aggfunc="sum", fill_value=0)
+    there = there.reindex([stage for stage in STAGES if stage in there.index])
+    gone = turned[turned["next"].isin([LEFT, STILL])]
+    gone = gone.pivot_table(index="next", columns="step", values="n", aggfunc="sum", fill_value=0)
+    # who ended at one step is gone from the next on
+    gone = gone.reindex(index=[STILL, LEFT], columns=there.columns, fill_value=0).cumsum(axis=1)
+    gone = gone.shift(1, axis=1).fillna(0)
+    return pd.concat([there, gone]) / max(whole, 1)
 
 
 def sankey(flows: pd.DataFrame, *, finding: str, detail: str = "") -> Figure:
@@ -197,18 +241,19 @@ def sequence_index(some: pd.DataFrame, *, finding: str, detail: str = "") -> Fig
     finding, detail
         See :func:`clientbook.charts.title`.
     """
+    from matplotlib.collections import PolyCollection
+
     fig, ax = charts.figure(height=460)
     with charts.look():
         for stage in STAGES:
             rows = some[some["stage"] == stage]
-            ax.barh(
-                rows["journey"],
-                rows["ends"] - rows["begins"],
-                left=rows["begins"],
-                height=0.95,
-                color=COLOURS[stage],
-                label=stage,
-            )
+            middle, left, right = (rows[name].to_numpy(dtype=float) for name in ("journey", "begins", "ends"))
+            low, high = middle - 0.475, middle + 0.475
+            corners = [[left, low], [right, low], [right, high], [left, high]]
+            # one collection a stage: a patch for each stay takes a second to draw
+            bars = PolyCollection(np.moveaxis(np.array(corners), 2, 0), facecolor=COLOURS[stage], linewidth=0, label=stage)
+            ax.add_collection(bars)
+        ax.autoscale_view()
         ax.set_yticks([])
         ax.set_xlabel("days since the journey began")
         ax.spines[["left"]].set_visible(False)
@@ -217,30 +262,110 @@ def sequence_index(some: pd.DataFrame, *, finding: str, detail: str = "") -> Fig
     return fig
 
 
-def persona_map(
-    ways_steps: ir.Table, told: pd.DataFrame, moments: pd.DataFrame, timeline: ir.Table, share: int = 3
-) -> pd.DataFrame:
-    """What do they do at each stage, where does it hurt, and where is the chance? The lanes of a journey map.
+def commonest_persona(tables: Mapping[str, ir.Table | None]) -> str | None:
+    """Which persona, as the company calls them, has the most customers? None where it calls none.
 
     Parameters
     ----------
-    ways_steps
-        The steps of :func:`clientbook.journeys.restaged`.
+    tables
+        `customers`, where there are.
+    """
+    customers = tables.get("customers")
+    if customers is None or "persona" not in customers.columns:
+        return None
+    known = customers.filter(customers["persona"].notnull())
+    each = known.group_by("persona").agg(n=known.count()).order_by(ibis.desc("n"), "persona").limit(1).to_pandas()
+    return None if each.empty else each["persona"].iloc[0]
+
+
+def of_persona(ways: Ways, tables: Mapping[str, ir.Table | None], subject: str, persona: str | None) -> ir.Table:
+    """The steps of the subjects of a persona; all steps for none.
+
+    Parameters
+    ----------
+    ways
+        As from :func:`clientbook.journeys.restaged`.
+    tables
+        `customers`.
+    subject
+        `account` (of which anybody is of the persona) or `customer`.
+    persona
+        As from :func:`commonest_persona`.
+    """
+    if persona is None:
+        return ways.steps
+    customers = tables["customers"]
+    mine = customers.filter(customers["persona"] == persona).select(subject_id=f"{subject}_id").distinct()
+    return ways.steps.semi_join(ways.lanes.semi_join(mine, "subject_id"), "lane")
+
+
+def feeling(tables: Mapping[str, ir.Table | None], who: ir.Table, intervals: ir.Table, subject: str) -> pd.Series:
+    """How content were they in each stage, where anybody asked? The mean score by stage, of the commonest metric.
+
+    Parameters
+    ----------
+    tables
+        `surveys`, where there are.
+    who, intervals
+        As above; whoever is on several journeys counts in the stage of each.
+    subject
+        `account` or `customer`.
+
+    Returns
+    -------
+    pandas.Series
+        By stage, in words: the mean, the metric and n.
+    """
+    surveys = tables.get("surveys")
+    if surveys is None:
+        return pd.Series(dtype="str")
+    given = surveys.filter(surveys["score"].notnull()).inner_join(who, ["person_source", "person_id"])
+    given = given.select("asked_at", "score", metric=given["metric"].lower(), subject_id=given[f"{subject}_id"])
+    on = intervals.filter(intervals["method"] == SMOOTHED).select("subject_id", "stage", "valid_from", "valid_to")
+    both = given.inner_join(on, "subject_id")
+    both = both.filter(
+        (both["valid_from"] <= both["asked_at"]) & (both["valid_to"].isnull() | (both["valid_to"] > both["asked_at"]))
+    )
+    each = both.group_by("stage", "metric").agg(n=both.count(), mean=both["score"].mean()).order_by("metric", "stage")
+    told = each.to_pandas()
+    if told.empty:
+        return pd.Series(dtype="str")
+    told = told[told["metric"] == told.groupby("metric")["n"].sum().idxmax()].set_index("stage")
+    return pd.Series({row.Index: f"{row.metric} {row.mean:.1f} (n {row.n:,})" for row in told.itertuples()})
+
+
+def persona_map(
+    steps: ir.Table,
+    told: pd.DataFrame,
+    moments: pd.DataFrame,
+    use: pd.DataFrame,
+    felt: pd.Series,
+    share: int = 3,
+) -> pd.DataFrame:
+    """What do they do at each stage, where, how do they feel, where does it hurt and where is the chance?
+
+    Parameters
+    ----------
+    steps
+        As from :func:`of_persona`.
     told
         The written table.
     moments
         The public table `moments`.
-    timeline
-        The public table; tells by which channel or device.
+    use
+        As from :func:`clientbook.journeys.touch_use`.
+    felt
+        As from :func:`feeling`.
     share
         Things to name in each field.
 
     Returns
     -------
     pandas.DataFrame
-        A row a lane (`doing`, `pain`, `opportunity`), a column a stage.
+        The lanes of a journey map: a row a lane (`doing`, `touchpoint`, `feeling`, `pain`, `opportunity`), a column a
+        stage.
     """
-    known = ways_steps.filter(ways_steps["level"].notnull())
+    known = steps.filter(steps["level"].notnull())
     counted = known.group_by("level", "code").agg(n=known.count()).to_pandas()
     counted["event_name"] = told["event_name"].reindex(counted["code"].astype(int)).to_numpy()
     counted["share"] = counted["n"] / counted.groupby("level")["n"].transform("sum")
@@ -257,8 +382,13 @@ def persona_map(
             ["went_silent_effect", "event_name"], ascending=[False, True]
         )
         chance = sure[sure["ordered_low"] > 0].sort_values(["ordered_effect", "event_name"], ascending=[False, True])
+        # where a touchpoint serves the stage most, weighed by how much happens there
+        there = use.assign(n=(use["events"] * use[stage]).fillna(0)).sort_values(["n", "touchpoint"], ascending=[False, True])
+        there = there[there["n"] > 0].head(share)
         words[stage] = [
             ", ".join(doing) or "–",
+            ", ".join(there["touchpoint"]) or "–",
+            felt.get(stage, "nobody asked"),
             ", ".join(
                 f"{row.event_name} ({row.went_silent_effect:+.0%} fall silent)" for row in pain.head(share).itertuples()
             )
@@ -266,7 +396,7 @@ def persona_map(
             ", ".join(f"{row.event_name} ({row.ordered_effect:+.0%} order)" for row in chance.head(share).itertuples())
             or "–",
         ]
-    frame = pd.DataFrame(words, index=["doing", "pain", "opportunity"])
+    frame = pd.DataFrame(words, index=["doing", "touchpoint", "feeling", "pain", "opportunity"])
     return frame.rename_axis("lane").reset_index()
 
 

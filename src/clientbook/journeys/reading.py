@@ -451,7 +451,7 @@ def telling_moments(moments: ir.Table | pd.DataFrame, outcome: str = "ordered", 
     moments
         The public table `moments`.
     outcome
-        `moved_on`, `fell_back`, `went_silent` or `ordered`.
+        `moved_on`, `fell_back`, `went_silent`, `ordered` or `complained`.
     limit
         How many to show.
 
@@ -519,7 +519,7 @@ def usual_best(best: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `channel`, `customers`, `rate` (mean), `morning`, `midday`, `evening` (share whose hour is before 12, before
-        17, later), `own_history` (share that were active in more than five hours).
+        17, later), `own_history` (share that were active on more than five days).
     """
     rows = []
     for channel, some in best.groupby("channel", sort=True):

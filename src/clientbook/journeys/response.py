@@ -17,6 +17,10 @@ from clientbook.journeys.declared import BEST_TIMES, RESPONSIVENESS, typed
 # it takes about so many to see any difference between hours.
 SHRINKAGE_MESSAGES = 200.0
 _FEWEST_ANSWERS = 20
+# What people have in common is learned of so many of a segment.
+_LEARNED_FROM = 5_000
+# EM ends when a round changes no share by more.
+_STILL = 1e-4
 
 
 def responsiveness(messages: ir.Table | None, zone: str) -> ir.Table:
@@ -60,14 +64,14 @@ def best_times(tables: Mapping[str, ir.Table | None], timeline: ir.Table, zone: 
 
     The channel is the one with the highest share answered, the person's own drawn towards their segment's; how far,
     the spread between people says (empirical Bayes). The hour and weekday are those at which they are active: visits
-    and calls of their own accord, and where there are few, what is common in the segment. A segment is companies'
-    contacts or private people.
+    and calls of their own accord, and where there are few, what is common in the segment; what they said themselves goes
+    before both. A segment is companies' contacts or private people.
 
     Parameters
     ----------
     tables
-        The clean tables and those of matching: `messages`, and `identities`, `customers`, `resolved_accounts` where
-        there are.
+        The clean tables and those of matching: `messages`, and `preferences`, `identities`, `customers`,
+        `resolved_accounts` where there are.
     timeline
         The public table.
     zone
@@ -112,6 +116,10 @@ def best_times(tables: Mapping[str, ir.Table | None], timeline: ir.Table, zone: 
         if mine.any():
             hour[mine] = _own_hour(hours[mine], tried["hn"][mine], tried["hy"][mine])
             weekday[mine], own[mine] = _own_day(days[mine], tried["dn"][mine], tried["dy"][mine])
+    # who said so knows best
+    stated = _stated(people, tables)
+    weekday, hour = (np.where(told >= 0, told, found) for told, found in zip(stated.T, (weekday, hour), strict=True))
+    own[stated[:, 0] >= 0] = 1.0
     rows = np.arange(len(people))
     return pd.DataFrame(
         {
@@ -214,11 +222,9 @@ def _activity(people: pd.Index, timeline: ir.Table, zone: str):
     seen = timeline.filter((timeline["kind"] == "event") & timeline["customer_id"].notnull())
     rows = seen.select("customer_id", at="occurred_at")
     local = parsing.local(rows["at"], zone)
-    # several things within an hour are one time to be active
-    rows = rows.select("customer_id", hour=local.truncate("h")).distinct()
-    counted = rows.group_by("customer_id", h=rows["hour"].hour(), d=rows["hour"].day_of_week.index()).agg(
-        k=rows.count()
-    )
+    # whatever else they do on that day, they came at the hour of the first
+    rows = rows.group_by("customer_id", day=local.date()).agg(hour=local.hour().min())
+    counted = rows.group_by("customer_id", h="hour", d=rows["day"].day_of_week.index()).agg(k=rows.count())
     counted = counted.order_by("customer_id", "h", "d").to_pandas()
     person = people.get_indexer(counted["customer_id"])
     counted, person = counted[person >= 0], person[person >= 0]
@@ -249,49 +255,69 @@ def _tried(people: pd.Index, sent: ir.Table, zone: str) -> dict[str, np.ndarray]
     return told
 
 
-def _log_answers(n: np.ndarray, y: np.ndarray, lift: np.ndarray, off: np.ndarray) -> np.ndarray:
-    """How probable are the answers to what was sent, for each own hour or day? (Poisson, about one's own rate.)"""
-    rate = (y.sum(axis=1) + 1) / (n.sum(axis=1) + 5)
-    return y @ np.log(lift)[off] - rate[:, None] * (n @ lift[off])
+def _usual(n: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How many answers would everybody's own rate give at each hour or on each day?"""
+    return n * ((y.sum(axis=1) + 1) / (n.sum(axis=1) + 5))[:, None]
 
 
-def _lifts(n: np.ndarray, y: np.ndarray, whose: np.ndarray, off: np.ndarray, size: int) -> np.ndarray:
+def _lifts(usual: np.ndarray, y: np.ndarray, whose: np.ndarray, off: np.ndarray, size: int) -> np.ndarray:
     """How much more is answered so far from somebody's own hour or day than is usual for them?"""
-    rate = (y.sum(axis=1) + 1) / (n.sum(axis=1) + 5)
     found = np.bincount(off.ravel(), weights=(y.T @ whose).ravel(), minlength=size)
-    usual = np.bincount(off.ravel(), weights=((n * rate[:, None]).T @ whose).ravel(), minlength=size)
+    expected = np.bincount(off.ravel(), weights=(usual.T @ whose).ravel(), minlength=size)
     # drawn to 1, which says nothing
-    return (found + 50.0) / (usual + 50.0)
+    return (found + 50.0) / (expected + 50.0)
 
 
-def _own_hour(counts: np.ndarray, n: np.ndarray, y: np.ndarray, rounds: int = 30) -> np.ndarray:
+def _normed(log: np.ndarray) -> np.ndarray:
+    whose = np.exp(log - log.max(axis=1, keepdims=True))
+    return whose / whose.sum(axis=1, keepdims=True)
+
+
+def _learners(many: int) -> np.ndarray:
+    """Of whom is learned what all have in common: of some thousands, drawn at random, as well as of all."""
+    return np.sort(np.random.default_rng(1).permutation(many)[:_LEARNED_FROM])
+
+
+def _own_hour(counts: np.ndarray, n: np.ndarray, y: np.ndarray, rounds: int = 60) -> np.ndarray:
     """At which hour is each person most active, when a few times to be active say little?
 
-    People of a segment share the shape of their day and differ in when it is: everybody's clock is that shape, shifted.
-    The shape, how common each shift is, and how much better letters sent near one's own hour are answered, are found by
-    EM over all of them; a person of little history gets the hour that suits the likely shifts best.
+    What somebody does falls into a bell about an hour of their own, or comes at an hour at which anybody in the segment
+    comes, as when the doors open. How wide the bell is, how much falls into it, how common each own hour is and how
+    much better letters sent near it are answered are found by EM; a person of little history gets the hour that suits
+    the likely own hours best.
     """
-    shift = np.arange(24)
-    off = (shift[:, None] - shift) % 24
-    near = np.minimum(shift, 24 - shift)
-    shape, common = np.exp(-0.5 * (near / 3.0) ** 2) + 0.02, np.full(24, 1 / 24)
-    shape /= shape.sum()
-    lift = np.ones(24)
+    hours = np.arange(24)
+    away = np.abs(hours[:, None] - hours)
+    away = np.minimum(away, 24 - away)
+    common, lift, usual = np.full(24, 1 / 24), np.ones(13), _usual(n, y)
+    anybody = (counts.sum(axis=0) + 1.0) / (counts.sum() + 24.0)
+    spread, own = 3.0, 0.7
+    some = _learners(len(counts))
+    seen, answers, expected = counts[some], y[some], usual[some]
     for _ in range(rounds):
-        clock = np.log(shape)[off]
-        whose = counts @ clock + _log_answers(n, y, lift, off) + np.log(common)
-        whose = np.exp(whose - whose.max(axis=1, keepdims=True))
-        whose /= whose.sum(axis=1, keepdims=True)
-        pairs = counts.T @ whose + 1e-3
-        shape = np.bincount(off.ravel(), weights=pairs.ravel(), minlength=24)
-        shape /= shape.sum()
+        before = spread
+        bell = np.exp(-0.5 * (away / spread) ** 2)
+        bell /= bell.sum(axis=0)
+        clock = own * bell + (1 - own) * anybody[:, None]
+        # answers are Poisson about what is usual for the person
+        whose = _normed(seen @ np.log(clock) + answers @ np.log(lift)[away] - expected @ lift[away] + np.log(common))
+        # by hour and own hour: what was done there, and how much of that the bell made
+        done = seen.T @ whose
+        made = done * own * bell / clock
+        spread = float(np.sqrt(((made * away**2).sum() + 9.0) / (made.sum() + 1.0)))
+        own = float(np.clip((made.sum() + 7.0) / (done.sum() + 10.0), 0.05, 0.99))
+        anybody = (done - made).sum(axis=1) + 1.0
+        anybody /= anybody.sum()
         common = whose.sum(axis=0) + 1e-3
         common /= common.sum()
-        lift = _lifts(n, y, whose, off, 24)
-    return (whose @ shape[off].T).argmax(axis=1)
+        lift = _lifts(expected, answers, whose, away, 13)
+        if abs(spread - before) < _STILL:
+            break
+    whose = _normed(counts @ np.log(clock) + y @ np.log(lift)[away] - usual @ lift[away] + np.log(common))
+    return (whose @ bell).argmax(axis=1)
 
 
-def _own_day(counts: np.ndarray, n: np.ndarray, y: np.ndarray, rounds: int = 30) -> tuple[np.ndarray, np.ndarray]:
+def _own_day(counts: np.ndarray, n: np.ndarray, y: np.ndarray, rounds: int = 60) -> tuple[np.ndarray, np.ndarray]:
     """Which weekday is each person's own, and how probably?
 
     A share of what anybody does falls on a day of their own, the rest as the week of the segment has it; the share and
@@ -302,15 +328,38 @@ def _own_day(counts: np.ndarray, n: np.ndarray, y: np.ndarray, rounds: int = 30)
     other = 1 - np.eye(7, dtype=int)
     # what the segment answers more on some weekday is nobody's own
     week_rate = (y.sum(axis=0) + 1) / (n.sum(axis=0) + 1) / max((y.sum() + 1) / (n.sum() + 1), 1e-12)
-    n = n * week_rate
+    usual = _usual(n * week_rate, y)
+    some = _learners(len(counts))
+    seen, answers, expected = counts[some], y[some], usual[some]
+
+    def read(seen: np.ndarray, answers: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        special = np.log((1 - share) * week + share) - np.log((1 - share) * week)
+        return _normed(seen * special + answers @ np.log(lift)[other] - expected @ lift[other] + np.log(common))
+
     for _ in range(rounds):
-        usual = np.log((1 - share) * week)
-        special = np.log((1 - share) * week + share)
-        whose = counts * (special - usual) + _log_answers(n, y, lift, other) + np.log(common)
-        whose = np.exp(whose - whose.max(axis=1, keepdims=True))
-        whose /= whose.sum(axis=1, keepdims=True)
-        on = (whose * counts * (share / ((1 - share) * week + share))).sum()
-        share = float(np.clip(on / max(counts.sum(), 1.0), 0.01, 0.9))
-        common = (whose.sum(axis=0) + 1.0) / (len(counts) + 7.0)
-        lift = _lifts(n, y, whose, other, 2)
+        before = share
+        whose = read(seen, answers, expected)
+        on = (whose * seen * (share / ((1 - share) * week + share))).sum()
+        share = float(np.clip(on / max(seen.sum(), 1.0), 0.01, 0.9))
+        common = (whose.sum(axis=0) + 1.0) / (len(seen) + 7.0)
+        lift = _lifts(expected, answers, whose, other, 2)
+        if abs(share - before) < _STILL:
+            break
+    whose = read(counts, y, usual)
     return whose.argmax(axis=1), whose.max(axis=1)
+
+
+def _stated(people: pd.Index, tables: Mapping[str, ir.Table | None]) -> np.ndarray:
+    """The weekday (from 0) and hour that each said they want to be written to at, the latest word; -1 where none did."""
+    out = np.full((len(people), 2), -1)
+    stated = tables.get("preferences")
+    if stated is None:
+        return out
+    stated = with_customer(stated.filter(stated["weekday"].notnull() | stated["hour"].notnull()), tables.get("identities"))
+    rows = stated.select("customer_id", "stated_at", "arrival", "weekday", "hour").to_pandas()
+    rows = rows.sort_values(["stated_at", "arrival"], kind="stable", na_position="first")
+    for place, (column, first, last) in enumerate((("weekday", 1, 7), ("hour", 0, 23))):
+        known = rows[rows[column].between(first, last)].drop_duplicates("customer_id", keep="last")
+        person = people.get_indexer(known["customer_id"])
+        out[person[person >= 0], place] = known[column].to_numpy(dtype=int)[person >= 0] - first
+    return out

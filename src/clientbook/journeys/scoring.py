@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook.journeys.inference import Reading, Seen, Stood, fitted_before, stood
+from clientbook.journeys.inference import Reading, Seen, fitted_before, microseconds, stood
 from clientbook.journeys.model import AWAY, Model
 from clientbook.journeys.stages import Ways, instant_of
 from clientbook.tables import STAGES
@@ -75,13 +75,15 @@ def score(
         return pd.DataFrame(columns=_COLUMNS)
     now = instant_of(as_of, zone)
     guesses = _guesses(ways, reading).merge(_true_accounts(who, truth["people"], subject), on="subject_id")
+    open_truly = _open_truly(truth, now)
     true_model = _true_model(reading.model, told, truth)
     if true_model is not None:
-        knowing = stood(seen, true_model, as_of, zone=zone)
+        asked = guesses.merge(open_truly[["true_account", "topic"]], on=["true_account", "topic"])["lane"]
+        knowing = stood(_of(seen, asked.unique()), true_model, as_of, zone=zone)
         on = knowing.state[:, :AWAY] / np.maximum(knowing.state[:, :AWAY].sum(axis=1, keepdims=True), 1e-300)
         best = pd.DataFrame({"lane": knowing.lane, "true_model": on.argmax(axis=1), "true_probability": on.max(axis=1)})
-        guesses = guesses.merge(best, on="lane")
-    both = _open_truly(truth, now).merge(
+        guesses = guesses.merge(best, on="lane", how="left")
+    both = open_truly.merge(
         guesses.sort_values(["last_at", "lane"], kind="stable").drop_duplicates(["true_account", "topic"], keep="last"),
         on=["true_account", "topic"], how="left",
     )  # fmt: skip
@@ -174,7 +176,9 @@ def foresight(
     days = [as_of - dt.timedelta(days=window_days * 2), as_of - dt.timedelta(days=window_days)]
     seen = _drawn(seen, most)
     model = fitted_before(seen, told, days[0], zone=zone)
-    before, after = (_recent(stood(seen, model, day, zone=zone, window_days=window_days)) for day in days)
+    before, after = (
+        stood(_recent(seen, day, zone), model, day, zone=zone, window_days=window_days) for day in days
+    )
     names = ["by", "auc", "calibration_error", "n", "bought"]
     empty = {"table": pd.DataFrame(columns=names), "tenths": pd.DataFrame(columns=["foretold", "bought", "n"])}
     if min(before.bought.sum(), after.bought.sum(), (~before.bought.astype(bool)).sum()) < 20:
@@ -236,13 +240,19 @@ def _drawn(seen: Seen, most: int) -> Seen:
     lanes = np.unique(seen.lane)
     if len(lanes) <= most:
         return seen
-    keep = np.isin(seen.lane, np.random.default_rng(1).choice(lanes, most, replace=False))
+    return _of(seen, np.random.default_rng(1).choice(lanes, most, replace=False))
+
+
+def _recent(seen: Seen, day: dt.date, zone: str) -> Seen:
+    """The ways of which anything was seen in the 90 days before a day; to read the others would be for nothing."""
+    then = microseconds(day, zone)
+    lately = (seen.when < then) & (seen.when >= then - RECENT_DAYS * 86_400_000_000)
+    return _of(seen, np.unique(seen.lane[lately]))
+
+
+def _of(seen: Seen, lanes: np.ndarray) -> Seen:
+    keep = np.isin(seen.lane, lanes)
     return Seen(**{name: column[keep] for name, column in vars(seen).items()})
-
-
-def _recent(one: Stood) -> Stood:
-    keep = one.quiet <= RECENT_DAYS
-    return Stood(**{name: column[keep] for name, column in vars(one).items()})
 
 
 def _tenths(foretold: np.ndarray, bought: np.ndarray) -> pd.DataFrame:

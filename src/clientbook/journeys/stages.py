@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import cached_property
 
 import ibis
 import ibis.expr.types as ir
@@ -58,19 +59,31 @@ class Ways:
         known), `told_level` and `told_probability` (what this very event told, if anything), `deals` (how many were
         open once it had happened), `bought` (an order or a won deal), `mark`
         (what it is to the model, see :mod:`clientbook.journeys.model`).
-    changes
-        The steps with which a stage begins, with `probability`, and with hindsight: `next_at`, `next_level` (of the
-        next change on the journey), `last_at` (the journey's last event), `held` (whether a deal was then open).
-    days
-        A row for each day on a journey, in the book's zone: `lane`, `number`, `day`, `level` (where the subject stood
-        in the evening: what changes within a visit is no move), `since` (the first day of that stay), and with
-        hindsight: `next_day`, `next_level` (of the next stay on the journey), `last_day`, `held`.
+    engine
+        Where what is counted from the steps is staged, once it is asked for.
     """
 
     lanes: ir.Table
     steps: ir.Table
-    changes: ir.Table
-    days: ir.Table
+    engine: Engine
+
+    @cached_property
+    def changes(self) -> ir.Table:
+        """The steps with which a stage begins, with `probability`.
+
+        With hindsight: `next_at`, `next_level` (of the next change on the journey), `last_at` (the journey's last event),
+        `held` (whether a deal was then open).
+        """
+        return self.engine.keep(_changes(self.steps, _ends(self.steps)))
+
+    @cached_property
+    def days(self) -> ir.Table:
+        """A row for each day on a journey, in the book's zone: `lane`, `number`, `day`, `level`, `since`.
+
+        `level` is where the subject stood in the evening (what changes within a visit is no move), `since` the first day
+        of that stay; with hindsight: `next_day`, `next_level` (of the next stay on the journey), `last_day`, `held`.
+        """
+        return self.engine.keep(_days(self.steps, _ends(self.steps)))
 
 
 def follow(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str, gap_days: int) -> Ways:
@@ -109,9 +122,7 @@ def follow(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str,
     known = lanes.mutate(topic=lanes["topic"].fill_null(""))
     rows = rows.inner_join(known, ["subject_id", "topic"]).inner_join(evidence, ["event_name", "kind"])
     rows = _with_journeys(_with_told(rows), gap_days)
-    steps = _staged(rows.mutate(day=parsing.local(rows["occurred_at"], zone).date()), engine)
-    ends = _staged(_ends(steps), engine)
-    return Ways(lanes, steps, _staged(_changes(steps, ends), engine), _staged(_days(steps, ends), engine))
+    return Ways(lanes, engine.keep(rows.mutate(day=parsing.local(rows["occurred_at"], zone).date())), engine)
 
 
 def with_levels(ways: Ways, steps: ir.Table, engine: Engine) -> Ways:
@@ -126,8 +137,7 @@ def with_levels(ways: Ways, steps: ir.Table, engine: Engine) -> Ways:
     engine
         Where they are staged.
     """
-    steps = _staged(steps, engine)
-    return Ways(ways.lanes, steps, ways.changes, _staged(_days(steps, _ends(steps)), engine))
+    return Ways(ways.lanes, engine.keep(steps), engine)
 
 
 def _ends(steps: ir.Table) -> ir.Table:
@@ -185,12 +195,6 @@ def stage_of(level: ir.IntegerColumn) -> ir.StringColumn:
     return ibis.cases(*((level == i, name) for i, name in enumerate(STAGES)), else_=ibis.null("string"))
 
 
-def _staged(rows: ir.Table, engine: Engine) -> ir.Table:
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(rows, path)
-    return engine.read_parquet(path)
-
-
 def _lanes(rows: ir.Table, zone: str, engine: Engine) -> ir.Table:
     each = rows.group_by("subject_id", "topic").agg(first=rows["occurred_at"].min(where=rows["kind"] == "order"))
     next_day = parsing.local(each["first"], zone).truncate("D") + ibis.interval(days=1)
@@ -199,7 +203,7 @@ def _lanes(rows: ir.Table, zone: str, engine: Engine) -> ir.Table:
         first_order_until=parsing.utc(next_day, zone),
         lane=ibis.row_number().over(order_by=[each["subject_id"], each["topic"]]),
     )  # fmt: skip
-    return _staged(numbered, engine)
+    return engine.keep(numbered)
 
 
 def _with_told(rows: ir.Table) -> ir.Table:

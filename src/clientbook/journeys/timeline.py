@@ -94,7 +94,7 @@ def who_is_who(tables: Tables, engine: Engine) -> ir.Table:
         people = _left(people, known, ["customer_id"])
         alone = "a" + people["customer_id"].substr(1)
         people = people.mutate(account_id=people["known"].fill_null(alone)).drop("known")
-    return _staged(people, engine)
+    return engine.keep(people)
 
 
 def compose(tables: Tables, subject: Subject, engine: Engine, who: ir.Table | None = None) -> ir.Table:
@@ -143,12 +143,6 @@ def compose(tables: Tables, subject: Subject, engine: Engine, who: ir.Table | No
     rows = rows.mutate(subject_type=ibis.literal(subject), subject_id=rows[f"{subject}_id"])
     rows = rows.filter(rows["subject_id"].notnull()).select(*TIMELINE.names)
     return rows.order_by("subject_id", "occurred_at", "arrival", "event_name", "topic", "customer_id")
-
-
-def _staged(rows: ir.Table, engine: Engine) -> ir.Table:
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(rows, path)
-    return engine.read_parquet(path)
 
 
 def _whose(rows: ir.Table, who: ir.Table) -> ir.Table:
