@@ -229,10 +229,10 @@ def score_actions(
     names = ("customer_id", "account_id", "at", "human_id", "stage", "content_id", "channel", "weekday", "hour")
     past = past.select(*names).to_pandas()
     past = past[past["content_id"].isin(set(pieces["content_id"]))]
-    h, piece = humans.get_indexer(past["human_id"]), _at(pieces["content_id"], past["content_id"])
+    whom, what = humans.get_indexer(past["human_id"]), _at(pieces["content_id"], past["content_id"])
     recent = past.groupby("account_id").cumcount().to_numpy() + 1
     past["margin"] = made.worth(
-        h, made.topic_of[piece], pd.Index(STAGES).get_indexer(past["stage"]), made.stage_of[piece], made.appeal[piece],
+        whom, made.topic_of[what], pd.Index(STAGES).get_indexer(past["stage"]), made.stage_of[what], made.appeal[what],
         _at(media, past["channel"]), past["weekday"].to_numpy(), past["hour"].to_numpy(), recent,
     )  # fmt: skip
     last = past.drop_duplicates("customer_id", keep="last")
