@@ -897,8 +897,11 @@ def test_an_order_counts_for_the_answer_whose_piece_it_names(engine):
     for row in orders:
         named.setdefault((row["person_id"], row["campaign"]), []).append(row["ordered_at"])
     theirs = [row for row in answered if row["person_id"] in buyers]
-    followed = [any(row["sent_at"] < at <= row["sent_at"] + 30 * DAY for at in named.get((row["person_id"], row["content_id"]), ()))
-                for row in theirs]  # fmt: skip
+    named_by = [named.get((row["person_id"], row["content_id"]), ()) for row in theirs]
+    followed = [
+        any(row["sent_at"] < at <= row["sent_at"] + 30 * DAY for at in orders_of)
+        for row, orders_of in zip(theirs, named_by, strict=True)
+    ]
     assert told.loc["none", "answered"] == len(theirs)
     assert abs(told.loc["none", "extra"] - np.mean(followed)) < 0.002
     unnamed = [dict(row, campaign=None) for row in orders]
