@@ -837,3 +837,73 @@ def test_exploration_is_seeded_and_of_its_share():
     assert 0.03 < drawn.mean() < 0.07
     assert keys.mutate(hit=response.by_lot(keys["key"], 1.0)).to_pandas()["hit"].all()
     assert not keys.mutate(hit=response.by_lot(keys["key"], 0.0)).to_pandas()["hit"].any()
+
+
+def test_the_busiest_hour_goes_round_midnight():
+    rows = [("late", 23, 3), ("late", 0, 2), ("late", 12, 4), ("early", 9, 1), ("early", 11, 1), ("early", 20, 1)]
+    hours = ibis.memtable(pd.DataFrame(rows, columns=["who", "hour", "n"]))
+    told = response.busiest(hours, "who").to_pandas().set_index("who")["busiest"].to_dict()
+
+    def plain(mine):
+        near = lambda a, b: max(4 - min(abs(a - b), 24 - abs(a - b)), 0)  # noqa: E731
+        counts = [sum(n * near(hour, at) for at, n in mine) for hour in range(24)]
+        return counts.index(max(counts))
+
+    assert told == {who: plain([(h, n) for w, h, n in rows if w == who]) for who in ("late", "early")}
+
+
+def pieces_sent(seed: int, n: int = 6000) -> list[dict]:
+    """Messages with four pieces; the first is answered three times as often as the last, which is never new."""
+    r = random.Random(seed)
+    rows = []
+    for i in range(n):
+        piece = r.randrange(4)
+        hit = r.random() < (0.24, 0.16, 0.12, 0.08)[piece]
+        at = START + i * 300 * DAY / n
+        more = {"clicked_at": at, "opened_at": at} if hit else {"opened_at": at if r.random() < 0.2 else None}
+        rows.append(one(at, i, person_id=f"p{r.randrange(3000)}", content_source="n", content_id=f"x{piece}", **more))
+    return rows
+
+
+def test_a_piece_is_judged_by_its_answers_drawn_to_those_expected(engine):
+    sent = audit.keep(engine, audit.sendings(table(pieces_sent(3), **MESSAGE), None))
+    lifts, known = response.piece_lifts(response.Signs(sent), engine)
+    lifts = lifts.set_index("content_id")
+    plain = sent.to_pandas().assign(hit=lambda s: s["clicked"]).groupby("content_id")["hit"].mean()
+    ratio = plain / sent.to_pandas()["clicked"].mean()
+    assert list(lifts["lift"].sort_values().index) == ["x3", "x2", "x1", "x0"]
+    # drawn to one, or to what the openings say
+    assert ((lifts["lift"] - 1).abs() <= (ratio - 1).abs() + 0.15).all()
+    assert np.corrcoef(lifts["lift"], ratio)[0, 1] > 0.98
+    assert 0.5 < known <= response.AT_MOST_KNOWN
+
+
+def test_an_order_counts_for_the_answer_whose_piece_it_names(engine):
+    rows = pieces_sent(4, 3000)
+    sent = audit.keep(engine, audit.sendings(table(rows, **MESSAGE), None))
+    answered = [row for row in rows if row.get("clicked_at")]
+    buys = answered[::4]
+    orders = [dict(person_source=row["person_source"], person_id=row["person_id"], ordered_at=row["clicked_at"] + DAY,
+                   campaign=row["content_id"], arrival=i) for i, row in enumerate(buys)]
+    # orders that name nothing, a day after messages that nobody answered, are nobody's doing
+    quiet = [row for row in rows if not row.get("clicked_at")]
+    orders += [dict(orders[0], person_id=row["person_id"], ordered_at=row["sent_at"] + DAY, campaign=None) for row in quiet]
+    bought = table(orders, **ORDER, campaign="string")
+    stages = ibis.memtable([("a1", "hats", "use", START - 900 * DAY, None)], schema={
+        "account_id": "string", "topic": "string", "stage": "string", "at": "timestamp", "valid_to": "timestamp"})
+    signs = response.Signs(sent, stages=stages)
+    told = response.extra_orders(signs, bought, None, START + 400 * DAY, 7, engine).set_index("stage")
+    buyers, named = {row["person_id"] for row in orders}, {}
+    for row in orders:
+        named.setdefault((row["person_id"], row["campaign"]), []).append(row["ordered_at"])
+    theirs = [row for row in answered if row["person_id"] in buyers]
+    named_by = [named.get((row["person_id"], row["content_id"]), ()) for row in theirs]
+    followed = [
+        any(row["sent_at"] < at <= row["sent_at"] + 30 * DAY for at in orders_of)
+        for row, orders_of in zip(theirs, named_by, strict=True)
+    ]
+    assert told.loc["none", "answered"] == len(theirs)
+    assert abs(told.loc["none", "extra"] - np.mean(followed)) < 0.002
+    unnamed = [dict(row, campaign=None) for row in orders]
+    naive = response.extra_orders(signs, table(unnamed, **ORDER, campaign="string"), None, START + 400 * DAY, 7, engine)
+    assert naive.set_index("stage").loc["none", "extra"] < told.loc["none", "extra"]

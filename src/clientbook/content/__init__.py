@@ -326,7 +326,7 @@ def analyse(step: Step) -> Work:
     step.write_model("response", planned.response.as_model())
     step.write_list("next_actions", actions.to_contact(chosen, messages, who))
     records = audit.keep(engine, actions.records_of_each(messages, who))
-    score = policy_score(step, planned, records, sent, who.deals, now)
+    score = policy_score(step, planned, records, sent, who, now)
     signs = planned.signs
     bought = step.read("orders")
     if bought is not None:
@@ -353,7 +353,8 @@ def analyse(step: Step) -> Work:
 
 
 def policy_score(
-    step: Step, planned: actions.Plan, records: ir.Table, sent: ir.Table, deals: ir.Table | None, now: dt.datetime
+    step: Step, planned: actions.Plan, records: ir.Table, sent: ir.Table, who: audit.Known, now: dt.datetime,
+    why: bool = False,
 ) -> pd.DataFrame:
     """What do the next actions bring by the truth of a made company? Empty without one.
 
@@ -361,18 +362,15 @@ def policy_score(
     ----------
     step
         The book and its tables.
-    deals
+    who
         Of :func:`clientbook.content.audit.learn`.
-    planned, records, sent, now
+    planned, records, sent, now, why
         See :func:`clientbook.content.policy.score_actions`.
     """
-    rule = step.book.settings.contact_policy
+    rule, zone = step.book.settings.contact_policy, step.book.settings.timezone
     counted = sent.filter(~sent["is_operational"])
-    zone = step.book.settings.timezone
-    nothing = ibis.memtable({"account_id": [], "topic": []}, schema={"account_id": "string", "topic": "string"})
-    bound = nothing if deals is None else deals.filter(deals["closed_at"].isnull())
-    return policy.score_actions(planned.actions, planned.allowed, records, counted, now, rule.period_days, zone,
-                                rule.max_messages, bound, step.truth)  # fmt: skip
+    limits = actions.limits_of_all(planned, counted, who, rule, now)
+    return policy.score_actions(planned.actions, records, counted, now, rule.period_days, zone, limits, step.truth, why)
 
 
 def _judged(known: audit.Known, content: ir.Table | None) -> tuple[str, ...]:

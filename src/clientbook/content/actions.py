@@ -20,6 +20,7 @@ from clientbook import parsing
 from clientbook.book import ContactPolicy, Trigger
 from clientbook.content import audit, response
 from clientbook.content.audit import Known, as_count, keep
+from clientbook.content.policy import Limits
 from clientbook.content.response import Response
 from clientbook.customers import with_customer
 from clientbook.exact import total
@@ -37,7 +38,7 @@ PIECES_TRIED = 12
 TOPICS_TRIED = 8
 # An order within so many days of a message may come from it.
 ORDER_DAYS = 7
-# What an account knows already is proposed only where it is answered half as often again as anything new.
+# Where it cannot be learnt, what an account knows is proposed only if it is answered half as often again as what is new.
 KNOWN_PIECE = 2 / 3
 # The mean order of a kind of account of which few bought is drawn to that of all, with so many buyers' weight.
 SHRINKAGE_ORDERS = 20.0
@@ -177,7 +178,7 @@ def plan(facts: Facts, who: Known, rules: Rules, engine) -> Plan:
     channels = channel_rates(counted)
     days = rules.policy.period_days
     answers = response.fit(signs, channels.to_pandas(), days, rules.now, engine)
-    extra = response.extra_orders(counted, facts.orders, who.stages, who.identities, rules.now, ORDER_DAYS, engine)
+    extra = response.extra_orders(signs, facts.orders, who.identities, rules.now, ORDER_DAYS, engine)
     topics = keep(engine, topics_of_each(base, seen, signs, who, now))
     may = keep(engine, channels_of_each(base, channels, who, rules))
     best = keep(engine, weigh(topics, may, Weights(answers, extra, rules.share_of_value),
@@ -220,7 +221,8 @@ def keep_signs(facts: Facts, who: Known, rules: Rules, counted: ir.Table, engine
         roles = keep(engine, roles.group_by("customer_id").agg(role=roles["role"].argmax(roles["arrival"])))
         piece_roles = facts.pieces.select("content_source", "content_id", for_role="role")
     seen = None if seen is None else keep(engine, seen)
-    return response.Signs(counted, seen, who.stages, roles, piece_roles, rules.zone)
+    standings = None if who.stages is None else keep(engine, response.stood(counted, who.stages))
+    return response.Signs(counted, seen, who.stages, roles, piece_roles, rules.zone, standings)
 
 
 def everybody(facts: Facts, who: Known) -> ir.Table:
@@ -662,10 +664,9 @@ def times_of_each(base: ir.Table, facts: Facts, signs: response.Signs, now: ir.T
     # somebody alone and somebody of a household are both at home in the evening
     kinds = facts.accounts.select("account_id", at_work=facts.accounts["kind"] == COMPANY)
     each = _beside(_beside(base, kinds, "account_id"), own)
-    usual = each.group_by("at_work").agg(
-        _hour=each["active_hour"].quantile(0.5).round(0).cast("int64")
-    )
-    usual = usual.filter(usual["at_work"].notnull())
+    hours = each.filter(each["at_work"].notnull(), each["active_hour"].notnull())
+    hours = hours.group_by("at_work", hour=hours["active_hour"]).agg(n=hours.count())
+    usual = response.busiest(hours, "at_work").rename(_hour="busiest")
     each = _beside(each, usual, "at_work")
     return each.select(
         "customer_id",
@@ -750,7 +751,7 @@ def _with_piece(drafts, facts: Facts, counted, answers: Response, who: Known, ru
     draw = _text(f"{rules.seed}\x1f").concat(tried["account_id"])
     explores = response.by_lot(draw, rules.explore)
     luck = explores.ifelse(draw.concat("\x1f", tried["content_id"]).hexdigest("md5"), "")
-    known = tried["is_new"].ifelse(1.0, KNOWN_PIECE).cast("float64")
+    known = tried["is_new"].ifelse(1.0, KNOWN_PIECE if answers.known is None else answers.known).cast("float64")
     tried = tried.mutate(explores=explores, _luck=luck, worthy=(tried["lift"] * tried["for_it"] * known).round(6))
     order = ["_luck", ibis.desc("worthy"), *of]
     tried = tried.mutate(turn=ibis.row_number().over(ibis.window(group_by=list(cell), order_by=order)))
@@ -965,6 +966,50 @@ def to_contact(actions: ir.Table, messages: ir.Table, who: Known) -> pd.DataFram
     lead = ("customer_id", "source", "person_id", "action", "consent")
     rest = [name for name in actions.columns if name not in lead]
     return listed.order_by(ibis.desc("expected_margin"), "customer_id").select(*lead, *rest).to_pandas()
+
+
+def limits_of_all(plan: Plan, counted: ir.Table, who: Known, policy: ContactPolicy, now: dt.datetime) -> Limits:
+    """What may no policy do, be it as clever as it may?
+
+    Parameters
+    ----------
+    plan
+        Of :func:`plan`.
+    counted
+        Of :func:`clientbook.content.audit.sendings`, without the operational ones.
+    who
+        What is known.
+    policy
+        The book's.
+    now
+        The instant of the run.
+    """
+    instant = ibis.literal(now, "timestamp")
+    asked = plan.allowed.select("customer_id").distinct()
+    unwanted, full = _nobody(topic="string"), _nobody()
+    if who.wishes is not None:
+        topics = counted.filter(counted["topic"].notnull()).select("topic").distinct()
+        asks = asked.cross_join(topics).mutate(at=instant)
+        asks = asks.mutate(arrival=ibis.row_number().over(ibis.window(order_by=["customer_id", "topic"])))
+        unwanted = asks.semi_join(audit.unwanted(asks, who.wishes, "topic"), "arrival").select("customer_id", "topic")
+        w = who.wishes.filter(who.wishes["max_per_period"].notnull())
+        last = ibis.window(group_by="customer_id", order_by=[ibis.desc("at"), ibis.desc("arrival")])
+        w = w.mutate(_rank=ibis.row_number().over(last))
+        w = w.filter(w["_rank"] == 0).select("customer_id", "max_per_period", "period_days")
+        had = counted.select("customer_id", "at").inner_join(w, "customer_id")
+        days = had["period_days"].fill_null(float(policy.period_days)).clip(0, audit.LONGEST_PERIOD_DAYS)
+        inside = had["at"].cast("timestamp") > instant - (days * 86_400).cast("int64").as_interval("s")
+        had = had.filter(inside).group_by("customer_id").agg(n=ibis._.count())
+        full = _beside(w, had)
+        full = full.filter(full["n"].fill_null(0) + 1 > full["max_per_period"]).select("customer_id")
+    bound = closed = _nobody("account_id", topic="string")
+    if who.deals is not None:
+        bound = who.deals.filter(who.deals["closed_at"].isnull()).select("account_id", "topic").distinct()
+        closed = who.deals.filter(who.deals["closed_at"].notnull()).select("account_id", "topic").distinct()
+        closed = closed.anti_join(bound, ["account_id", "topic"])
+    got = counted.filter(counted["at"] > instant - ibis.interval(days=policy.period_days), counted["content_id"].notnull())
+    got = got.select("account_id", "content_id").distinct()
+    return Limits(plan.allowed, bound, closed, unwanted, full, got, policy.max_messages)
 
 
 def records_of_each(messages: ir.Table, who: Known) -> ir.Table:

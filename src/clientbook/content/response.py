@@ -30,15 +30,27 @@ FEWEST_VISITS = 5
 # Who pays says more of what they are after than who looks.
 ORDER_VISITS = 5
 NEAR_HOURS = 2
+AROUND_HOURS = 4
 # Cells enough for twelve weights; what is beyond is drawn by a fingerprint, the same every time.
 MOST_MESSAGES = 40_000
 FOLDS = 2
 PENALTIES = (0.05, 1.0)
 # Finer steps make more cells to fit, and say no more.
 STEP = 0.25
+# Openings tell more of a piece than few answers do, and an expectation of nothing is one of next to nothing.
+OPENINGS = 20.0
+# Fewer orders that name a piece may be chance, or a habit of some shop.
+FEWEST_NAMED = 50
+# An order that names the piece has its reason, even if it took some time.
+NAMED_DAYS = 30
+# So many answers' weight says that what is known is answered like what is new.
+LIKE_NEW = 20.0
+# What is known already goes behind what is new, even where it is answered as often.
+AT_MOST_KNOWN = 0.95
 AFTER_A_SALE = ("adopt", "use", "recommend")
 NUMBERS = ("own_answers", "own_opens", "interest", "pressure")
 WORDS = ("channel", "situation", "timing", "role_fit")
+PARTS = ("standing", "fit")
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,8 @@ class Signs:
         `content_source`, `content_id`, `for_role`; or None.
     zone
         The book's.
+    standings
+        Of :func:`stood` for all of `sent`, kept; None: it is found where it is needed.
     """
 
     sent: ir.Table
@@ -67,6 +81,7 @@ class Signs:
     roles: ir.Table | None = None
     piece_roles: ir.Table | None = None
     zone: str = "UTC"
+    standings: ir.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,8 @@ class Response:
         Log-odds: the intercept, a weight for each value of each of `WORDS`, and for each of `NUMBERS`.
     pieces
         `content_source`, `content_id`, `lift`: answers beside those expected without knowing the piece.
+    known
+        How much less, at most 1, a piece is answered that the account has got before.
     tested
         `rule`, `n`, `answers`, `log_loss`, `auc`, `top_decile` (share of answers among the tenth thought best).
     """
@@ -90,6 +107,7 @@ class Response:
     weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
     pieces: pd.DataFrame | None = None
+    known: float | None = None
     tested: pd.DataFrame | None = None
 
     @property
@@ -119,7 +137,7 @@ class Response:
         """The model as plain JSON."""
         told = {"model": "logistic regression" if self.is_fitted else "rate of the channel", "intercept": self.base}
         tested = None if self.tested is None else self.tested.to_dict("records")
-        return told | {"weights": dict(self.weights), "scales": dict(self.scales), "tested": tested}
+        return told | {"weights": dict(self.weights), "scales": dict(self.scales), "known": self.known, "tested": tested}
 
 
 def looked_up(column: ir.StringColumn, values: Mapping[str, float], otherwise: float) -> ir.FloatingValue:
@@ -306,26 +324,47 @@ def active_times(visits: ir.Table | None, before: ir.TimestampValue, zone: str) 
     Returns
     -------
     ibis.expr.types.Table
-        `customer_id`, `active_hour` (median, 0 to 23), `active_weekday` (the most frequent, 1 is Monday), of those with
-        enough visits.
+        `customer_id`, `active_weekday` (the most frequent, 1 is Monday), `active_hour` (about which most is done), of those
+        with enough visits.
     """
     if visits is None:
         return _empty(customer_id="string", active_hour="int64", active_weekday="int64")
     v = visits.filter(visits["at"] < before, visits["is_visit"])
     local = parsing.local(v["at"], zone)
-    v = v.select(
-        "customer_id", hour=local.hour() + local.minute() / 60, weekday=(local.day_of_week.index() + 1).cast("int64")
-    )
-    hours = v.group_by("customer_id").agg(n=v.count(), median=v["hour"].quantile(0.5))
-    hours = hours.filter(hours["n"] >= FEWEST_VISITS)
-    days = v.group_by("customer_id", "weekday").agg(n=v.count())
+    v = v.select("customer_id", hour=local.hour().cast("int64"), weekday=(local.day_of_week.index() + 1).cast("int64"))
+    each = v.group_by("customer_id", "hour", "weekday").agg(n=v.count())
     first = ibis.window(group_by="customer_id", order_by=[ibis.desc("n"), "weekday"])
-    days = days.mutate(_rank=ibis.row_number().over(first))
-    days = days.filter(days["_rank"] == 0).select("customer_id", active_weekday="weekday")
-    both = hours.inner_join(days, "customer_id")
-    return both.select(
-        "customer_id", "active_weekday", active_hour=both["median"].round(0).cast("int64").clip(0, 23)
-    )
+    days = each.group_by("customer_id", "weekday").agg(n=each["n"].sum())
+    days = days.mutate(_rank=ibis.row_number().over(first), _all=days["n"].sum().over(ibis.window(group_by="customer_id")))
+    days = days.filter(days["_rank"] == 0, days["_all"] >= FEWEST_VISITS)
+    hours = each.group_by("customer_id", "hour").agg(n=each["n"].sum())
+    both = days.select("customer_id", active_weekday="weekday").inner_join(busiest(hours, "customer_id"), "customer_id")
+    return both.select("customer_id", "active_weekday", active_hour="busiest")
+
+
+def busiest(hours: ir.Table, key: str) -> ir.Table:
+    """Around which hour is most done?
+
+    Parameters
+    ----------
+    hours
+        The key, `hour` (0 to 23) and `n`, how often. Midnight is one hour from 23.
+    key
+        Whose hours they are.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The key, `busiest`: the hour about which most is done, the nearer the more it counts; the earlier of two alike.
+    """
+    reach = [(off, AROUND_HOURS - abs(off)) for off in range(1 - AROUND_HOURS, AROUND_HOURS)]
+    near = ibis.memtable({"off": [off for off, _ in reach], "weight": [weight for _, weight in reach]})
+    around = hours.cross_join(near)
+    around = around.select(key, hour=(around["hour"] + around["off"] + 24) % 24, n=around["n"] * around["weight"])
+    around = around.group_by(key, "hour").agg(n=as_count(around["n"].sum()))
+    most = ibis.window(group_by=key, order_by=[ibis.desc("n"), "hour"])
+    around = around.mutate(_rank=ibis.row_number().over(most))
+    return around.filter(around["_rank"] == 0).select(key, busiest=around["hour"].cast("int64"))
 
 
 def answered(rows: ir.Table) -> ir.IntegerColumn:
@@ -442,8 +481,8 @@ def fit(signs: Signs, rates: pd.DataFrame, days: int, now: dt.datetime, engine) 
     before = _weights(early, penalty)
     tested = _tested(late, before, early)
     base, weights, scales = _weights(cells, penalty)
-    bare = Response(rates, base, weights, scales)
-    return Response(rates, base, weights, scales, _lifts(rows, bare), tested)
+    lifts, known = piece_lifts(signs, engine)
+    return Response(rates, base, weights, scales, lifts, known, tested)
 
 
 def _asked(signs: Signs, start: dt.datetime, days: int) -> ir.Table:
@@ -456,36 +495,61 @@ def _asked(signs: Signs, start: dt.datetime, days: int) -> ir.Table:
     names = ("arrival", "at", "customer_id", "account_id", "channel", "topic", "content_stage", "content_source",
              "content_id", "hour", "answered")  # fmt: skip
     s = _beside(s.select(*names), number.select("arrival", recent=number["number"]), "arrival")
-    return _beside(s, stood(s, signs.stages).drop("since"), "arrival")
+    told = stood(s, signs.stages) if signs.standings is None else signs.standings
+    return _beside(s, told.select("arrival", "stage", "is_open"), "arrival")
 
 
-def _design(cells: pd.DataFrame, columns: list[tuple[str, str]]) -> np.ndarray:
-    marks = [(cells[name] == value).to_numpy(float) for name, value in columns]
-    return np.column_stack([*marks, *[cells[name].to_numpy(float) for name in NUMBERS]])
+def _with_parts(cells: pd.DataFrame) -> pd.DataFrame:
+    """Beside each situation where they stand and whether the piece fits, so that a rare situation is like its parts."""
+    parts = cells["situation"].str.partition(":")
+    return cells.assign(standing=parts[0], fit=parts[2])
+
+
+def _design(cells: pd.DataFrame, columns: list[tuple[str, str]]):
+    """A sparse matrix: of the many words each row has but a few."""
+    from scipy.sparse import csr_matrix, hstack
+
+    rows = np.arange(len(cells))
+    parts = []
+    for name in dict.fromkeys(name for name, _ in columns):
+        codes = pd.Index([value for word, value in columns if word == name]).get_indexer(cells[name])
+        told = codes >= 0
+        size = sum(word == name for word, _ in columns)
+        parts.append(csr_matrix((np.ones(told.sum()), (rows[told], codes[told])), shape=(len(cells), size)))
+    return hstack([*parts, csr_matrix(cells[list(NUMBERS)].to_numpy(float))]).tocsr()
 
 
 def _columns(cells: pd.DataFrame) -> list[tuple[str, str]]:
-    return [(name, value) for name in WORDS for value in sorted(cells[name].dropna().unique())]
+    return [(name, value) for name in (*WORDS, *PARTS) for value in sorted(cells[name].dropna().unique())]
 
 
 def _regress(cells: pd.DataFrame, penalty: float):
+    from scipy.sparse import vstack
     from sklearn.linear_model import LogisticRegression
 
     columns = _columns(cells)
     x = _design(cells, columns)
     hits, misses = cells["answers"].to_numpy(float), (cells["n"] - cells["answers"]).to_numpy(float)
-    # few columns, many rows: a handful of Newton steps
+    # few columns, many rows: a handful of Newton steps; most cells were answered never
     model = LogisticRegression(C=penalty, solver="newton-cholesky")
-    model.fit(np.vstack([x, x]), np.repeat([1, 0], len(x)), sample_weight=np.concatenate([hits, misses]))
+    yes, no = hits > 0, misses > 0
+    model.fit(
+        vstack([x[yes], x[no]]).tocsr(), np.repeat([1, 0], [yes.sum(), no.sum()]),
+        sample_weight=np.concatenate([hits[yes], misses[no]]),
+    )  # fmt: skip
     return columns, model
 
 
 def _weights(cells: pd.DataFrame, penalty: float) -> tuple[float, dict, dict]:
-    columns, model = _regress(cells, penalty)
+    columns, model = _regress(_with_parts(cells), penalty)
     found = np.round(model.coef_[0], 6)
-    weights: dict[str, dict[str, float]] = {name: {} for name in WORDS}
+    weights: dict[str, dict[str, float]] = {name: {} for name in (*WORDS, *PARTS)}
     for (name, value), weight in zip(columns, found, strict=False):
         weights[name][value] = float(weight)
+    parts = {f"{at}:{fit}" if fit else at: a + b for at, a in weights.pop("standing").items()
+             for fit, b in weights["fit"].items()}  # fmt: skip
+    del weights["fit"]
+    weights["situation"] = {name: round(weights["situation"].get(name, 0.0) + weight, 6) for name, weight in parts.items()}
     scales = dict(zip(NUMBERS, found[len(columns) :].tolist(), strict=True))
     return round(float(model.intercept_[0]), 6), weights, scales
 
@@ -539,19 +603,66 @@ def _auc(chance: np.ndarray, misses: np.ndarray, hits: np.ndarray) -> float:
     return float((below * each["hits"]).sum() / (each["hits"].sum() * each["misses"].sum()))
 
 
-def _lifts(rows: ir.Table, model: Response) -> pd.DataFrame:
-    """Which pieces are answered more than those they went to would have one expect?"""
-    told = rows.filter(rows["content_id"].notnull()).mutate(expected=model.chance(rows).cast("decimal(38, 9)"))
-    each = told.group_by("content_source", "content_id").agg(
-        n=told.count(), answers=as_count(told["answered"].sum()), expected=told["expected"].sum().cast("float64")
+def piece_lifts(signs: Signs, engine) -> tuple[pd.DataFrame, float]:
+    """Which pieces are answered more than those they went to would have one expect, and are they answered again?
+
+    All that was sent counts. An answer is expected as often as by that channel in that situation; the openings of a piece
+    say what to expect of one that few were asked to answer, and its own answers what is different about it.
+
+    Parameters
+    ----------
+    signs
+        What speaks for an answer.
+    engine
+        Where it is computed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `content_source`, `content_id`, `n`, `lift`.
+    float
+        Answers to what the account had got before beside those to what was new to it, at most 0.95.
+    """
+    s = signs.sent.filter(signs.sent["content_id"].notnull())
+    at = stood(s, signs.stages) if signs.standings is None else signs.standings
+    s = _beside(s, at.select("arrival", "stage", "is_open"), "arrival")
+    of = ["content_source", "content_id"]
+    before = ibis.row_number().over(ibis.window(group_by=["account_id", *of], order_by=["at", "arrival"]))
+    s = s.select(*of, "channel", situation=situation(s), again=before > 0, opened="opened", answered=answered(s))
+    keys = [*of, "channel", "situation", "again"]
+    cells = s.group_by(*keys).agg(
+        n=s.count(), opens=as_count(s["opened"].sum()), answers=as_count(s["answered"].sum())
     )
-    each = each.order_by("content_source", "content_id").to_pandas()
-    observed, expected = each["answers"].to_numpy(float), each["expected"].to_numpy(float)
-    # gamma-Poisson: what answers vary beyond chance is how much pieces differ
+    cells = cells.order_by(*keys).to_pandas()
+    alike = cells.groupby(["channel", "situation"], dropna=False)[["n", "opens", "answers"]].transform("sum")
+    for name in ("opens", "answers"):
+        cells[f"expected_{name}"] = cells["n"] * alike[name] / alike["n"]
+    each = cells.groupby(of, sort=True)[["n", "opens", "answers", "expected_opens", "expected_answers"]].sum().reset_index()
+    hits, expected = each["answers"].to_numpy(float), each["expected_answers"].to_numpy(float)
+    opens = np.log((each["opens"] + OPENINGS) / (each["expected_opens"] + OPENINGS)).to_numpy(float)
+    likely = expected * np.exp(_slope(opens, hits, expected) * opens)
+    lift = (hits + (weight := _varies(hits, likely))) / (likely + weight) * likely / np.maximum(expected, 1e-9)
+    each["lift"] = np.round(np.where(expected > 0, lift, 1.0), 4)
+    sums = cells.groupby("again")[["answers", "expected_answers"]].sum().reindex([False, True], fill_value=0.0)
+    ratio = (sums["answers"] + LIKE_NEW) / (sums["expected_answers"] + LIKE_NEW)
+    known = min(float(ratio[True] / ratio[False]), AT_MOST_KNOWN)
+    return each[[*of, "n", "lift"]], round(known, 4)
+
+
+def _slope(x: np.ndarray, hits: np.ndarray, expected: np.ndarray) -> float:
+    """By how much do hits grow with x? A Poisson regression of one weight, a few Newton steps."""
+    slope = 0.0
+    for _ in range(20):
+        rate = expected * np.exp(np.clip(slope * x, -5, 5))
+        # a ridge as wide as any slope that can be meant
+        slope += float((x * (hits - rate)).sum() - slope) / float((x * x * rate).sum() + 1.0)
+    return float(np.clip(slope, 0.0, 5.0))
+
+
+def _varies(observed: np.ndarray, expected: np.ndarray) -> float:
+    """Gamma-Poisson: what answers vary beyond chance is how much pieces differ; the weight of what is expected."""
     spread = ((observed - expected) ** 2 - expected).sum() / max((expected**2).sum(), 1e-9)
-    weight = float(np.clip(1 / spread, 1.0, 1e4)) if spread > 0 else 1e4
-    each["lift"] = np.round((observed + weight) / (expected + weight), 4)
-    return each[["content_source", "content_id", "n", "lift"]]
+    return float(np.clip(1 / spread, 1.0, 1e4)) if spread > 0 else 1e4
 
 
 def _stepped(column: ir.NumericValue) -> ir.FloatingValue:
@@ -621,17 +732,15 @@ def visits(
     return ibis.union(first, *[rows.select(*first.columns) for rows in found[1:]]) if found[1:] else first
 
 
-def extra_orders(
-    sent: ir.Table, orders: ir.Table | None, stages: ir.Table | None, identities, now: dt.datetime, days: int, engine
-) -> pd.DataFrame | None:
-    """How many more orders follow an answered message than one that was not, by where the customer stood?
+def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.datetime, days: int, engine) -> pd.DataFrame | None:
+    """How many orders does an answer bring, by where the customer stood?
 
     Parameters
     ----------
-    sent
-        Of :func:`clientbook.content.audit.sendings`, without the operational ones.
-    orders, stages, identities
-        Clean orders, the stages of :func:`clientbook.content.audit.learn`, who is who.
+    signs
+        With what was sent and the stages.
+    orders, identities
+        Clean orders, and who is who.
     now
         The instant of the run; messages whose days are not over yet are left out.
     days
@@ -642,34 +751,63 @@ def extra_orders(
     Returns
     -------
     pandas.DataFrame or None
-        `stage` (`none`; `after …` where the journey was closed), `answered`, `unanswered`, `extra` (difference of the
-        shares that ordered, drawn to that of all by its error, never below 0), `low`, `high` (95 %). Of customers with an
-        order at any time. It compares those who answer with those who do not: an upper bound of what the answer brings.
+        `stage` (`none`; `after …` where the journey was closed), `answered`, `unanswered`, `extra` (drawn to that of all
+        by its error, never below 0), `low`, `high` (95 %). Of customers with an order at any time. Where orders name the
+        piece as their campaign, it is the share of answers with such an order within 30 days. Else the share that ordered
+        after an answer less that after none: it compares those who answer with those who do not, and is an upper bound.
         None without orders.
     """
-    if orders is None or stages is None:
+    if orders is None or signs.stages is None:
         return None
+    names = ["customer_id", "content_id", "at"]
+    bought = with_customer(orders, identities).rename(at="ordered_at")
+    bought = bought.mutate(content_id=bought["campaign"] if "campaign" in bought.columns else ibis.null("string"))
+    bought = keep(engine, bought.select(*names).distinct())
+    sent = signs.sent
+    known = sent.filter(sent["content_id"].notnull()).select("content_id").distinct()
+    named = bought.filter(bought["content_id"].notnull()).semi_join(known, "content_id")
+    names_piece = named.count().to_pyarrow().as_py() >= FEWEST_NAMED
+    days = NAMED_DAYS if names_piece else days
     s = sent.filter(sent["at"] < _moment(now - dt.timedelta(days=days)))
-    bought = keep(engine, with_customer(orders, identities).select("customer_id", at="ordered_at").distinct())
     # whose orders are under no name that is known cannot show one
     s = s.semi_join(bought, "customer_id")
-    hit = audit.followed(s, bought, days)
-    s = _beside(s.select("arrival", "at", "account_id", "customer_id", "topic", answered=answered(s)), hit, "arrival")
-    s = _beside(s, keep(engine, stood(s, stages)), "arrival")
-    s = s.mutate(name=standing(s).fill_null("none"))
-    each = s.group_by("name", "answered").agg(n=s.count(), orders=as_count(s["followed"].cast("int64").sum()))
+    s = s.select("arrival", "at", "account_id", "customer_id", "topic", "content_id", answered=answered(s))
+    if names_piece:
+        hit = s.filter(s["answered"] == 1).inner_join(named.rename(ordered="at"), ["customer_id", "content_id"])
+        hit = hit.filter(hit["ordered"] > hit["at"], hit["ordered"] <= hit["at"] + ibis.interval(days=days))
+        hit = hit.select("arrival").distinct().mutate(followed=ibis.literal(True))
+    else:
+        hit = audit.followed(s, bought.select("customer_id", "at").distinct(), days)
+    told = stood(s, signs.stages) if signs.standings is None else signs.standings
+    s = _beside(_beside(s, hit, "arrival"), told.select("arrival", "stage", "is_open"), "arrival")
+    s = s.mutate(name=standing(s).fill_null("none"), followed=s["followed"].fill_null(False).cast("int64"))
+    each = s.group_by("name", "answered").agg(n=s.count(), orders=as_count(s["followed"].sum()))
     wide = each.to_pandas().pivot_table(index="name", columns="answered", values=["n", "orders"], fill_value=0)
     wide = wide.reindex(columns=pd.MultiIndex.from_product([["n", "orders"], [0, 1]]), fill_value=0).sort_index()
     if wide[("n", 1)].sum() < FEWEST_ANSWERS:
         return None
     n0, n1 = (np.maximum(wide[("n", i)].to_numpy(float), 1) for i in (0, 1))
-    p0, p1 = ((wide[("orders", i)].to_numpy(float) + 0.5) / (n + 1) for i, n in ((0, n0), (1, n1)))
-    gain, error = p1 - p0, p1 * (1 - p1) / n1 + p0 * (1 - p0) / n0
-    overall = float((gain / error).sum() / (1 / error).sum())
-    between = max(float((((gain - overall) ** 2 - error) / error).sum() / (1 / error).sum()), 1e-8)
-    drawn = (gain / error + overall / between) / (1 / error + 1 / between)
-    spread = 1.96 / np.sqrt(1 / error + 1 / between)
+    if names_piece:
+        drawn, spread = _drawn_share(wide[("orders", 1)].to_numpy(float), n1)
+    else:
+        p0, p1 = ((wide[("orders", i)].to_numpy(float) + 0.5) / (n + 1) for i, n in ((0, n0), (1, n1)))
+        drawn, spread = _drawn_difference(p1 - p0, p1 * (1 - p1) / n1 + p0 * (1 - p0) / n0)
     told = pd.DataFrame({"stage": wide.index, "answered": n1.astype(int), "unanswered": n0.astype(int)})
     told = told.assign(extra=np.maximum(drawn, 0.0), low=drawn - spread, high=drawn + spread).round(6)
     order = {name: i for i, name in enumerate([*STAGES, *[f"after {name}" for name in AFTER_A_SALE], "none"])}
     return told.sort_values("stage", key=lambda names: names.map(order), ignore_index=True)
+
+
+def _drawn_share(hits: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rare shares, drawn to that of all as much as they differ no more than chance would have it; and 1.96 errors."""
+    overall = max(hits.sum(), 0.5) / n.sum()
+    weight = _varies(hits, n * overall)
+    total = n * overall + weight
+    return overall * (hits + weight) / total, 1.96 * overall * np.sqrt(hits + weight) / total
+
+
+def _drawn_difference(gain: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Differences, drawn to that of all as much as their error would have it; and 1.96 errors."""
+    overall = float((gain / error).sum() / (1 / error).sum())
+    between = max(float((((gain - overall) ** 2 - error) / error).sum() / (1 / error).sum()), 1e-8)
+    return (gain / error + overall / between) / (1 / error + 1 / between), 1.96 / np.sqrt(1 / error + 1 / between)
