@@ -29,6 +29,7 @@ _DERIVED = (
     "account_identities", "identity_changes", "review_pairs", "system_overlap", "value", "value_backtest", "allocations", "recoveries",
     "timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness", "best_times",
     "content_map", "accounts_view", "message_audit", "pressure", "next_actions", "segments", "personas", "targets", "use_cases",
+    "source_worth", "column_use",
 )  # fmt: skip
 # Columns that every clean table has, and that are nobody's personal data.
 _PLACE = ("source", "file", "row", "arrival")
