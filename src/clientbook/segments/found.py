@@ -13,7 +13,9 @@ import pandas as pd
 from clientbook.customers import with_customer
 
 FEWEST = 200
-KINDS = (6, 8, 10)
+KINDS = range(5, 11)
+# Few kinds are wanted: as many as come so near to what the best number of kinds explains.
+_NEAR = 0.005
 _SAMPLE = 1_500
 _ROUNDS = 20
 # What a kind has not been seen to do it is thought to do as everybody does, with the weight of so much that was seen.
@@ -158,7 +160,7 @@ def find(cells: ir.Table, least: int = 3, seed: int = 1) -> Kinds | None:
 
     Latent classes: within a kind each aspect has its own chances, and a customer belongs to each kind with a probability.
     How many kinds, the integrated completed likelihood says, which asks that they lie apart (Biernacki, Celeux and
-    Govaert, 2000); where they begin, scikit-learn's k-means.
+    Govaert, 2000): the fewest that come near its best; where they begin, scikit-learn's k-means.
 
     Parameters
     ----------
@@ -193,7 +195,8 @@ def find(cells: ir.Table, least: int = 3, seed: int = 1) -> Kinds | None:
         chances, shares, likelihood, member = _fit(counts, aspect, many, seed)
         unsure = -2 * float((member * np.log(np.maximum(member, 1e-300))).sum())
         fits[many] = (-2 * likelihood + (many * free + many - 1) * np.log(len(counts)) + unsure, chances, shares, member)
-    best = min(fits, key=lambda many: fits[many][0])
+    least_of_all = min(fit[0] for fit in fits.values())
+    best = min(many for many in fits if fits[many][0] <= least_of_all * (1 + _NEAR))
     _, chances, shares, member = fits[best]
     order = np.argsort(-shares, kind="stable")
     chances, shares, member = chances[order], shares[order], member[:, order]
