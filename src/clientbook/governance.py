@@ -50,7 +50,9 @@ STAGE = Stage(
                 Column("source", "text", "the source that delivers it; empty for what the notebooks make"),
                 Column("owner", "text", "who answers for the source; empty where nobody does"),
                 Column("purpose", "text", "what the source is kept for, as the book says; empty where it does not"),
-                Column("retention_days", "number", "how long its rows may be kept; empty where the book does not say", unit="days"),
+                Column(
+                    "retention_days", "number", "how long its rows may be kept; empty where the book does not say", unit="days"
+                ),
                 Column("oldest", "time", "the oldest row, by the time that the table goes by"),
                 Column("overdue", "number", "rows older than they may be", unit="rows"),
                 Column("made_by", "text", "the stage that writes the table"),
@@ -340,13 +342,15 @@ def consent_history(
         kinds = dict(zip(columns, ("datetime64[us]", "str", "str", "int64", "int64", "int64"), strict=True))
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
     days = [as_of - dt.timedelta(days=91 * back) for back in range(quarters, -1, -1)]
+    ends = pd.to_datetime(days)
     instants = ibis.memtable(
-        pd.DataFrame({"on": pd.to_datetime(days), "instant": pd.to_datetime(days).tz_localize(zone).tz_convert("UTC").tz_localize(None)}),
+        pd.DataFrame({"on": ends, "instant": ends.tz_localize(zone).tz_convert("UTC").tz_localize(None)}),
         schema={"on": "timestamp", "instant": "timestamp"},
     )
     by = ibis.memtable(pd.DataFrame({"by": consent.channels(consents, messages)}))
     known = with_customer(consents, identities).cross_join(instants).cross_join(by)
-    known = known.filter((known["indicated_at"] < known["instant"]) & (known["channel"].isnull() | (known["channel"] == known["by"])))
+    known = known.filter(known["indicated_at"] < known["instant"])
+    known = known.filter(known["channel"].isnull() | (known["channel"] == known["by"]))
     ended = (known["status"] == "given") & (known["valid_to"] <= known["instant"]).fill_null(False)
     known = known.mutate(settled=ended.ifelse("expired", known["status"]))
     strict = ibis.cases(

@@ -205,7 +205,7 @@ def at_a_glance(
     """
     usable = _usable(records)
     rules = read("policy")
-    broken = rules.filter(rules["holds"] == False).select("rule").to_pandas()["rule"].tolist() if rules is not None else None  # noqa: E712
+    broken = rules.filter(~rules["holds"]).select("rule").to_pandas()["rule"].tolist() if rules is not None else None
     told = [
         ("Is the data fit for use?", "01_cleaning", usable and f"{usable[0]:.1%} of {usable[1]:,.0f} delivered rows could be used"),
         ("How many customers have we in one view?", "03_matching", "customers" in known and (

@@ -134,7 +134,7 @@ STAGE = Stage(
                 Column("expected_margin", "money", "what they are expected to bring, net"),
                 Column("low", "money", "lower end of its 80 % interval"),
                 Column("high", "money", "upper end"),
-                Column("cost_to_reach", "money", "of one message each, by the cheapest channel that they allow; empty: not known"),
+                Column("cost_to_reach", "money", "of a message each by the cheapest channel that they allow; empty: not known"),
                 Column("served_goal", "text", "the goal of the book that it serves"),
                 Column("owner", "text", "who answers for that goal; empty where nobody does"),
                 Column("file", "text", "the list, in the book's `store/lists`"),
@@ -458,7 +458,8 @@ def say_agreement(shares: pd.DataFrame) -> str:
     if shares.empty:
         return "There are not both given and found personas to compare"
     most = shares.max(axis=1).sort_values(ascending=False, kind="stable")
-    return f"Of {most.index[0].replace('_', ' ')} {most.iloc[0]:.0%} are found together, of {most.index[-1].replace('_', ' ')} {most.iloc[-1]:.0%}"
+    first, last = (str(name).replace("_", " ") for name in (most.index[0], most.index[-1]))
+    return f"Of {first} {most.iloc[0]:.0%} are found together, of {last} {most.iloc[-1]:.0%}"
 
 
 def say_personas(kinds: found.Kinds | None) -> str:

@@ -88,7 +88,8 @@ def seen(tables: Mapping[str, ir.Table | None], zone: str) -> ir.Table | None:
     if customers is not None:
         parts.append(_counted(customers, "industry", customers["industry"].fill_null(_NONE)))
         if accounts is not None and "kind" in accounts.columns:
-            kinds = customers.select("customer_id", "account_id").inner_join(accounts.select("account_id", "kind"), "account_id")
+            members = customers.select("customer_id", "account_id")
+            kinds = members.inner_join(accounts.select("account_id", "kind"), "account_id")
             parts.append(_counted(kinds, "kind", kinds["kind"]))
     return ibis.union(*parts) if len(parts) > 1 else parts[0] if parts else None
 
@@ -119,7 +120,8 @@ def _orders(tables, who) -> list[ir.Table]:
         lines=lines.count(), pieces=lines["quantity"].mean(),
         reduced=(lines["discount"].fill_null(0.0) > 0).any() if "discount" in lines.columns else ibis.literal(False),
     )
-    pieces = ibis.cases((each["pieces"] < 1.5, "single"), (each["pieces"] < 3, "a few"), (each["pieces"] < 8, "several"), else_="many")
+    many = each["pieces"]
+    pieces = ibis.cases((many < 1.5, "single"), (many < 3, "a few"), (many < 8, "several"), else_="many")
     told = [
         _counted(each, "buys", each["topic"]), _counted(each, "source", each["source"]),
         _counted(each, "month", each["day"].quarter()),
