@@ -168,3 +168,22 @@ def test_the_command_prints_and_writes(book, monkeypatch, capsys, tmp_path):
     assert call("c1", "--out", page)[0] == 0 and page.read_text(encoding="utf-8").startswith("<!doctype html>")
     code, out, complaint = call("haus@muster.de")
     assert (code, out) == (1, "") and "2 fit" in complaint and "haus@" not in complaint
+
+
+def test_large_tables_are_read_from_sorted_copies_and_say_the_same(tmp_path, monkeypatch):
+    run = write(tmp_path, tables())
+    plain = {who: card.card(card.RunReader(run), card.find_one(card.RunReader(run), who, "DE"))
+             for who in ("c1", "c3", "sabine@koch.de", "0170 2345678", "a9", "shop:4")}  # fmt: skip
+    assert not (run.folder / card.INDEX).exists()
+    monkeypatch.setattr(card, "INDEXED_ROWS", 0)
+    for _ in range(2):
+        for who, told in plain.items():
+            reader = card.RunReader(run)
+            assert card.card(reader, card.find_one(reader, who, "DE")) == told, who
+    made = sorted(path.name for path in (run.folder / card.INDEX).glob("*.parquet"))
+    assert {"orders.record.parquet", "people.email.parquet", "customers.customer_id.parquet"} <= set(made)
+    # a table that was written anew is sorted anew
+    orders = run.path("orders")
+    rows = pd.read_parquet(orders)
+    ibis.memtable(rows[rows["person_id"] != "K-1001"]).to_parquet(orders)
+    assert card.card(card.RunReader(run), card.Hit("customer", "c1"))["orders"]["orders"] == 1

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from clientbook import governance
-from clientbook.book import Source
+from clientbook.book import Rule, Settings, Source
 from clientbook.stage import Stage
 from clientbook.tables import CANONICAL, Column, Table
 
@@ -150,3 +150,94 @@ def test_hardly_filled_columns_are_asked_about(filled):
         "personal": "phone",
     }
     assert len(governance.unused(pd.DataFrame([row]))) == (filled == 0.01)
+
+
+def said(rows) -> ibis.Table:
+    """`person_id`, `status`, day of 2026, `channel`, day on which it runs out."""
+    frame = pd.DataFrame(rows, columns=["person_id", "status", "day", "channel", "until"])
+    start = pd.Timestamp("2026-01-01")
+    frame["indicated_at"] = start + pd.to_timedelta(frame.pop("day"), unit="D")
+    frame["valid_to"] = start + pd.to_timedelta(frame.pop("until").astype(float), unit="D")
+    frame = frame.assign(source="crm", person_source="crm", purpose="marketing", arrival=range(len(frame)))
+    kinds = {name: "timestamp" if name in ("indicated_at", "valid_to") else "string" for name in frame} | {"arrival": "int64"}
+    return ibis.memtable(frame, schema=kinds)
+
+
+SAID = [
+    ("1", "given", 10, "email", None), ("1", "withdrawn", 100, None, None), ("2", "given", 20, None, 60),
+    ("3", "refused", 5, "email", None), ("4", "given", 170, "post", None), ("4", "refused", 170, "post", None),
+]  # fmt: skip
+
+
+def test_consent_history_is_what_was_in_force_on_each_day():
+    told = governance.consent_history(said(SAID), None, None, AS_OF, "UTC", quarters=2)
+    assert sorted(set(told["on"].dt.date)) == [AS_OF - dt.timedelta(days=91), AS_OF], "before that nobody had said anything"
+    for day, part in told.groupby("on"):
+        for row in part.itertuples():
+            status = {}
+            for who, what, at, channel, until in SAID:
+                when = dt.date(2026, 1, 1) + dt.timedelta(days=at)
+                if when < day.date() and channel in (None, row.channel):
+                    over = what == "given" and until and dt.date(2026, 1, 1) + dt.timedelta(days=until) <= day.date()
+                    word = "expired" if over else what
+                    strict = ["given", "unknown", "expired", "refused", "withdrawn"].index(word)
+                    status[who] = max(status.get(who, (dt.date.min, 0, "")), (when, strict, word))
+            words = [word for *_, word in status.values()]
+            assert (row.given, row.expired) == (words.count("given"), words.count("expired")), (day, row.channel)
+            assert row.withdrawn == words.count("refused") + words.count("withdrawn")
+    assert governance.consent_history(None, None, None, AS_OF, "UTC").empty
+    wide = governance.history_of(told)
+    assert list(wide.columns) == ["email", "post"] and "allow marketing, after" in governance.say_history(wide)
+
+
+def test_what_records_say_against_each_other_is_counted_with_what_it_is_taken_for():
+    who = ibis.memtable(pd.DataFrame({"source": "crm", "person_id": ["1", "3"], "customer_id": "c9"}))
+    told = governance.contradictions(said([("1", "given", 10, "email", None), ("3", "refused", 5, "email", None)]), who, AS_OF)
+    assert told[["said", "customers", "settled_as"]].values.tolist() == [["given and refused", 1, "given"]]
+    assert governance.contradictions(said(SAID[:1]), who, AS_OF).empty
+
+
+def test_a_stricter_rule_loses_whom_it_would():
+    rows = said([("1", "given", 10, "email", None), ("2", "given", 10, None, None), ("3", "given", -900, "email", None)])
+    told = governance.stricter(rows, None, None, AS_OF, "UTC").set_index("rule")["customers"]
+    assert told.tolist() == [3, 2, 2]
+    assert governance.stricter(None, None, None, AS_OF, "UTC").empty
+
+
+def test_rows_kept_too_long_and_repaired_values_stand_in_the_catalogue():
+    held = tables()
+    held["people"] = held["people"].mutate(created_at=ibis.timestamp("2020-01-01 00:00:00"))
+    held["changes"] = ibis.memtable(pd.DataFrame({"source": ["crm"], "table": ["people"], "column": ["email"]}))
+    sources = {"crm": Source(owner="sales", retention_days=365, purpose="to serve"), "shop": Source()}
+    told = governance.catalogue(held, sources, STAGES, AS_OF).set_index(["table", "column", "source"])
+    email = told.loc[("people", "email", "crm")]
+    assert (email["overdue"], email["repaired"], email["purpose"]) == (2, 0.5, "to serve")
+    assert pd.isna(told.loc[("people", "email", "shop"), "overdue"])
+    rules = governance.policy(settings(sources), told.reset_index(), governance.consent_coverage(None, None, None, None, AS_OF, "UTC"))
+    assert rules["holds"].tolist() == [False, False]
+    assert rules.set_index("rule").loc["nothing is kept longer than it may be", "what"] == "people of crm"
+    assert governance.say_policy(rules).startswith("2 of 2 rules are broken")
+
+
+def settings(sources, *rules) -> Settings:
+    return Settings(name="b", sources=sources, policy=rules)
+
+
+def test_the_rules_of_the_book_are_checked_and_what_cannot_be_told_is_said():
+    audit = ibis.memtable(pd.DataFrame({"verdict": ["right", "no_consent", "operational"], "no_consent": [False, True, False]}))
+    asked = [
+        Rule(rule="messages without consent", at_most=0.5), Rule(rule="messages without consent", at_most=0.4),
+        Rule(rule="customers who allow marketing", at_least=0.2), Rule(rule="every source has an owner"),
+        Rule(rule="rows that can be used", at_least=0.9),
+    ]  # fmt: skip
+    frame = governance.catalogue(tables(), {"crm": Source(owner="x")}, STAGES, AS_OF)
+    coverage = governance.consent_coverage(None, None, None, None, AS_OF, "UTC")
+    cleaned = {"key_numbers": [{"name": "Rows that can be used", "value": 0.95}, {"name": "Rows delivered", "value": 9}]}
+    told = governance.policy(settings({"crm": Source(owner="x")}, *asked), frame, coverage, audit=audit, cleaned=cleaned)
+    assert list(told.columns) == list(governance.STAGE.tables[3].names)
+    assert told["holds"].tolist()[0] is False and told.iloc[0]["limit"] == "at most 0.4"
+    assert told.set_index("rule")["holds"].loc["messages without consent"].tolist() == [False, True]
+    assert pd.isna(told.set_index("rule").loc["customers who allow marketing", "holds"])
+    assert bool(told.set_index("rule").loc["rows that can be used", "holds"]) and "1 of 5 rules is broken" in governance.say_policy(told)
+    with pytest.raises(ValueError, match="rule"):
+        Rule(rule="be nice")

@@ -46,6 +46,11 @@ TABLES = {
     },
     "next_actions": {"customer_id": ["a", "b"], "action": ["call", "leave alone"], "expected_margin": [7.0, 0.0]},
     "rejected": {"row": [1, 2]},
+    "use_cases": {
+        "use_case": ["recover late orders", "stop wrong messages"], "team": ["service", "marketing"], "place": [1, 2],
+        "start": [True, False], "a_year": [90.0, 50.0], "n": [20, 30],
+    },
+    "policy": {"rule": ["every source has an owner", "messages without consent"], "holds": [True, False]},
 }
 
 
@@ -80,6 +85,9 @@ def test_everything_reads_well_without_any_one_table(missing):
     told = overview.answer(overview.facts(read, AS_OF), RECORDS, money)
     assert "nan" not in told.lower() and "None" not in told
     overview.actions(read, AS_OF)
+    page = overview.at_a_glance(overview.facts(read, AS_OF), RECORDS, read, money)
+    assert len(page) == 7 and page["page"].notna().all()
+    assert not page["answer"].str.contains("nan|None|False").any()
     assert len(overview.journeys_by_stage(read)) == 6
 
 
@@ -100,6 +108,8 @@ def test_actions_say_who_and_how_much():
     assert told.loc["Ask those who return more than they buy why", "money"] == 60.0
     assert told.loc["Stop the messages that should not be sent", ["customers", "money"]].tolist() == [1, 2.0]
     assert told.loc["Do what is planned: call", "money"] == 7.0
+    assert told.loc["Begin to recover late orders (service)", ["customers", "money", "page"]].tolist() == [20, 90.0, "08_use_cases"]
+    assert not any("stop wrong" in action for action in told.index)
     assert told.index[-1] == "Repair 2 rows that could not be used"
 
 
@@ -115,3 +125,35 @@ def test_journeys_by_stage_are_in_the_order_of_the_journey():
     assert found["journeys"].tolist() == [0, 0, 1, 0, 1, 0]
     assert "50%" in overview.say_stages(found)
     assert overview.say_stages(overview.journeys_by_stage(reader())) == "No journey is under way"
+
+
+def test_every_question_has_an_answer_and_its_evidence():
+    page = overview.at_a_glance(overview.facts(reader(*TABLES), AS_OF), RECORDS, reader(*TABLES), money).set_index("page")
+    assert page.loc["09_governance", "answer"] == "broken: messages without consent"
+    assert page.loc["08_use_cases", "answer"] == "recover late orders: 90 EUR a year"
+    assert "111 EUR" in page.loc["04_value", "answer"]
+    nothing = overview.at_a_glance({}, {}, reader(), money)
+    assert set(nothing["answer"]) == {"this book does not hold what it takes to tell"}
+
+
+def test_what_changed_is_told_with_its_reason_and_the_first_run_says_so():
+    delivered = {"source": "shop", "table": "orders", "file": "o.csv", "rows": 10, "bytes": 1, "sha256": "a"}
+    then = {
+        "run": "2023-12-01.001", "state": "done", "as_of": "2023-12-01", "settings": {}, "code": {}, "parameters": {},
+        "versions": {}, "inputs": [delivered],
+        "key_numbers": [{"stage": "cleaning", "name": "Rows that can be used", "value": 0.5, "unit": "share", "better": "up",
+                         "n": 1000, "low": None, "high": None}],
+    }  # fmt: skip
+    number = {"name": "Rows that can be used", "value": 0.9, "unit": "share", "better": "up", "n": 1000}
+    records = {"cleaning": {"key_numbers": [number], "inputs": [{**delivered, "rows": 30, "sha256": "b"}]}}
+    changes, why = overview.changed([then], records, "2024-01-01.001", AS_OF)
+    row = changes.iloc[0]
+    assert (row["before"], row["now"], row["more_than_chance"], row["verdict"]) == (0.5, 0.9, "yes", "better")
+    assert row["page"] == "01_cleaning" and "shop delivered 30 rows of orders after 10." in why
+    told = overview.say_changes(changes, why)
+    assert "1 of them by more than chance" in told and "31 days more" in told
+    # the same run, looked at again by hand, compares itself with what was before it
+    again = {**then, "run": "2024-01-01.001"}
+    pd.testing.assert_frame_equal(overview.changed([then, again], records, "2024-01-01.001", AS_OF)[0], changes)
+    none, nothing = overview.changed([], records, "2024-01-01.001", AS_OF)
+    assert none.empty and "first run" in overview.say_changes(none, nothing)

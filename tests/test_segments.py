@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from clientbook import consent, segments
 from clientbook.book import Goal
 from clientbook.goals import best_fit
+from clientbook.segments import found, market
 from clientbook.stage import NothingToShow
 
 P = segments.SegmentsParameters()
@@ -56,7 +57,7 @@ def test_lifecycle_follows_silence_and_probability():
         "c7": "prospect", "c8": "prospect",
     }  # fmt: skip
     assert told.loc["c7", "segment"] == segments.PROSPECTS and pd.isna(told.loc["c7", "rf"])
-    assert list(told.reset_index().columns) == list(segments.STAGE.tables[0].names)
+    assert list(told.reset_index().columns) == list(segments.STAGE.tables[0].names[:-4])
 
 
 def plain_fifth(values: list[float], *, falling: bool) -> list[int]:
@@ -173,10 +174,10 @@ def plain_status(said, person, channel) -> str | None:
 @given(INDICATIONS)
 def test_consent_in_force_equals_a_plain_computation(said):
     by = ["email", "phone"]
-    found = consent.in_force(consents(said), None, ibis.timestamp(NOON.isoformat()), by).to_pandas()
+    settled = consent.in_force(consents(said), None, ibis.timestamp(NOON.isoformat()), by).to_pandas()
     ids = segments.with_customer(consents(said), None).select("person_id", "customer_id").distinct().to_pandas()
     person = dict(zip(ids["customer_id"], ids["person_id"], strict=True))
-    got = {(person[r.customer_id], r.channel): r.status for r in found.itertuples()}
+    got = {(person[r.customer_id], r.channel): r.status for r in settled.itertuples()}
     expected = {(who, c): plain_status(said, who, c) for who in ("1", "2") for c in by}
     assert got == {key: status for key, status in expected.items() if status}
     for (who, channel), status in expected.items():
@@ -263,23 +264,28 @@ def test_goals_of_the_book_and_their_owners_are_found():
     assert told.loc[told["goal"] == "expand", "owner"].isna().all()
 
 
+def shown(customers) -> ibis.Table:
+    return segments.described(segments.segment(customers, buyers(VALUE), None, P), None, customers)
+
+
 def test_personas_count_all_and_keep_those_without_one_apart():
     rows = [("c1", None, None, "tailor", None, None), ("c7", None, None, "tailor", None, None),
             ("c2", None, None, None, None, None)]  # fmt: skip
-    told = segments.personas(segments.segment(people(rows), buyers(VALUE), None, P), people(rows))
+    told = segments.personas(shown(people(rows)))
     assert told["persona"].tolist() == ["tailor", "not given"]
     assert told.loc[0, ["customers", "buyers", "mean_clv", "mean_orders"]].tolist() == [2, 1, 900.0, 10.0]
     assert told["share"].sum() == pytest.approx(1.0, abs=1e-5)
-    assert list(segments.personas(segments.segment(None, buyers(VALUE), None, P), None).columns) == list(told.columns)
+    assert list(segments.personas(shown(None)).columns) == list(told.columns)
 
 
 def test_answer_numbers_and_figures_read_well_when_parts_are_missing():
     rows = segments.segment(everybody(), None, None, P)
     lifecycle = segments.by_lifecycle(rows)
-    none = segments.by_goal(segments.targets(
+    nobody = segments.targets(
         rows, allowed=people([], ("customer_id",)).mutate(channels=ibis.literal("")), value=None, open_cases=None,
         opinions=None, prospect_margin=None,
-    ))  # fmt: skip
+    )  # fmt: skip
+    none = segments.campaigns(nobody, nobody, None, None)
     told = segments.answer(lifecycle, none, consents=True, money=str)
     assert "8 have not bought yet" in told and "Nobody can be put on a list" in told
     assert segments.say_lifecycle(lifecycle) == "Nobody has bought yet"
@@ -291,3 +297,75 @@ def test_answer_numbers_and_figures_read_well_when_parts_are_missing():
 def test_the_truth_is_only_scored():
     rows = segments.segment(everybody(), buyers(VALUE), None, P)
     assert segments.score(rows, None, None, None, None, None).empty
+
+
+def test_a_campaign_tells_who_is_meant_who_allows_it_and_what_it_costs():
+    allowed = ibis.memtable(pd.DataFrame({"customer_id": ["c1", "c2", "c7"], "channels": ["email, post", "email", "post"]}))
+    value = buyers(VALUE).mutate(clv_low=ibis._["clv"] - 30, clv_high=ibis._["clv"] + 50)
+    sent = ibis.memtable(pd.DataFrame({"channel": ["email", "post", "phone"], "cost": [0.01, 1.0, None]}))
+    told = segments.campaigns(ibis.memtable(chosen(allowed)), ibis.memtable(chosen()), value, sent).set_index("goal")
+    keep, win = told.loc["keep"], told.loc["win"]
+    assert (keep["eligible"], keep["customers"], keep["ready"]) == (2, 1, 0.5)
+    assert (keep["expected_margin"], keep["low"], keep["high"]) == (900.0, 860.0, 940.0)
+    assert keep["cost_to_reach"] == 0.01 and win["cost_to_reach"] == 1.0, "by the cheapest channel that they allow"
+    assert pd.isna(win["low"]), "what a prospect brings has no interval"
+    assert list(told.reset_index().columns) == list(segments.STAGE.tables[3].names)
+
+
+def kinds_of(seed: int = 1, n: int = 900):
+    """Cells of three made kinds of customers, and which each is of."""
+    draw = np.random.default_rng(seed)
+    kind = draw.integers(0, 3, n)
+    rows = []
+    for aspect, names in (("buys", ["coats", "hats", "shoes"]), ("source", ["shop", "pos", "erp"])):
+        for _ in range(5):
+            usual = np.where(draw.random(n) < 0.85, kind, draw.integers(0, 3, n))
+            rows.append(pd.DataFrame({"customer_id": [f"c{i}" for i in range(n)], "aspect": aspect,
+                                      "value": np.array(names)[usual], "n": 1.0}))  # fmt: skip
+    cells = pd.concat(rows).groupby(["customer_id", "aspect", "value"], as_index=False)["n"].sum()
+    return ibis.memtable(cells), pd.Series(kind, index=[f"c{i}" for i in range(n)])
+
+
+def test_kinds_that_are_there_are_found_named_and_stable(monkeypatch):
+    from sklearn.metrics import adjusted_rand_score
+
+    monkeypatch.setattr(found, "KINDS", (2, 3, 5))
+    cells, kind = kinds_of()
+    kinds = found.find(cells)
+    assert len(kinds.names) == 3 and kinds.stability > 0.8
+    assert {name.split(", ")[0] for name in kinds.names} <= {
+        "buys coats", "buys hats", "buys shoes", "orders through shop", "orders through pos", "orders through erp"
+    }  # fmt: skip
+    members = found.belong(cells, kinds).to_pandas().set_index("customer_id")
+    assert adjusted_rand_score(kind.loc[members.index], members["found_persona"]) > 0.9
+    assert found.find(cells).names == kinds.names
+    wide = cells.to_pandas().pivot_table(index="customer_id", columns=["aspect", "value"], values="n", fill_value=0.0)
+    counts = wide[kinds.chances.index].to_numpy()
+    logs = np.log(kinds.shares) + counts @ np.log(kinds.chances.to_numpy())
+    odds = np.exp(logs - logs.max(axis=1, keepdims=True))
+    plain = pd.Series((odds / odds.sum(axis=1, keepdims=True)).max(axis=1), index=wide.index)
+    assert np.allclose(plain.loc[members.index], members["found_probability"], atol=1e-5)
+    few = cells.filter(cells["customer_id"].isin([f"c{i}" for i in range(100)]))
+    assert found.find(few) is None
+
+
+def test_the_ideal_customer_is_who_we_win_and_somebody_is_missing():
+    n = 120
+    rows = pd.DataFrame(
+        {"opportunity_source": "crm", "opportunity_id": [f"o{i}" for i in range(n)], "account_id": [f"a{i % 40}" for i in range(n)],
+         "is_won": [i % 2 == 0 or i % 5 == 0 for i in range(n)], "region": "north",
+         "industry": ["hotel" if i % 2 == 0 else "school" for i in range(n)]}
+    )  # fmt: skip
+    roles = pd.DataFrame({"opportunity_source": "crm", "opportunity_id": [f"o{i}" for i in range(n) if i % 40],
+                          "role": ["buyer" if i % 3 else "decider" for i in range(n) if i % 40]})  # fmt: skip
+    told = market.ideal(ibis.memtable(rows), ibis.memtable(roles), None).set_index("value")
+    assert told.loc["hotel", "won"] == 1.0 and told.loc["hotel", "verdict"] == "wins more"
+    assert told.loc["school", "verdict"] == "wins less" and told.loc["north", "verdict"] == "as usual"
+    assert (told["low"] <= told["won"] + 1e-9).all() and (told["won"] <= told["high"] + 1e-9).all()
+    missing = market.missing_roles(ibis.memtable(rows), ibis.memtable(roles)).set_index("account_id")
+    assert missing.loc["a0", "missing"] == "buyer, decider" and missing.loc["a0", "known"] == ""
+    for account, part in rows.groupby("account_id"):
+        at_table = set(roles.loc[roles["opportunity_id"].isin(part["opportunity_id"]), "role"])
+        gone = {"buyer", "decider"} - at_table
+        assert (account in missing.index) == bool(gone)
+        assert not gone or set(missing.loc[account, "missing"].split(", ")) == gone

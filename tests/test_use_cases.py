@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 
 from clientbook import use_cases
-from clientbook.book import Goal
+from clientbook.book import Goal, Settings, Source
 from clientbook.customers import record_id
-from clientbook.stage import NothingToShow
+from clientbook.use_cases import catalogue, found, history, losses, messages, retarget, waiting, worth
+from clientbook.tables import CANONICAL
 
 AS_OF = dt.date(2026, 7, 1)
 P = use_cases.UseCasesParameters(holdout_days=100, window_days=20, draws=200)
+GOAL = Goal(goal="retain", owner="service")
 ORIGIN = AS_OF - dt.timedelta(days=100)
 
 
@@ -24,6 +26,7 @@ def made(seed: int, customers: int = 200, lines: int = 2400) -> dict[str, pd.Dat
     days = pd.Timestamp(AS_OF) - pd.Timedelta(days=1) - pd.to_timedelta(draw.integers(0, 600, lines), unit="D")
     orders = pd.DataFrame(
         {
+            "source": draw.choice(["shop", "pos"], lines),
             "person_source": "shop",
             "person_id": [f"{int(n):03d}" for n in draw.gamma(1.0, customers / 4, lines) % customers],
             "ordered_at": pd.to_datetime(days) + pd.to_timedelta(draw.integers(0, 86_000, lines), unit="s"),
@@ -40,6 +43,7 @@ def made(seed: int, customers: int = 200, lines: int = 2400) -> dict[str, pd.Dat
     picked = orders.iloc[::7]
     returns = pd.DataFrame(
         {
+            "source": "shop",
             "order_source": "shop",
             "order_id": picked["order_id"],
             "product_source": "erp",
@@ -58,72 +62,64 @@ def order_lines(data) -> ibis.Table:
     return use_cases.order_lines(*tables, None)
 
 
-def plain(data, p) -> dict[str, tuple[float, float, float]]:
-    """Predicted margin, spend, and margin afterwards of everybody who waits, by loops over rows."""
+def plain_lines(data) -> list[tuple]:
+    """Person, source, day, amount, margin, day of return, by a loop over rows."""
     cost = dict(zip(data["products"]["product_id"], data["products"]["unit_cost"], strict=True))
-    lines = []
-    orders = {}
+    told, orders = [], {}
     for row in data["orders"].itertuples():
         if row.quantity > 0:
             orders[row.order_id] = row
             margin = row.amount - cost.get(row.product_id, 0.0) * row.quantity
-            lines.append((row.person_id, row.ordered_on, row.amount, margin, None))
+            told.append((row.person_id, row.source, row.ordered_on, row.amount, margin, None))
     for row in data["returns"].itertuples():
         if row.order_id in orders:
             order = orders[row.order_id]
             margin = cost.get(row.product_id, 0.0) * row.quantity - row.amount
-            lines.append((order.person_id, order.ordered_on, -row.amount, margin, row.returned_at.date()))
-
-    def history(day):
-        told = {}
-        for who, on, amount, margin, back in lines:
-            if day - dt.timedelta(days=365) <= on < day and (back is None or back < day):
-                days, spend, earned = told.get(who, (set(), 0.0, 0.0))
-                told[who] = (days | ({on} if back is None else set()), spend + amount, earned + margin)
-        return told
-
-    def level(n):
-        return max(b for b in (1, 2, 3, 5, 9) if b <= max(n, 1))
-
-    origin = AS_OF - dt.timedelta(days=p.holdout_days)
-    earlier = origin - dt.timedelta(days=p.holdout_days)
-    again = {who for who, on, _, _, back in lines if back is None and earlier <= on < origin}
-    tally: dict[int, list[int]] = {}
-    for who, (days, _, _) in history(earlier).items():
-        tally.setdefault(level(len(days)), []).append(who in again)
-    rates = {n: (sum(came) + 1) / (len(came) + 2) for n, came in tally.items()}
-    waiting = {
-        who
-        for who, on, _, _, back in lines
-        if back is None and origin - dt.timedelta(days=p.window_days) <= on < origin
-    }
-    after = {}
-    for who, on, _, margin, _ in lines:
-        if on >= origin:
-            after[who] = after.get(who, 0.0) + margin
-    told = {}
-    for who, (days, spend, earned) in history(origin).items():
-        if who in waiting:
-            rate = rates.get(level(len(days)), np.mean(list(rates.values())))
-            told[who] = (earned * rate * p.holdout_days / 365, spend, after.get(who, 0.0))
+            told.append((order.person_id, order.source, order.ordered_on, -row.amount, margin, row.returned_at.date()))
     return told
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_candidates_and_margins_equal_a_plain_computation(seed):
+def plain_around(lines, who, on, days):
+    """Purchases, gross, spend, earned before, margin after, of one person in one source."""
+    before = [x for x in lines if x[0] == who and on - dt.timedelta(days=365) <= x[2] < on and (x[5] is None or x[5] < on)]
+    after = [x for x in lines if x[0] == who and on <= x[2] < on + dt.timedelta(days=days)]
+    bought = [x for x in before if x[5] is None]
+    return (
+        len({x[2] for x in bought}), sum(x[3] for x in bought), sum(x[3] for x in before), sum(x[4] for x in before),
+        sum(x[4] for x in after),
+    )  # fmt: skip
+
+
+def named(ids) -> pd.Series:
+    rows = ibis.memtable(pd.DataFrame({"s": "shop", "p": list(ids)}))
+    return rows.select("p", c=record_id(rows["s"], rows["p"])).to_pandas().set_index("p")["c"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_was_known_and_what_came_equal_a_plain_computation(seed):
     data = made(seed)
-    found = use_cases.scarce_stock(order_lines(data), AS_OF, P)
-    expected = plain(data, P)
-    ids = ibis.memtable(pd.DataFrame({"s": "shop", "p": list(expected)}))
-    ids = ids.select("p", c=record_id(ids["s"], ids["p"])).to_pandas().set_index("p")["c"]
-    rows = found.candidates.set_index("customer_id")
-    assert set(rows.index) == set(ids)
-    for who, values in expected.items():
-        assert rows.loc[ids[who], ["predicted", "spend", "margin"]].tolist() == pytest.approx(values, abs=1e-4)
-    served = sorted(expected, key=lambda who: (-expected[who][0], rows.loc[ids[who], "came"]))
-    stock = int(len(served) * P.stock_share)
-    margin = sum(expected[who][2] * (1.0 if n < stock else 0.7) for n, who in enumerate(served))
-    assert found.margins[use_cases.POLICY] == pytest.approx(margin, abs=0.01)
+    rows = waiting.queue(order_lines(data), ORIGIN, P.window_days, P.holdout_days)
+    lines = plain_lines(data)
+    start = ORIGIN - dt.timedelta(days=P.window_days)
+    people = sorted({x[0] for x in lines if x[5] is None and start <= x[2] < ORIGIN})
+    ids = named(people)
+    assert set(rows["customer_id"]) == set(ids)
+    assert rows["key"].is_unique is False, "a row for each source"
+    columns = ["purchases", "gross", "spend", "earned", "margin"]
+    for source in ("shop", "pos"):
+        inside = [x for x in lines if x[1] == source]
+        part = rows[rows["source"] == source].set_index("customer_id")
+        for who in people[::5]:
+            if ids[who] in part.index:
+                expected = plain_around(inside, who, ORIGIN, P.holdout_days)
+                assert part.loc[ids[who], columns].tolist() == pytest.approx(expected, abs=1e-4)
+    whole = history.summed(rows).set_index("customer_id")
+    less = history.summed(rows, "pos").set_index("customer_id")
+    for who in people[::7]:
+        assert whole.loc[ids[who], "earned"] == pytest.approx(plain_around(lines, who, ORIGIN, 1)[3], abs=1e-4)
+        alone = plain_around([x for x in lines if x[1] == "shop"], who, ORIGIN, 1)
+        assert less.loc[ids[who], "earned"] == pytest.approx(alone[3], abs=1e-4)
+        assert less.loc[ids[who], "margin"] == whole.loc[ids[who], "margin"], "what came is what came"
 
 
 def test_nothing_after_the_decision_is_used_for_it():
@@ -131,81 +127,220 @@ def test_nothing_after_the_decision_is_used_for_it():
     later = data["orders"]["ordered_on"] >= ORIGIN
     changed = {**data, "orders": data["orders"].assign(amount=data["orders"]["amount"] * np.where(later, 50.0, 1.0))}
     changed["returns"] = data["returns"][data["returns"]["returned_at"].dt.date < ORIGIN]
-    one, other = (use_cases.candidates(order_lines(d), ORIGIN, P) for d in (data, changed))
-    pd.testing.assert_frame_equal(one, other)
+    loss = losses.assumed(0.2)
+    served = []
+    for each in (data, changed):
+        lines = order_lines(each)
+        rows, rates = waiting.queue(lines, ORIGIN, 20, 100), history.active_rates(lines, ORIGIN, 100)
+        served.append(waiting.serve(rows, rates, loss, stock_share=0.6, days=100))
+    known = ["customer_id", "came", "spend", "at_risk", waiting.BY_VALUE, waiting.BY_SPEND, waiting.ONE_SYSTEM]
+    pd.testing.assert_frame_equal(served[0][known], served[1][known])
 
 
-def waiting(n: int = 10) -> pd.DataFrame:
-    margin = np.array([5.0, 1.0, 9.0, 2.0, 7.0, 3.0, 8.0, 4.0, 6.0, 0.0])[:n]
-    return pd.DataFrame(
+def test_the_best_are_chosen_within_their_group_and_equals_in_their_order():
+    score, tie = np.array([3.0, 1, 3, 2, 5, 5, 1, 1]), np.arange(8)
+    assert history.best(score, tie, 0.5).tolist() == [True, False, True, False, True, True, False, False]
+    week = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    assert history.best(score, tie, 0.5, week).tolist() == [True, False, True, False, True, True, False, False]
+    assert history.best(np.ones(4), np.array([3, 2, 1, 0]), 0.5).tolist() == [False, False, True, True]
+    assert history.best(np.array([]), np.array([]), 0.5).tolist() == []
+
+
+def waited(share: float, seed: int = 0, orders: int = 60_000) -> pd.DataFrame:
+    """Orders whose customers come back less often, by a known share, when they were late."""
+    draw = np.random.default_rng(seed)
+    rows = pd.DataFrame(
         {
-            "customer_id": [f"c{i}" for i in range(n)],
-            "came": range(n),
-            "spend": 1.0,
-            "predicted": margin,
-            "margin": margin,
+            "day": [dt.date(2025, 1, 1) + dt.timedelta(days=int(d)) for d in draw.integers(0, 300, orders)],
+            "purchases": draw.integers(1, 12, orders), "size": draw.integers(2, 8, orders),
         }
-    )
+    )  # fmt: skip
+    december = pd.to_datetime(rows["day"]).dt.month == 12
+    rows["late"] = draw.random(orders) < np.where(december, 0.3, 0.1)
+    usual = np.where(december, 0.2, 0.6)
+    rows["back"] = (draw.random(orders) < usual * np.where(rows["late"], 1 - share, 1.0)).astype(int)
+    return rows.assign(n=1)
 
 
-def test_each_policy_serves_as_many_and_equals_come_in_their_order():
-    rows = use_cases.serve(waiting(), 0.6)
-    assert rows[list(use_cases.POLICIES)].sum().tolist() == [6] * 4
-    assert rows[use_cases.BASELINE].tolist() == rows[use_cases.NAIVE].tolist() == [True] * 6 + [False] * 4
-    assert set(rows.loc[rows[use_cases.POLICY], "margin"]) == {4.0, 5.0, 6.0, 7.0, 8.0, 9.0}
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_what_lateness_costs_is_found_in_spite_of_christmas(share):
+    found_one = losses.measure(ibis.memtable(waited(share)), AS_OF, 0.9)
+    cells = losses.cell(np.array([1, 5, 11]), np.array([30.0, 300.0, 3000.0]))
+    assert found_one.measured and found_one.share(cells) == pytest.approx([share] * 3, abs=0.06)
+    drawn = found_one.share(cells, found_one.drawn(500, np.random.default_rng(0)))
+    low, high = np.quantile(drawn, [0.005, 0.995], axis=0)
+    assert (low <= share + 1e-9).all() and (share <= high + 1e-9).all()
+
+
+def test_with_too_few_late_orders_the_loss_is_assumed():
+    few = waited(0.3, orders=200)
+    loss = losses.measure(ibis.memtable(few), AS_OF, 0.25)
+    assert not loss.measured and loss.share(np.array([100, 905])) == pytest.approx([0.25, 0.25])
+
+
+def served(margin=(5.0, 1.0, 9.0, 2.0, 7.0, 3.0, 8.0, 4.0, 6.0, 0.0)) -> pd.DataFrame:
+    n = len(margin)
+    rows = pd.DataFrame({"margin": margin, "purchases": 1.0, "gross": 10.0, "first": AS_OF, "customer_id": "c"})
+    came, value = np.arange(n), np.array(margin)
+    rows[waiting.FIRST_COME] = history.best(-came, came, 0.6)
+    return rows.assign(**{waiting.BY_VALUE: history.best(value, came, 0.6)})
 
 
 def test_margin_and_gain_by_hand():
-    rows = use_cases.serve(waiting(), 0.6)
-    told = use_cases.margins(rows, 0.5)
-    assert told[use_cases.BASELINE] == 27 + 0.5 * 18
-    assert told[use_cases.POLICY] == 39 + 0.5 * 6
-    assert use_cases.margins(rows, 0.0)[use_cases.POLICY] == use_cases.margins(rows, 0.0)[use_cases.BASELINE]
+    loss = losses.assumed(0.5)
+    by = dict(draws=200, interval=0.9, seed=1)
+    gain, low, high = waiting.compared(served(), loss, waiting.FIRST_COME, waiting.BY_VALUE, **by)
+    assert waiting.earned(served(), loss, waiting.FIRST_COME) == pytest.approx(27 + 0.5 * 18)
+    assert gain == pytest.approx((39 + 0.5 * 6) - (27 + 0.5 * 18)) and low < gain < high
+    assert waiting.compared(served(), loss, waiting.FIRST_COME, waiting.FIRST_COME, **by) == (0.0, 0.0, 0.0)
+    assert waiting.compared(served(), losses.assumed(0.0), waiting.FIRST_COME, waiting.BY_VALUE, **by)[0] == 0
 
 
-def test_interval_is_that_of_a_plain_bootstrap_and_seeded():
+@pytest.mark.parametrize("n", [600, 5000])
+def test_the_interval_is_that_of_a_plain_bootstrap_and_seeded(n):
     draw = np.random.default_rng(0)
-    n = 600
-    margin = draw.gamma(0.6, 100.0, n)
-    rows = pd.DataFrame(
-        {"customer_id": [f"c{i:04d}" for i in range(n)], "came": range(n), "spend": 1.0,
-         "predicted": margin * draw.gamma(2, 1, n), "margin": margin}
+    x = draw.gamma(0.6, 100.0, (n, 2)) * np.array([1.0, -0.3])
+    sums = found.resampled(x, 4000, np.random.default_rng(1)).sum(axis=1)
+    plain = [x[draw.integers(0, n, n)].sum() for _ in range(2000)]
+    spread = np.quantile(plain, 0.95) - np.quantile(plain, 0.05)
+    assert np.quantile(sums, [0.05, 0.95]) == pytest.approx(np.quantile(plain, [0.05, 0.95]), abs=0.2 * spread)
+    assert (sums == found.resampled(x, 4000, np.random.default_rng(1)).sum(axis=1)).all()
+
+
+def mailing(uplift: float, n: int = 6000, seed: int = 3):
+    """A trial among customers of whom half leave four times as much for the same revenue."""
+    draw = np.random.default_rng(seed)
+    dear, treated = np.arange(n) % 2 == 0, draw.random(n) < 0.5
+    on = pd.Timestamp("2026-01-10")
+    ordered = draw.random(n) < 0.2 + uplift * treated
+    return pd.DataFrame(
+        {
+            "key": [f"c{i:05d}" for i in range(n)], "customer_id": [f"c{i:05d}" for i in range(n)], "on": on,
+            "treated": treated, "in_source": "news", "source": "shop", "purchases": 2.0,
+            "gross": draw.gamma(4, 50, n), "spend": 200.0, "earned": np.where(dear, 160.0, 40.0),
+            "last": on - pd.to_timedelta(draw.integers(1, 300, n), unit="D"), "first": pd.Timestamp("2024-01-01"),
+            "margin": np.where(dear, 80.0, 20.0), "orders": 1.0,
+            "next": np.where(ordered, on + pd.Timedelta(days=9), on + pd.Timedelta(days=99)),
+        }
     )  # fmt: skip
-    rows = use_cases.serve(rows, 0.6)
-    p = use_cases.UseCasesParameters(draws=4000)
-    low, high = use_cases.bounds(rows, p)
-    each = (rows[use_cases.POLICY].astype(int) - rows[use_cases.BASELINE].astype(int)).to_numpy() * margin * 0.3
-    sums = [each[draw.integers(0, n, n)].sum() for _ in range(4000)]
-    assert [low, high] == pytest.approx(np.quantile(sums, [0.05, 0.95]), rel=0.06)
-    assert (low, high) == use_cases.bounds(rows, p)
-    assert use_cases.bounds(rows, p, use_cases.BASELINE) == (0.0, 0.0)
 
 
-def test_table_names_goal_owner_and_assumption():
-    found = use_cases.scarce_stock(order_lines(made(1)), AS_OF, P)
-    row = use_cases.table(found, (Goal(goal="retain", owner="service"),), P).iloc[0]
-    assert (row["goal"], row["owner"], row["n"]) == ("retain", "service", len(found.candidates))
-    assert row["incremental_margin"] == pytest.approx(row["policy_margin"] - row["baseline_margin"], abs=1e-5)
+def test_retargeting_by_net_value_is_paid_by_the_trial():
+    rates = pd.Series({1: 0.5, 2: 0.5})
+    one = retarget.retarget(mailing(0.1), rates, P)
+    chosen = one.units
+    assert chosen["new"].sum() == chosen["usual"].sum() == int(6000 * P.contact_share)
+    assert (chosen.loc[chosen["new"], "earned"] == 160).all()
+    true = 0.1 * (chosen["margin"] * (chosen["new"].astype(int) - chosen["usual"].astype(int))).sum()
+    assert one.low < true < one.high and one.low > 0
+    none = retarget.retarget(mailing(0.0), rates, P)
+    assert none.low < 0 < none.high
+
+
+def post(n: int = 4000, seed: int = 5) -> pd.DataFrame:
+    """Messages of which a third is wrong; two in a hundred clicks of customers in use bring an order."""
+    draw = np.random.default_rng(seed)
+    stage, wrong = draw.choice(["need", "use"], n), draw.random(n) < 0.33
+    clicked = (draw.random(n) < 0.3).astype(int)
+    days = pd.to_timedelta(draw.integers(1, 700, n), unit="D")
+    rows = pd.DataFrame(
+        {
+            "source": "news", "message_id": [f"m{i}" for i in range(n)],
+            "customer_id": [f"c{i % 500}" for i in range(n)], "sent_at": pd.Timestamp(AS_OF) - days, "channel": "email",
+            "verdict": np.where(wrong, "over_cap", "right"), "stage": stage, "cost": 0.5, "clicked": clicked,
+            "brought": clicked * (stage == "use") * (draw.random(n) < 0.05), "each": 40.0,
+        }
+    )  # fmt: skip
+    return rows.assign(**{name: wrong & (name == "over_cap") for name in messages.REASONS})
+
+
+def test_wrong_messages_cost_what_they_cost_and_bring_what_they_bring():
+    rows = post()
+    one = messages.stop_wrong(ibis.memtable(rows), AS_OF, P)
+    inside = rows[(rows["sent_at"] >= pd.Timestamp(AS_OF) - pd.Timedelta(days=365)) & (rows["verdict"] != "right")]
+    assert one.n == len(inside) and one.policy == 0
+    true = 0.5 * len(inside) - 0.05 * 40 * (inside["clicked"] * (inside["stage"] == "use")).sum()
+    assert one.low < true < one.high
+    assert messages.stop_wrong(ibis.memtable(rows), AS_OF, P, frozenset({"over_cap"})).n == 0, "what is not seen is sent"
+
+
+def test_a_source_is_worth_what_is_lost_without_it():
+    whole = {
+        name: found.Found(name, 0.0, gain, 0.0, 1.0, 10, 365, "")
+        for name, gain in ((catalogue.STOCK, 100.0), (catalogue.WRONG, 50.0), (catalogue.VIEW, 1000.0))
+    }
+    left = {"shop": {catalogue.STOCK: 10.0, catalogue.WRONG: 50.0}, "news": {catalogue.STOCK: 100.0}}
+    sources = {"shop": Source(owner="e", cost_per_year=60), "news": Source(owner="m"), "web": Source()}
+    told = worth.leave_one_out(whole, lambda name: left.get(name, dict(zip(whole, (100.0, 50.0), strict=False))), sources)
+    told = told.set_index("source")
+    assert told["lost"].to_dict() == {"shop": 90.0, "news": 50.0, "web": 0.0}
+    assert told.loc["shop", "net"] == 30.0 and pd.isna(told.loc["news", "net"])
+    assert told.loc["news", "most_lost_in"] == catalogue.WRONG and pd.isna(told.loc["web", "most_lost_in"])
+    assert "shop earns its" in use_cases.say_sources(told.reset_index())
+
+
+def test_every_declared_need_is_a_canonical_column():
+    for case in catalogue.USE_CASES:
+        for table, columns in case.needs.items():
+            assert set(columns) <= set(CANONICAL[table].names), (case.name, table)
+        assert case.campaign and case.team and case.effort and case.weeks > 0
+
+
+def whole_book(seed: int = 2) -> dict:
+    data = made(seed, customers=150, lines=3000)
+    tables = {name: ibis.memtable(data[name]) for name in ("orders", "returns")}
+    products = data["products"].assign(name="n", topic="t", stock_quantity=1.0)
+    return tables | {"products": ibis.memtable(products)}
+
+
+SETTINGS = Settings(name="b", sources={"shop": {"cost_per_year": 1, "tables": {}}, "pos": {}}, goals=[GOAL])
+
+
+def test_only_what_can_be_computed_is_and_the_rest_says_what_it_takes(engine):
+    done = use_cases.study(whole_book(), SETTINGS, AS_OF, P, engine)
+    assert [one.use_case for one in done.found] == [catalogue.STOCK]
+    assert set(done.missing["use_case"]) == {catalogue.RETARGET, catalogue.WRONG, catalogue.LATE, catalogue.TIMES}
+    assert not done.loss.measured and "assumed, not measured" in done.found[0].method
+    written = use_cases.table(done.found, SETTINGS.goals)
+    assert list(written.columns) == list(use_cases.STAGE.tables[0].names)
+    row = written.iloc[0]
+    assert (row["goal"], row["owner"], row["team"]) == ("retain", "service", "sales")
+    assert row["incremental_margin"] == pytest.approx(row["policy_margin"] - row["baseline_margin"], abs=0.02)
     assert row["low"] <= row["incremental_margin"] <= row["high"]
-    assert "loses 30%" in row["method"]
-    assert use_cases.table(found, (), P).iloc[0]["goal"] == "keep"
-    told = use_cases.answer(found, P, lambda amount: f"{amount:.0f} EUR")
-    assert "assumption" in told and "30%" in told
-    simpler = found.margins[use_cases.NAIVE] >= found.margins[use_cases.POLICY]
-    assert ("use that one" in told) == simpler
-    assert use_cases.by_assumption(found)["extra"].iloc[-1] == pytest.approx(found.gain / 0.3, rel=1e-9)
-    assert use_cases.key_numbers(found)[0].n == len(found.candidates)
+    told = use_cases.answer(done, written, lambda amount: f"{amount:.0f} EUR")
+    assert "4 more could not be computed" in told and use_cases.key_numbers(written)[0].n == 1
+    assert list(done.sources.columns) == list(use_cases.STAGE.tables[1].names)
+    assert list(done.columns.columns) == list(use_cases.STAGE.tables[2].names)
+    idle = set(done.columns.loc[done.columns["decisions"] == 0, "column"])
+    assert {"name", "topic", "stock_quantity"} <= idle and "unit_cost" not in idle
+    assert done.known["won"].sum() > 0 and done.reasons is None
 
 
-def test_orders_alone_are_enough_and_too_few_are_told():
-    data = made(2)
-    alone = use_cases.order_lines(ibis.memtable(data["orders"]), None, None, None)
-    found = use_cases.scarce_stock(alone, AS_OF, P)
-    assert found.margins[use_cases.CEILING] >= found.margins[use_cases.POLICY]
-    assert len(use_cases.policies(found, P)) == 4
-    with pytest.raises(NothingToShow, match="it takes 30"):
-        use_cases.scarce_stock(alone, AS_OF + dt.timedelta(days=400), P)
+def test_what_no_decision_uses_changes_no_decision(engine):
+    tables = whole_book()
+    done = use_cases.study(tables, SETTINGS, AS_OF, P, engine)
+    idle = set(done.columns.loc[done.columns["decisions"] == 0, ["table", "column"]].itertuples(index=False, name=None))
+    cut = {name: rows.drop(*[column for table, column in idle if table == name]) for name, rows in tables.items()}
+    again = use_cases.study(cut, SETTINGS, AS_OF, P, engine)
+    pd.testing.assert_frame_equal(use_cases.table(done.found, ()), use_cases.table(again.found, ()))
 
 
-def test_without_a_truth_nothing_is_scored():
-    assert use_cases.score(order_lines(made(3)), AS_OF, P, None, {}).empty
+def test_too_few_are_told(engine):
+    done = use_cases.study(whole_book(), SETTINGS, AS_OF + dt.timedelta(days=500), P, engine)
+    assert not done.found and "it takes 30" in done.missing["why"].iloc[0]
+    assert "too little" in use_cases.answer(done, use_cases.table([], ()), str)
+
+
+def test_without_a_truth_nothing_is_scored(engine):
+    done = use_cases.study(whole_book(), SETTINGS, AS_OF, P, engine)
+    assert use_cases.score(done, None, {}, P, AS_OF, "UTC").empty
+
+
+def test_the_first_come_first_and_the_surest_gain_leads():
+    cases = [(catalogue.STOCK, 100.0, 40.0), (catalogue.LATE, 60.0, 50.0), (catalogue.RETARGET, 500.0, -1.0)]
+    rows = [found.Found(name, 0.0, gain, low, gain * 2, 9, 365, "m") for name, gain, low in cases]
+    told = use_cases.table(rows, ())
+    assert told["use_case"].tolist() == [catalogue.LATE, catalogue.STOCK, catalogue.RETARGET]
+    assert told["start"].tolist() == [True, True, False] and told["place"].tolist() == [1, 2, 3]
+    assert "2 of 3 use cases are sure to pay; the largest is to retarget" in use_cases.say_best(told)
+    assert use_cases.to_start_with(told)["use_case"].tolist() == [catalogue.LATE, catalogue.STOCK]

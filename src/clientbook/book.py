@@ -281,10 +281,36 @@ class Matching(_Settings):
     golden: dict[Literal[TAKEN], Literal["newest", "most_frequent", "longest"] | tuple[str, ...]] = {}
 
 
+RULES = (
+    "every source has an owner", "every source has a purpose", "nothing is kept longer than it may be",
+    "messages without consent", "personal data that no decision uses", "customers who allow marketing",
+    "rows that can be used",
+)  # fmt: skip
+
+
+class Rule(_Settings):
+    """What must hold at every run? A breach stands on the overview.
+
+    Parameters
+    ----------
+    rule
+        One of `RULES`.
+    at_most, at_least
+        The limit, for a rule that counts: messages without consent and usable rows as shares of all, customers who allow
+        marketing as a share of those who can be addressed, columns as their number.
+    """
+
+    rule: Literal[RULES]
+    at_most: Amount | None = None
+    at_least: Amount | None = None
+
+
 class Source(_Settings):
-    """Which system is it, who owns it, and which tables does it bring?"""
+    """Which system is it, who owns it, for what is it kept and how long, and which tables does it bring?"""
 
     owner: str | None = None
+    purpose: str | None = None
+    retention_days: Count | None = Field(None, ge=1)
     cost_per_year: Amount | None = Field(None, ge=0)
     timezone: str | None = None
     tables: dict[str, tuple[Delivery, ...]] = {}
@@ -307,6 +333,7 @@ class Settings(_Settings):
     sources: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Source], Field(min_length=1)]
     journeys: Journeys = Journeys()
     contact_policy: ContactPolicy = ContactPolicy()
+    policy: tuple[Rule, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     cleaning: Cleaning = Cleaning()
     matching: Matching = Matching()

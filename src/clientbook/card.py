@@ -9,18 +9,30 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from clientbook.faults import ClientbookError
-from clientbook.store import Run
+from clientbook.store import Run, whole
 from clientbook.suppression import normal_email, normal_phone
 from clientbook.tables import CANONICAL
 
 _MASK = "…"
 _SHOWN_HITS = 20
 _LATEST = 5
+# A table of more rows than this is read from a copy that is sorted by what is asked for; its pieces tell what they hold.
+INDEX, INDEXED_ROWS, _PIECE = "index", 200_000, 30_000
+_DIGITS = "right(regexp_replace(phone, '[^0-9]', '', 'g'), 6)"
+# What rows are asked for by: the order of the copy, and which rows and further columns it has.
+_ORDERS = {
+    "customer_id": ("customer_id", "*", ""), "account_id": ("account_id", "*", ""), "subject_id": (
+        "subject_id", "*", "WHERE method = 'filtered' AND valid_to IS NULL"
+    ), "record": ("{owner}, person_id", "*", ""),
+    "email": ("mail", "source, person_id, email, lower(trim(email)) AS mail", "WHERE email IS NOT NULL"),
+    "phone": ("ending", f"source, person_id, phone, {_DIGITS} AS ending", "WHERE phone IS NOT NULL"),
+}  # fmt: skip
 _PERSONAL = {column.name: column.personal for column in CANONICAL["people"].columns if column.personal}
 _PHONE = re.compile(r"^\+?[\d\s()/.-]{6,}$")
 
@@ -55,6 +67,7 @@ class RunReader:
         self._there = set(run.tables)
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": False})
         self._columns: dict[str, list[str]] = {}
+        self._counts: dict[str, int] = {}
         self._focus: set[tuple[str, str]] = set()
         self._customers: list[str] = []
         self._held: dict[str, dict[Any, list[dict[str, Any]]]] = {}
@@ -81,10 +94,10 @@ class RunReader:
             Theirs.
         """
         if customer_id not in self._customers:
-            return self.rows(table, "customer_id = ?", [customer_id])
+            return self.rows(table, "customer_id = ?", [customer_id], by="customer_id")
         if table not in self._held:
             held: dict[Any, list[dict[str, Any]]] = {}
-            for row in self.rows(table, "customer_id IN (SELECT unnest(?))", [self._customers]):
+            for row in self.rows(table, "customer_id IN (SELECT unnest(?))", [self._customers], by="customer_id"):
                 held.setdefault(row["customer_id"], []).append(row)
             self._held[table] = held
         return self._held[table].get(customer_id, [])
@@ -114,7 +127,9 @@ class RunReader:
             self._columns[table] = [row[0] for row in asked.fetchall()]
         return self._columns[table]
 
-    def rows(self, table: str, where: str, values: Sequence[Any] = (), what: str = "*") -> list[dict[str, Any]]:
+    def rows(
+        self, table: str, where: str, values: Sequence[Any] = (), what: str = "*", by: str = ""
+    ) -> list[dict[str, Any]]:
         """The rows of a table for which something holds.
 
         Parameters
@@ -127,14 +142,45 @@ class RunReader:
             In their order.
         what
             The columns, in SQL.
+        by
+            What the condition asks for, a key of the sorted copies of large tables; nothing reads the table itself.
         """
         if table not in self._there:
             return []
-        asked = self._connection.execute(
-            f"SELECT {what} FROM read_parquet(?) WHERE {where}", [str(self.run.path(table)), *values]
-        )
+        source, place = "read_parquet(?)", self.run.path(table)
+        if by and self._count(table) > INDEXED_ROWS:
+            place = self._sorted(table, by)
+        elif by:
+            _, columns, chosen = _ORDERS[by]
+            source = f"(SELECT {columns} FROM read_parquet(?) {chosen})"
+        asked = self._connection.execute(f"SELECT {what} FROM {source} WHERE {where}", [str(place), *values])
         names = [column[0] for column in asked.description]
         return [dict(zip(names, row, strict=True)) for row in asked.fetchall()]
+
+    def _sorted(self, table: str, by: str) -> Path:
+        """Where a table lies in the order of what is asked for; made when it is asked for the first time."""
+        path = self.run.path(table)
+        place = self.run.folder / INDEX / f"{table}.{by}.parquet"
+        if place.is_file() and place.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+            return place
+        order, columns, chosen = _ORDERS[by]
+        order = order.format(owner=owner_of(table))
+        spill = self.run.folder / INDEX
+        spill.mkdir(parents=True, exist_ok=True)
+        self._connection.execute(f"SET temp_directory = '{str(spill).replace(chr(39), chr(39) * 2)}'")
+        with whole(place) as draft:
+            self._connection.execute(
+                f"COPY (SELECT {columns} FROM read_parquet(?) {chosen} ORDER BY {order}) TO "
+                f"'{str(draft).replace(chr(39), chr(39) * 2)}' (FORMAT parquet, ROW_GROUP_SIZE {_PIECE})",
+                [str(path)],
+            )
+        return place
+
+    def _count(self, table: str) -> int:
+        if table not in self._counts:
+            asked = self._connection.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(self.run.path(table))])
+            self._counts[table] = int(asked.fetchone()[0])
+        return self._counts[table]
 
     def of_records(self, table: str, records: Iterable[tuple[str, str]], what: str = "*") -> list[dict[str, Any]]:
         """The rows of a clean table that belong to person records.
@@ -148,7 +194,7 @@ class RunReader:
         what
             The columns, in SQL.
         """
-        owner = "source" if table in ("people", "identities") else "person_source"
+        owner = owner_of(table)
         records = list(records)
         if what == "*" and len(self._focus) > len(records) and self._focus.issuperset(records):
             kept = f"{table} by record"
@@ -167,7 +213,18 @@ class RunReader:
         where = " OR ".join(f'("{owner}" = ? AND person_id IN (SELECT unnest(?)))' for _ in by_source)
         values = [value for pair in by_source.items() for value in pair]
         order = " ORDER BY arrival" if what == "*" and "arrival" in self.columns(table) else ""
-        return self.rows(table, f"({where}){order}", values, what)
+        return self.rows(table, f"({where}){order}", values, what, by="record")
+
+
+def owner_of(table: str) -> str:
+    """The column that says whose person ids stand in a table.
+
+    Parameters
+    ----------
+    table
+        Its name.
+    """
+    return "source" if table in ("people", "identities") else "person_source"
 
 
 def record_id(source: str, person_id: str) -> str:
@@ -241,10 +298,10 @@ def find(reader: RunReader, who: str, country: str) -> list[Hit]:
     """
     who = who.strip()
     for table in ("customers", "identities", "value", "segments"):
-        if reader.has(table, "customer_id") and reader.rows(table, "customer_id = ? LIMIT 1", [who], "1 AS one"):
+        if reader.has(table, "customer_id") and reader.rows(table, "customer_id = ? LIMIT 1", [who], "1 AS one", by="customer_id"):
             return [Hit("customer", who)]
     for table in ("resolved_accounts", "customers"):
-        if reader.has(table, "account_id") and reader.rows(table, "account_id = ? LIMIT 1", [who], "1 AS one"):
+        if reader.has(table, "account_id") and reader.rows(table, "account_id = ? LIMIT 1", [who], "1 AS one", by="account_id"):
             return [Hit("account", who)]
     rows = reader.rows("account_identities", "source_account_id = ?", [who], "DISTINCT account_id")
     if rows:
@@ -253,7 +310,7 @@ def find(reader: RunReader, who: str, country: str) -> list[Hit]:
         return [Hit("customer", who)]
     found = {Hit("customer", one) for one in customer_of(reader, _records(reader, who, country))}
     if "@" in who and reader.has("customers", "email"):
-        rows = reader.rows("customers", "lower(trim(email)) = ?", [normal_email(who)], "customer_id")
+        rows = reader.rows("customers", "lower(trim(email)) = ?", [normal_email(who)], "customer_id") if not found else []
         found |= {Hit("customer", row["customer_id"]) for row in rows}
     return sorted(found)
 
@@ -266,13 +323,12 @@ def _records(reader: RunReader, who: str, country: str) -> list[tuple[str, str]]
             if reader.of_records(table, [(source, person_id)], "1 AS one"):
                 return [(source, person_id)]
     if "@" in who and reader.has("people", "email"):
-        rows = reader.rows("people", "lower(trim(email)) = ?", [normal_email(who)], "source, person_id")
+        rows = reader.rows("people", "mail = ?", [normal_email(who)], "source, person_id", by="email")
     elif _PHONE.match(who) and reader.has("people", "phone"):
         # however it is spelt, a number ends in the same digits; what is left is compared in full
         number = normal_phone(who, country)
         ending = "".join(letter for letter in number if letter.isdigit())[-6:]
-        digits = "regexp_replace(phone, '[^0-9]', '', 'g')"
-        rows = reader.rows("people", f"{digits} LIKE ?", [f"%{ending}"], "source, person_id, phone")
+        rows = reader.rows("people", "ending = ?", [ending], "source, person_id, phone", by="phone")
         rows = [row for row in rows if normal_phone(row["phone"], country) == number]
     else:
         rows = []
@@ -306,7 +362,7 @@ def find_one(reader: RunReader, who: str, country: str) -> Hit:
 
 
 def _in_short(reader: RunReader, hit: Hit) -> str:
-    rows = reader.rows("customers", "customer_id = ?", [hit.id]) if hit.kind == "customer" else []
+    rows = reader.rows("customers", "customer_id = ?", [hit.id], by="customer_id") if hit.kind == "customer" else []
     told = [mask(rows[0].get(name), _PERSONAL[name]) for name in ("full_name", "email", "phone")] if rows else []
     return ", ".join(word for word in told if word)
 
@@ -366,8 +422,8 @@ def card(reader: RunReader, hit: Hit, *, reveal: bool = False) -> dict[str, Any]
     """
     if hit.kind == "customer":
         return {"kind": "customer", **_origin(reader), **_customer(reader, hit.id, reveal)}
-    account = reader.rows("resolved_accounts", "account_id = ?", [hit.id])
-    members = reader.rows("customers", "account_id = ? ORDER BY customer_id", [hit.id], "customer_id")
+    account = reader.rows("resolved_accounts", "account_id = ?", [hit.id], by="account_id")
+    members = reader.rows("customers", "account_id = ? ORDER BY customer_id", [hit.id], "customer_id", by="account_id")
     reader.focus(row["customer_id"] for row in members)
     stages = _stages(reader, [("account", hit.id)])
     facts = dict(account[0]) if account else {"account_id": hit.id}
@@ -459,6 +515,7 @@ def _stages(reader: RunReader, subjects: Sequence[tuple[str, str]]) -> list[dict
         "stage_intervals",
         f"method = 'filtered' AND valid_to IS NULL AND ({where}) ORDER BY valid_from DESC, topic",
         [value for subject in subjects for value in subject],
+        by="subject_id",
     )
     return [{name: row[name] for name in ("topic", "stage", "valid_from", "probability")} for row in rows]
 
@@ -489,7 +546,7 @@ def _plain(reader: RunReader, table: str, records: Sequence[tuple[str, str]], at
         return None
     names = [column.name for column in CANONICAL[table].columns if not column.personal]
     rows = sorted(reader.of_records(table, records), key=lambda row: (row[at], row["arrival"]), reverse=True)
-    return [{name: row[name] for name in names if row[name] is not None} for row in rows[:_LATEST]]
+    return [{name: row[name] for name in names if row.get(name) is not None} for row in rows[:_LATEST]]
 
 
 def _messages(reader: RunReader, records: Sequence[tuple[str, str]]) -> list[dict[str, Any]] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from clientbook import suppression
 from clientbook.book import Book
-from clientbook.card import RunReader, customer_of, describe, find_one, records_of
+from clientbook.card import INDEX, RunReader, customer_of, describe, find_one, records_of
 from clientbook.faults import ClientbookError
 from clientbook.store import Run, whole, write_json
 
@@ -156,6 +156,8 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
             traces = traces_in(folder, person)
             counts = _clean_tables(engine, folder / "tables", traces) | _clean_lists(folder / "lists", person, traces)
             notebooks += _clean_notebooks(folder / "notebooks", traces)
+            # sorted copies for cards are made anew from what is left
+            shutil.rmtree(folder / INDEX, ignore_errors=True)
             if counts:
                 removed[name] = counts
     # pages name customers by the book's own id; they are made anew from the notebooks
@@ -176,7 +178,8 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
         "notebooks_cleaned": notebooks,
         "not_touched": [
             "the company's own files",
-            "models and sums, which hold no row of anybody",
+            "models and sums, which hold no row of anybody; nor row counts in run.json, which tell how many there were then "
+            "and not who, and by which earlier reports are checked",
             "published reports, which name customers by the book's own id at most; the next run replaces them",
         ],
     }

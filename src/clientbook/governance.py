@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from clientbook import consent, parsing
-from clientbook.book import Source
+from clientbook.book import Rule, Settings, Source
 from clientbook.customers import with_customer
 from clientbook.faults import ClientbookError
 from clientbook.stage import KeyNumber, Stage, load_stage
@@ -29,6 +29,7 @@ _DERIVED = (
     "account_identities", "identity_changes", "review_pairs", "system_overlap", "system_flow", "value", "value_backtest", "allocations", "recoveries",
     "timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness", "best_times",
     "content_map", "accounts_view", "message_audit", "pressure", "next_actions", "segments", "personas", "targets", "use_cases",
+    "source_worth", "column_use", "campaigns", "ideal_customer", "missing_roles",
 )  # fmt: skip
 # Columns that every clean table has, and that are nobody's personal data.
 _PLACE = ("source", "file", "row", "arrival")
@@ -37,7 +38,7 @@ STAGE = Stage(
     name="governance",
     uses=(*CANONICAL, *_DERIVED),
     hears=("cleaning",),
-    writes=("catalogue", "consent_coverage", "lineage"),
+    writes=("catalogue", "consent_coverage", "consent_history", "lineage", "policy"),
     shows="what is held, who owns and uses it, and how many customers may be written to",
     tables=(
         Table(
@@ -48,12 +49,19 @@ STAGE = Stage(
                 Column("column", "text", "the column"),
                 Column("source", "text", "the source that delivers it; empty for what the notebooks make"),
                 Column("owner", "text", "who answers for the source; empty where nobody does"),
+                Column("purpose", "text", "what the source is kept for, as the book says; empty where it does not"),
+                Column(
+                    "retention_days", "number", "how long its rows may be kept; empty where the book does not say", unit="days"
+                ),
+                Column("oldest", "time", "the oldest row, by the time that the table goes by"),
+                Column("overdue", "number", "rows older than they may be", unit="rows"),
                 Column("made_by", "text", "the stage that writes the table"),
                 Column("kind", "text", "what stands in it: id, text, number, money, time, date or flag"),
                 Column("meaning", "text", "what it means"),
                 Column("personal", "text", "the kind of personal data; empty where it is none"),
                 Column("rows", "number", "rows of the table from this source", unit="rows"),
                 Column("filled", "number", "of these with a value", unit="share"),
+                Column("repaired", "number", "values that cleaning changed or emptied, by row", unit="share"),
                 Column("used_by", "text", "stages that read the table, joined by commas"),
             ),
         ),
@@ -66,6 +74,31 @@ STAGE = Stage(
                 Column("customers", "number", "customers who can be addressed or said something", unit="customers"),
                 *(Column(name, "number", f"of these, {name}", unit="customers") for name in CONSENT_STATUSES),
                 Column("reachable", "number", "share of these who allow it", unit="share"),
+            ),
+        ),
+        Table(
+            "consent_history",
+            "a purpose and a channel at the end of a quarter, and how many could be reached then",
+            (
+                Column("on", "time", "the beginning of the day"),
+                Column("purpose", "text", "what consent is for"),
+                Column("channel", "text", "the channel; `any` where the book names none"),
+                Column("given", "number", "customers who allowed it", unit="customers"),
+                Column("expired", "number", "whose consent had run out", unit="customers"),
+                Column("withdrawn", "number", "who had refused or withdrawn it", unit="customers"),
+            ),
+        ),
+        Table(
+            "policy",
+            "a rule of the book, and whether it holds",
+            (
+                Column("rule", "text", "what must hold"),
+                Column("limit", "text", "within which limit"),
+                Column("found", "number", "what was found", unit="as the rule says"),
+                Column("n", "number", "of how many", unit="as the rule says"),
+                Column("holds", "flag", "whether it holds; empty where the book cannot tell"),
+                Column("what", "text", "what is wrong, in words"),
+                Column("page", "text", "the page with the evidence"),
             ),
         ),
         Table(
@@ -97,7 +130,9 @@ def declarations(names: Iterable[str] = DESCRIBED) -> list[Stage]:
     return found
 
 
-def catalogue(tables: Mapping[str, ir.Table], sources: Mapping[str, Source], stages: Sequence[Stage]) -> pd.DataFrame:
+def catalogue(
+    tables: Mapping[str, ir.Table], sources: Mapping[str, Source], stages: Sequence[Stage], as_of: dt.date | None = None
+) -> pd.DataFrame:
     """Which columns are held, from whom, how well filled, and who uses them?
 
     Parameters
@@ -108,6 +143,8 @@ def catalogue(tables: Mapping[str, ir.Table], sources: Mapping[str, Source], sta
         The book's, by name.
     stages
         As from :func:`declarations`.
+    as_of
+        The day of the run, from which the age of rows is counted; None asks for none.
 
     Returns
     -------
@@ -117,14 +154,18 @@ def catalogue(tables: Mapping[str, ir.Table], sources: Mapping[str, Source], sta
     described = {table.name: table.columns for stage in stages for table in stage.tables}
     described |= {name: clean_columns(table) for name, table in CANONICAL.items()}
     maker = {name: stage.name for stage in stages for name in stage.writes}
-    rows = []
+    rows, repairs = [], _repairs(tables.get("changes"))
     for name, table in sorted(tables.items()):
+        at = CANONICAL[name].at if name in CANONICAL and CANONICAL[name].at in table.columns else None
+        ages = _ages(table, at, sources, as_of) if at and as_of and "source" in table.columns else {}
         known = {column.name: column for column in described.get(name, ())}
         readers = ", ".join(
             sorted(stage.name for stage in stages if _reads(stage, name) and stage.name != maker.get(name))
         )
         for source, count, filled in _filled(table):
-            owner = sources[source].owner if source in sources else None
+            settings = sources.get(source)
+            owner = settings.owner if settings else None
+            oldest, overdue = ages.get(source, (None, None))
             for column in table.columns:
                 told = known.get(column)
                 rows.append(
@@ -133,16 +174,46 @@ def catalogue(tables: Mapping[str, ir.Table], sources: Mapping[str, Source], sta
                         "column": column,
                         "source": source,
                         "owner": owner,
+                        "purpose": settings.purpose if settings else None,
+                        "retention_days": settings.retention_days if settings else None,
+                        "oldest": oldest,
+                        "overdue": overdue,
                         "made_by": maker.get(name),
                         "kind": told.kind if told else _kind(table[column]),
                         "meaning": told.meaning if told else _meaning(column),
                         "personal": _personal(column, told) or None,
                         "rows": count,
                         "filled": round(filled[column] / count, 6) if count else None,
+                        "repaired": round(repairs.get((source, name, column), 0) / count, 6) if count and source else None,
                         "used_by": readers or None,
                     }
                 )
-    return pd.DataFrame(rows, columns=list(STAGE.tables[0].names))
+    told = pd.DataFrame(rows, columns=list(STAGE.tables[0].names))
+    numbers = {name: "float64" for name in ("retention_days", "overdue", "repaired")}
+    return told.astype(numbers).assign(oldest=pd.to_datetime(told["oldest"]).astype("datetime64[us]"))
+
+
+def _repairs(changes: ir.Table | None) -> dict[tuple[str, str, str], int]:
+    if changes is None or not {"source", "table", "column"} <= set(changes.columns):
+        return {}
+    each = changes.group_by("source", "table", "column").agg(n=changes.count()).to_pandas()
+    return {(row.source, row.table, row.column): int(row.n) for row in each.itertuples()}
+
+
+def _ages(table: ir.Table, at: str, sources: Mapping[str, Source], as_of: dt.date) -> dict[str, tuple[Any, int | None]]:
+    """The oldest row of each source, and how many are older than they may be."""
+    late = [
+        (table["source"] == name) & (table[at] < ibis.timestamp(*(as_of - dt.timedelta(days=days)).timetuple()[:6]))
+        for name, source in sources.items()
+        if (days := source.retention_days)
+    ]
+    overdue = ibis.or_(*late).cast("int64").sum() if late else ibis.literal(0)
+    each = table.group_by("source").agg(oldest=table[at].min(), overdue=overdue)
+    asked = {name for name, source in sources.items() if source.retention_days}
+    return {
+        row["source"]: (row["oldest"], int(row["overdue"] or 0) if row["source"] in asked else None)
+        for row in each.to_pyarrow().to_pylist()
+    }
 
 
 def _filled(table: ir.Table) -> list[tuple[str | None, int, dict[str, int]]]:
@@ -242,6 +313,258 @@ def consent_coverage(
     return wide.reset_index().rename_axis(columns=None)[columns]
 
 
+def consent_history(
+    consents: ir.Table | None,
+    identities: ir.Table | None,
+    messages: ir.Table | None,
+    as_of: dt.date,
+    zone: str,
+    quarters: int = 8,
+) -> pd.DataFrame:
+    """How did it develop, how many allow what by which channel?
+
+    Parameters
+    ----------
+    consents, identities, messages
+        Clean tables, and who is who; None for what is not there.
+    as_of, zone
+        The day of the run, the last that is looked at, in the book's zone.
+    quarters
+        How many quarters back.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The public table `consent_history`, by purpose, channel and day; empty without consents.
+    """
+    columns = list(STAGE.tables[2].names)
+    if consents is None:
+        kinds = dict(zip(columns, ("datetime64[us]", "str", "str", "int64", "int64", "int64"), strict=True))
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
+    days = [as_of - dt.timedelta(days=91 * back) for back in range(quarters, -1, -1)]
+    ends = pd.to_datetime(days)
+    instants = ibis.memtable(
+        pd.DataFrame({"on": ends, "instant": ends.tz_localize(zone).tz_convert("UTC").tz_localize(None)}),
+        schema={"on": "timestamp", "instant": "timestamp"},
+    )
+    by = ibis.memtable(pd.DataFrame({"by": consent.channels(consents, messages)}))
+    known = with_customer(consents, identities).cross_join(instants).cross_join(by)
+    known = known.filter(known["indicated_at"] < known["instant"])
+    known = known.filter(known["channel"].isnull() | (known["channel"] == known["by"]))
+    ended = (known["status"] == "given") & (known["valid_to"] <= known["instant"]).fill_null(False)
+    known = known.mutate(settled=ended.ifelse("expired", known["status"]))
+    strict = ibis.cases(
+        *[(known["settled"] == status, n) for status, n in consent.STRICTNESS.items()], else_=len(consent.STRICTNESS)
+    )
+    # the later one, and at one instant the stricter, in one number that can be compared
+    order = known["indicated_at"].epoch_seconds() * 10 + strict
+    last = known.mutate(order=order).group_by("on", "purpose", "by", "customer_id").agg(
+        settled=ibis._["settled"].argmax(ibis._["order"])
+    )
+    each = last.group_by("on", "purpose", channel="by").agg(
+        given=(last["settled"] == "given").sum(), expired=(last["settled"] == "expired").sum(),
+        withdrawn=last["settled"].isin(("refused", "withdrawn")).sum(),
+    )  # fmt: skip
+    return each.order_by("purpose", "channel", "on").to_pandas()[columns]
+
+
+def contradictions(consents: ir.Table | None, identities: ir.Table | None, as_of: dt.date) -> pd.DataFrame:
+    """How many customers have said different things in different records, and how is that settled?
+
+    Parameters
+    ----------
+    consents, identities
+        Clean consents, and who is who; None for what is not there.
+    as_of
+        The day of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `purpose`, `said` (the last word of each record, in order), `customers`, `settled_as`; the most frequent first.
+    """
+    columns = ["purpose", "said", "customers", "settled_as"]
+    if consents is None or identities is None:
+        return pd.DataFrame(columns=columns)
+    rows = with_customer(consents, identities)
+    ended = (rows["status"] == "given") & (rows["valid_to"] <= ibis.timestamp(*as_of.timetuple()[:6])).fill_null(False)
+    rows = rows.mutate(status=ended.ifelse("expired", rows["status"]), place=rows["channel"].fill_null(consent.ANY_CHANNEL))
+    keys = ["customer_id", "purpose", "place"]
+    last = rows.group_by(*keys, "person_source", "person_id").agg(
+        status=rows["status"].argmax(rows["indicated_at"]), at=rows["indicated_at"].max()
+    )
+    each = last.group_by(keys).agg(
+        kinds=last["status"].nunique(), said=last["status"].collect().unique().sort().join(" and "),
+        settled_as=last["status"].argmax(last["at"]),
+    )
+    each = each.filter(each["kinds"] > 1)
+    told = each.group_by("purpose", "said", "settled_as").agg(customers=each["customer_id"].nunique()).to_pandas()
+    return told.sort_values(["customers", "purpose", "said", "settled_as"], ascending=[False, True, True, True],
+                            ignore_index=True)[columns]  # fmt: skip
+
+
+def stricter(
+    consents: ir.Table | None, identities: ir.Table | None, messages: ir.Table | None, as_of: dt.date, zone: str
+) -> pd.DataFrame:
+    """How many could still be reached for marketing under a stricter rule?
+
+    Parameters
+    ----------
+    consents, identities, messages
+        Clean tables, and who is who; None for what is not there.
+    as_of, zone
+        The day of the run, in the book's zone.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `rule`, `customers`, `lost` (share of those reached today); empty without consents.
+    """
+    if consents is None:
+        return pd.DataFrame(columns=["rule", "customers", "lost"])
+    instant = parsing.utc(ibis.timestamp(*as_of.timetuple()[:6]), zone)
+    by = consent.channels(consents, messages)
+    old = ibis.timestamp(*(as_of - dt.timedelta(days=730)).timetuple()[:6])
+    given = consents["status"] == "given"
+    rules = {
+        "as today": consents,
+        "consents older than two years no longer count": consents.filter(~given | (consents["indicated_at"] >= old)),
+        "only consents that name the channel count": consents.filter(~given | consents["channel"].notnull()),
+    }
+    counts = {
+        rule: int(consent.reachable(consent.in_force(rows, identities, instant, by)).count().to_pandas())
+        for rule, rows in rules.items()
+    }
+    told = pd.DataFrame({"rule": list(counts), "customers": list(counts.values())})
+    return told.assign(lost=(1 - told["customers"] / max(told["customers"].iloc[0], 1)).round(6))
+
+
+def policy(
+    settings: Settings,
+    catalogue: pd.DataFrame,
+    coverage: pd.DataFrame,
+    *,
+    audit: ir.Table | None = None,
+    columns: ir.Table | None = None,
+    cleaned: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Which rules does the book set, and which are broken?
+
+    Parameters
+    ----------
+    settings
+        The book's. One without rules is held to owners and retention.
+    catalogue, coverage
+        As from :func:`catalogue` and :func:`consent_coverage`.
+    audit, columns
+        The tables `message_audit` and `column_use`; None where they are not there.
+    cleaned
+        What cleaning said of itself.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The public table `policy`, broken rules first.
+    """
+    rules = settings.policy or (Rule(rule="every source has an owner"), Rule(rule="nothing is kept longer than it may be"))
+    rows = []
+    for rule in rules:
+        found, n, what, page = _found(rule.rule, settings, catalogue, coverage, audit, columns, cleaned or {})
+        most = rule.at_most if rule.at_most is not None or rule.at_least is not None else _LIMITS.get(rule.rule)
+        holds = None
+        if found is not None:
+            holds = (most is None or found <= most) and (rule.at_least is None or found >= rule.at_least)
+        ends = [f"at most {most:g}"] if most is not None else []
+        ends += [f"at least {rule.at_least:g}"] if rule.at_least is not None else []
+        rows.append((rule.rule, " and ".join(ends) or None, found, n, holds, what, page))
+    told = pd.DataFrame(rows, columns=list(STAGE.tables[3].names))
+    told = told.astype({"found": "float64", "n": "float64", "holds": "boolean"})
+    order = told["holds"].map({False: 0, True: 2}).fillna(1)
+    return told.assign(_order=order).sort_values("_order", kind="stable", ignore_index=True).drop(columns="_order")
+
+
+_LIMITS = {
+    "every source has an owner": 0.0, "every source has a purpose": 0.0, "nothing is kept longer than it may be": 0.0,
+    "messages without consent": 0.0, "personal data that no decision uses": 0.0,
+}  # fmt: skip
+
+
+def _found(rule, settings, catalogue, coverage, audit, columns, cleaned) -> tuple[float | None, float | None, str | None, str]:
+    """What a rule is about, of how many, what is wrong in words, and where the evidence is."""
+    sources = settings.sources
+    if rule in ("every source has an owner", "every source has a purpose"):
+        part = "owner" if "owner" in rule else "purpose"
+        without = [name for name, source in sources.items() if not getattr(source, part)]
+        return len(without), len(sources), f"without: {', '.join(without)}" if without else None, "09_governance"
+    if rule == "nothing is kept longer than it may be":
+        late = catalogue[catalogue["overdue"] > 0].drop_duplicates(["table", "source"])
+        asked = catalogue[catalogue["overdue"].notna()].drop_duplicates(["table", "source"])
+        words = ", ".join(f"{row.table} of {row.source}" for row in late.itertuples())
+        return float(late["overdue"].sum()), float(asked["rows"].sum()), words or None, "09_governance"
+    if rule == "messages without consent" and audit is not None:
+        judged = audit.filter((audit["verdict"] != "operational") & audit["no_consent"].notnull())
+        sums = judged.aggregate(n=judged.count(), bad=judged["no_consent"].sum()).to_pandas().iloc[0]
+        if sums["n"]:
+            return float(sums["bad"]) / float(sums["n"]), float(sums["n"]), f"{int(sums['bad']):,} messages", "06_content"
+    if rule == "personal data that no decision uses" and columns is not None:
+        frame = columns.filter(columns["personal"].notnull()).to_pandas()
+        idle = frame[frame["decisions"] == 0]
+        words = ", ".join(sorted({f"{row.table}.{row.column}" for row in idle.itertuples()}))
+        return float(len(idle)), float(len(frame)), words or None, "08_use_cases"
+    if rule == "customers who allow marketing" and len(marketing(coverage)):
+        best = marketing(coverage).iloc[0]
+        return float(best["reachable"]), float(best["customers"]), f"by {best['channel']}", "09_governance"
+    if rule == "rows that can be used":
+        known = {number["name"]: number["value"] for number in cleaned.get("key_numbers", ())}
+        if "Rows that can be used" in known:
+            return float(known["Rows that can be used"]), float(known.get("Rows delivered", 0)), None, "01_cleaning"
+    return None, None, "the book has not what it takes to tell", "09_governance"
+
+
+def say_policy(told: pd.DataFrame) -> str:
+    """In one sentence: which rules are broken?
+
+    Parameters
+    ----------
+    told
+        As from :func:`policy`.
+    """
+    broken = told.loc[told["holds"].eq(False).fillna(False), "rule"]
+    if broken.empty:
+        return f"All {len(told)} rules that could be checked hold" if told["holds"].notna().all() else "No rule is broken"
+    return f"{len(broken)} of {len(told)} rules {'is' if len(broken) == 1 else 'are'} broken: {'; '.join(broken)}"
+
+
+def history_of(told: pd.DataFrame, purpose: str = consent.MARKETING) -> pd.DataFrame:
+    """The customers who allowed a purpose, a column a channel, a row a day.
+
+    Parameters
+    ----------
+    told
+        As from :func:`consent_history`.
+    purpose
+        Such as `marketing`.
+    """
+    some = told[told["purpose"] == purpose]
+    wide = some.pivot_table(index="on", columns="channel", values="given", aggfunc="sum", fill_value=0)
+    return wide.rename_axis(index=None, columns=None)
+
+
+def say_history(wide: pd.DataFrame) -> str:
+    """In one sentence: are there more who allow marketing than two years ago?
+
+    Parameters
+    ----------
+    wide
+        As from :func:`history_of`.
+    """
+    if len(wide) < 2:
+        return "How consent developed cannot be said"
+    name = wide.iloc[-1].sort_values(ascending=False, kind="stable").index[0]
+    first, last = int(wide[name].iloc[0]), int(wide[name].iloc[-1])
+    return f"By {name}, {last:,} customers allow marketing, after {first:,} on {wide.index[0]:%Y-%m-%d}"
+
+
 _COVERAGE = ("str", "str", "int64", *["int64"] * len(CONSENT_STATUSES), "float64")
 
 
@@ -276,7 +599,7 @@ def lineage(inputs: Sequence[Mapping[str, Any]], there: Iterable[str], stages: S
             for one in reads
             if one != table
         ]
-    return pd.DataFrame(rows, columns=list(STAGE.tables[2].names))
+    return pd.DataFrame(rows, columns=list(STAGE.tables[4].names))
 
 
 def ownerless(sources: Mapping[str, Source], catalogue: pd.DataFrame) -> pd.DataFrame:
@@ -449,7 +772,9 @@ def say_personal(told: pd.DataFrame) -> str:
     return f"The sources deliver {n} {'kind' if n == 1 else 'kinds'} of personal data, most often {first['kind']}"
 
 
-def answer(catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.DataFrame) -> str:
+def answer(
+    catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.DataFrame, rules: pd.DataFrame | None = None
+) -> str:
     """What is held, who answers for it, and who may be written to? In a few sentences of Markdown.
 
     Parameters
@@ -460,6 +785,8 @@ def answer(catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.DataFrame
         As from :func:`consent_coverage`.
     faults
         As from :func:`ownerless`.
+    rules
+        As from :func:`policy`.
     """
     tables, personal = catalogue["table"].nunique(), catalogue[catalogue["personal"].notna()]
     columns = len(personal.drop_duplicates(["table", "column"]))
@@ -478,10 +805,13 @@ def answer(catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.DataFrame
         if not coverage.empty
         else "This book does not say what customers allow, so that every list says `unknown`: ask them before writing."
     )
-    return f"{owned} {tables} tables are held; {columns} of their columns are personal data. {allowed}"
+    held = f" {say_policy(rules)}." if rules is not None else ""
+    return f"{owned}{held} {tables} tables are held; {columns} of their columns are personal data. {allowed}"
 
 
-def key_numbers(catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.DataFrame) -> list[KeyNumber]:
+def key_numbers(
+    catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.DataFrame, rules: pd.DataFrame | None = None
+) -> list[KeyNumber]:
     """Which numbers of this stage are watched from run to run?
 
     Parameters
@@ -492,6 +822,8 @@ def key_numbers(catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.Data
         As from :func:`consent_coverage`.
     faults
         As from :func:`ownerless`.
+    rules
+        As from :func:`policy`.
     """
     numbers = []
     told = marketing(coverage)
@@ -503,4 +835,7 @@ def key_numbers(catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.Data
         )  # fmt: skip
     sources = int(catalogue["source"].dropna().nunique())
     numbers.append(KeyNumber("Sources without an owner", len(faults), "sources", "down", n=sources))
+    if rules is not None:
+        broken = int(rules["holds"].eq(False).sum())
+        numbers.append(KeyNumber("Rules of the book that are broken", broken, "rules", "down", n=len(rules)))
     return numbers

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from clientbook import history
 from clientbook.exact import total
 from clientbook.stage import LEADING, Stage
 from clientbook.tables import STAGES
@@ -18,6 +19,7 @@ STAGE = Stage(
     name="overview",
     uses=("*",),
     hears=("*",),
+    remembers=True,
     writes=(),
     shows="the state of the data, what the customers are worth, and what to do this week",
 )
@@ -32,6 +34,10 @@ STAGES_SHOWN = (
     "use_cases",
     "governance",
 )
+PAGES = {
+    "cleaning": "01_cleaning", "matching": "03_matching", "value": "04_value", "journeys": "05_journeys",
+    "content": "06_content", "segments": "07_segments", "use_cases": "08_use_cases", "governance": "09_governance",
+}  # fmt: skip
 LOOK_BACK_DAYS = 30
 GOOD_DATA = 0.95
 
@@ -165,6 +171,7 @@ def actions(read: Read, as_of: dt.date, most: int = 5) -> pd.DataFrame:
         `action`, `why` (what the money is), `customers`, `money`, `page`; the largest first.
     """
     rows = [*_by_value(read("value")), *_by_next_action(read("next_actions")), *_by_audit(read("message_audit"), as_of)]
+    rows += _by_use_case(read("use_cases"))
     told = pd.DataFrame([row for row in rows if row["customers"]], columns=["action", "why", "customers", "money", "page"])
     told = told.sort_values("money", ascending=False, ignore_index=True, kind="stable").head(most)
     rejected = read("rejected")
@@ -173,6 +180,116 @@ def actions(read: Read, as_of: dt.date, most: int = 5) -> pd.DataFrame:
         repair = {"action": f"Repair {count:,} rows that could not be used", "why": "they count for nobody until then"}
         told = pd.concat([told, pd.DataFrame([repair | {"page": "01_cleaning"}])], ignore_index=True)
     return told
+
+
+def at_a_glance(
+    known: Mapping[str, float], records: Mapping[str, Mapping[str, Any]], read: Read, money: Callable[[float], str]
+) -> pd.DataFrame:
+    """The six questions of this page, each with its answer and the page that holds the evidence.
+
+    Parameters
+    ----------
+    known
+        As from :func:`facts`.
+    records
+        What each stage said of itself, by name.
+    read
+        Gives a table by name, or None where it is not there.
+    money
+        Writes an amount for people.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `question`, `answer`, `page`; what the book cannot tell says so.
+    """
+    usable = _usable(records)
+    rules = read("policy")
+    broken = rules.filter(~rules["holds"]).select("rule").to_pandas()["rule"].tolist() if rules is not None else None
+    told = [
+        ("Is the data fit for use?", "01_cleaning", usable and f"{usable[0]:.1%} of {usable[1]:,.0f} delivered rows could be used"),
+        ("How many customers have we in one view?", "03_matching", "customers" in known and (
+            f"{known['customers']:,.0f}" + (f", out of {known['records']:,.0f} records" if "records" in known else ""))),
+        ("What are they worth?", "04_value", "clv" in known and (
+            f"{money(known['clv'])} in the time ahead, of which a tenth of them brings {known['top_tenth']:.0%}")),
+        ("Where are they?", "05_journeys", "open_journeys" in known and (
+            f"{known['open_journeys']:,.0f} journeys under way, {known['deciding']:,.0f} at a decision")),
+        ("What do we send wrongly?", "06_content", "wrong" in known and (
+            f"{known['wrong']:.0%} of the {known['messages']:,.0f} messages of the last {LOOK_BACK_DAYS} days")),
+        ("What would acting on the data bring?", "08_use_cases", _worth(read("use_cases"), money)),
+        ("Do we keep our own rules?", "09_governance", broken is not None and (
+            f"broken: {'; '.join(broken)}" if broken else "no rule is broken")),
+    ]  # fmt: skip
+    rows = [(question, answer or "this book does not hold what it takes to tell", page) for question, page, answer in told]
+    return pd.DataFrame(rows, columns=["question", "answer", "page"])
+
+
+def _worth(cases: ir.Table | None, money: Callable[[float], str]) -> str | None:
+    if cases is None:
+        return None
+    first = cases.filter(cases["start"]).order_by("place").select("use_case", "a_year").to_pandas()
+    if first.empty:
+        return "of no use case it can be said that it pays"
+    return "; ".join(f"{row.use_case}: {money(row.a_year)} a year" for row in first.itertuples())
+
+
+def changed(
+    entries: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]], run: str, as_of: dt.date
+) -> tuple[pd.DataFrame, list[str]]:
+    """What changed since the last run, and why?
+
+    Parameters
+    ----------
+    entries
+        What is remembered of the book's runs, as from :func:`clientbook.history.read`.
+    records
+        What each stage said of itself in this run, by name.
+    run, as_of
+        This run and its day.
+
+    Returns
+    -------
+    changes, reasons
+        `number`, `before`, `now`, `more_than_chance`, `page` of each key number that differs, and what was different about
+        the data, in sentences; both empty where this is the first run.
+    """
+    columns = ["number", "before", "now", "more_than_chance", "verdict", "page"]
+    earlier = [entry for entry in entries if entry["run"] < run]
+    then = history.before(earlier, {"run": run})
+    if then is None:
+        return pd.DataFrame(columns=columns), []
+    numbers = [
+        {name: number.get(name) for name in ("name", "value", "unit", "better", "n", "low", "high")} | {"stage": stage}
+        for stage, record in records.items()
+        for number in record.get("key_numbers", ())
+    ]
+    stages = set(records)
+    then = {**then, "key_numbers": [number for number in then["key_numbers"] if number["stage"] in stages]}
+    inputs = [
+        {name: one.get(name) for name in ("source", "table", "file", "rows", "bytes", "sha256")}
+        for one in records.get("cleaning", {}).get("inputs", ())
+    ]
+    now = {**then, "run": run, "as_of": as_of.isoformat(), "key_numbers": numbers, "inputs": inputs}
+    chance = {True: "yes", False: "no", None: "not known yet"}
+    rows = [
+        (each.name, each.before, each.now, chance[each.is_beyond_noise], each.verdict or None, PAGES.get(each.stage))
+        for each in history.changes([*earlier, now], now, then)
+    ]
+    return pd.DataFrame(rows, columns=columns), history.reasons(now, then)
+
+
+def say_changes(changes: pd.DataFrame, reasons: Sequence[str]) -> str:
+    """In a sentence or two: what changed since the last run, and why?
+
+    Parameters
+    ----------
+    changes, reasons
+        As from :func:`changed`.
+    """
+    if changes.empty and not reasons:
+        return "This is the first run, or nothing has changed since the last one"
+    beyond = int((changes["more_than_chance"] == "yes").sum())
+    return f"{len(changes)} key numbers changed, {beyond} of them by more than chance. {' '.join(reasons)}".strip()
 
 
 def journeys_by_stage(read: Read) -> pd.DataFrame:
@@ -234,6 +351,22 @@ def _by_next_action(planned: ir.Table | None) -> list[dict[str, Any]]:
             "page": "06_content",
         }
         for row in told.itertuples()
+    ]
+
+
+def _by_use_case(cases: ir.Table | None) -> list[dict[str, Any]]:
+    if cases is None:
+        return []
+    first = cases.filter(cases["start"]).order_by("place").select("use_case", "team", "a_year", "n").to_pandas()
+    return [
+        {
+            "action": f"Begin to {row.use_case} ({row.team})",
+            "why": "extra margin of a year, as tested on time past",
+            "customers": int(row.n),
+            "money": float(row.a_year),
+            "page": "08_use_cases",
+        }
+        for row in first.itertuples()
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -15,6 +16,9 @@ from clientbook.book import Goal
 from clientbook.customers import with_customer
 from clientbook.exact import total
 from clientbook.goals import CAMPAIGNS, best_fit
+from clientbook.segments import found, market
+from clientbook.segments.found import as_model
+from clientbook.segments.market import say_ideal
 from clientbook.stage import KeyNumber, NothingToShow, Parameters, Stage
 from clientbook.tables import STAGES, Column, Table
 
@@ -44,6 +48,8 @@ class SegmentsParameters(Parameters):
     new_days: int = Field(90, ge=1, description="so many days after the first purchase a customer is new")
     lapsed_days: int = Field(365, ge=1, description="after so many days of silence a customer has lapsed")
     least_alive: float = Field(0.5, ge=0, le=1, description="a customer less likely to buy again than this is at risk")
+    least_orders: int = Field(3, ge=1, description="personas are learned from customers with so many orders")
+    seed: int = Field(1, ge=0, description="seed of the personas that are found")
     list_size: int = Field(5000, ge=1, description="how many customers a list holds at most, the best first")
 
 
@@ -51,9 +57,10 @@ STAGE = Stage(
     name="segments",
     uses=(
         "customers", "identities", "value", "orders", "stage_intervals", "consents", "messages",
-        "cases", "surveys",
+        "cases", "surveys", "returns", "products", "events", "content", "opportunities", "opportunity_people",
+        "resolved_accounts", "account_identities",
     ),
-    writes=("segments", "personas", "targets"),
+    writes=("segments", "personas", "targets", "campaigns", "ideal_customer", "missing_roles"),
     shows="who the customers are today, and a list of whom to address for each goal",
     parameters=SegmentsParameters,
     tables=(
@@ -74,19 +81,27 @@ STAGE = Stage(
                 Column("segment", "text", "the name of the cell of recency and frequency"),
                 Column("clv", "money", "expected value, as in the table value"),
                 Column("p_alive", "number", "probability of buying again, as in the table value", unit="probability"),
+                Column("given_persona", "text", "the persona that the company gave; empty where none"),
+                Column("found_persona", "text", "the persona found by behaviour; empty where too little is known"),
+                Column("found_probability", "number", "that it is this one", unit="probability"),
+                Column("tags", "text", "all of it in a few words, joined by semicolons"),
             ),
         ),
         Table(
             "personas",
-            "a persona, as the company gave it",
+            "a persona, as the company gave it or as it was found",
             (
-                Column("persona", "text", "its name; `not given` for customers without one"),
-                Column("origin", "text", "`given` by the company"),
+                Column("persona", "text", "its name; `not given` for customers without one; found ones by what sets them apart"),
+                Column("origin", "text", "`given` by the company, `found` by behaviour, or `none`"),
                 Column("customers", "number", "who belong to it", unit="customers"),
                 Column("share", "number", "of all customers", unit="share"),
                 Column("buyers", "number", "of these with a purchase", unit="customers"),
                 Column("mean_clv", "money", "mean expected value of its buyers"),
                 Column("mean_orders", "number", "mean purchases of its buyers", unit="purchases"),
+                Column("journey", "text", "the stage in which most of those who are on a way are"),
+                Column("topic", "text", "the topic of most of these journeys"),
+                Column("other", "text", "the found persona in which most of a given one are, or the other way round"),
+                Column("overlap", "number", "how many of those known to both", unit="share"),
             ),
         ),
         Table(
@@ -108,8 +123,54 @@ STAGE = Stage(
                 Column("owner", "text", "who answers for that goal; empty where nobody does"),
             ),
         ),
+        Table(
+            "campaigns",
+            "a goal, and what its list comes to",
+            (
+                Column("goal", "text", "what the campaign is for", allowed=tuple(CAMPAIGNS)),
+                Column("eligible", "number", "customers it is about, whatever they allow", unit="customers"),
+                Column("customers", "number", "of these, those who may be written to", unit="customers"),
+                Column("ready", "number", "their share", unit="share"),
+                Column("expected_margin", "money", "what they are expected to bring, net"),
+                Column("low", "money", "lower end of its 80 % interval"),
+                Column("high", "money", "upper end"),
+                Column("cost_to_reach", "money", "of a message each by the cheapest channel that they allow; empty: not known"),
+                Column("served_goal", "text", "the goal of the book that it serves"),
+                Column("owner", "text", "who answers for that goal; empty where nobody does"),
+                Column("file", "text", "the list, in the book's `store/lists`"),
+            ),
+        ),
+        Table(
+            "ideal_customer",
+            "a region, industry or role, and how often its deals are won",
+            (
+                Column("trait", "text", "region, industry or role at the table"),
+                Column("value", "text", "which"),
+                Column("deals", "number", "deals that were closed", unit="deals"),
+                Column("won", "number", "of these, won", unit="share"),
+                Column("low", "number", "lower end of its 95 % interval (Wilson)", unit="share"),
+                Column("high", "number", "upper end", unit="share"),
+                Column("verdict", "text", "wins more, wins less, as usual: by the interval and the share of all deals"),
+                Column("accounts", "number", "companies of that kind in the book", unit="accounts"),
+                Column("approached", "number", "of these, with a deal", unit="accounts"),
+                Column("customers", "number", "of these, with a deal that was won", unit="accounts"),
+            ),
+        ),
+        Table(
+            "missing_roles",
+            "an account in which somebody is missing who sits at the table when deals are won",
+            (
+                Column("account_id", "id", "the account"),
+                Column("open_deals", "number", "open deals with it", unit="deals"),
+                Column("deals", "number", "all deals with it", unit="deals"),
+                Column("known", "text", "roles that are known"),
+                Column("missing", "text", "roles that are not"),
+            ),
+        ),
     ),
 )  # fmt: skip
+# What is said of each customer before personas are found.
+_OWN = STAGE.tables[0].names[:-4]
 
 
 def histories(orders: ir.Table, identities: ir.Table | None, as_of: dt.date) -> ir.Table:
@@ -200,7 +261,7 @@ def segment(
     Returns
     -------
     ibis.expr.types.Table
-        The public table `segments`, ordered by customer.
+        The table `segments` without personas, ordered by customer.
 
     Raises
     ------
@@ -222,7 +283,7 @@ def segment(
     stages = ibis.memtable([], schema=_STAGED) if stages is None else stages
     rows = rows.left_join(stages, "customer_id").drop("customer_id_right")
     told = rows.mutate(lifecycle=rows["lifecycle"].fill_null("prospect"), segment=rows["segment"].fill_null(PROSPECTS))
-    return told.select(*STAGE.tables[0].names).order_by("customer_id")
+    return told.select(*_OWN).order_by("customer_id")
 
 
 _BUYER = ibis.schema(
@@ -264,44 +325,242 @@ def _fifth(column: ir.NumericColumn, *, falling: bool) -> ir.IntegerColumn:
     return ((rank * SCORES).floor().cast("int64") + 1).clip(upper=SCORES)
 
 
-def personas(segments: ir.Table, customers: ir.Table | None) -> pd.DataFrame:
-    """Which personas has the company given, how many customers hold each, and what do they bring?
+def described(segments: ir.Table, members: ir.Table | None, customers: ir.Table | None) -> ir.Table:
+    """Who is each customer today, with their personas and in a few words?
 
     Parameters
     ----------
     segments
         As from :func:`segment`.
+    members
+        As from :func:`clientbook.segments.found.belong`; None where no personas were found.
+    customers
+        With `persona`; None where there are none.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The public table `segments`, ordered by customer.
+    """
+    rows = segments
+    if customers is not None:
+        given = customers.select("customer_id", given_persona="persona")
+        rows = rows.left_join(given, "customer_id").drop("customer_id_right")
+    else:
+        rows = rows.mutate(given_persona=ibis.null("string"))
+    if members is not None:
+        rows = rows.left_join(members, "customer_id").drop("customer_id_right")
+    else:
+        rows = rows.mutate(found_persona=ibis.null("string"), found_probability=ibis.null("float64"))
+    words = [
+        rows["lifecycle"], rows["segment"].nullif(PROSPECTS), "tier " + rows["tier"],
+        rows["stage"] + ibis.literal(" on ") + rows["topic"].fill_null("no topic"), rows["given_persona"],
+        rows["found_persona"],
+    ]  # fmt: skip
+    tags = ibis.array(words).filter(lambda word: word.notnull()).join("; ")
+    return rows.mutate(tags=tags).select(*STAGE.tables[0].names).order_by("customer_id")
+
+
+def find_personas(
+    tables: Mapping[str, ir.Table | None], zone: str, p: SegmentsParameters, engine
+) -> tuple[found.Kinds | None, ir.Table | None]:
+    """Which kinds of customers are there by what they do, and who belongs to which?
+
+    Parameters
+    ----------
+    tables
+        By name what the stage reads, None for what is not there.
+    zone
+        The book's.
+    p
+        The parameters.
+    engine
+        Where it is computed.
+
+    Returns
+    -------
+    kinds, members
+        As from :func:`clientbook.segments.found.find` and :func:`clientbook.segments.found.belong`; None where too few
+        customers are known well enough.
+    """
+    cells = found.seen(tables, zone)
+    if cells is None:
+        return None, None
+    cells = engine.keep(cells)
+    kinds = found.find(cells, p.least_orders, p.seed)
+    return kinds, engine.keep(found.belong(cells, kinds)) if kinds is not None else None
+
+
+def agreement(members: ir.Table | None, customers: ir.Table | None) -> pd.DataFrame:
+    """Who of each persona that the company gave belongs to which kind that was found?
+
+    Parameters
+    ----------
+    members
+        As from :func:`find_personas`.
     customers
         With `persona`; None where there are none.
 
     Returns
     -------
     pandas.DataFrame
-        The public table `personas`, the largest first; the customers without one last.
+        Shares of each given persona; rows are given, columns found; empty where there are not both.
     """
-    columns = list(STAGE.tables[1].names)
-    if customers is None:
-        kinds = {"text": "str", "number": "float64", "money": "float64"}
-        return pd.DataFrame({column.name: pd.Series(dtype=kinds[column.kind]) for column in STAGE.tables[1].columns})
-    joined = segments.inner_join(customers.select("customer_id", "persona"), "customer_id")
-    buyers = joined["purchases"].notnull()
-    each = joined.group_by("persona").agg(
-        customers=joined.count(),
-        buyers=buyers.sum(),
-        clv=total(joined["clv"]),
-        orders=joined["purchases"].sum().fill_null(0),
-        valued=joined["clv"].count(),
+    if members is None or customers is None:
+        return pd.DataFrame()
+    return found.agreement(members, customers.select("customer_id", "persona"))
+
+
+def agreement_map(shares: pd.DataFrame, *, finding: str):
+    """How well do given and found personas agree? A heat map.
+
+    Parameters
+    ----------
+    shares
+        As from :func:`agreement`.
+    finding
+        Its title.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from clientbook import charts
+
+    fig, ax = charts.figure(height=160 + 34 * max(2, len(shares)))
+    with charts.look():
+        if shares.empty:
+            ax.axis("off")
+        else:
+            import seaborn
+            from matplotlib.colors import LinearSegmentedColormap
+
+            short = [name if len(name) < 24 else f"{name[:22]}…" for name in shares.columns]
+            seaborn.heatmap(
+                shares.set_axis(short, axis=1), ax=ax, vmin=0, vmax=1, annot=True, fmt=".0%", cbar=False, linewidths=1,
+                cmap=LinearSegmentedColormap.from_list("ours", ["white", charts.BLUE]), annot_kws={"fontsize": 8},
+            )  # fmt: skip
+            ax.tick_params(axis="x", rotation=35)
+            for label in ax.get_xticklabels():
+                label.set_ha("right")
+    charts.title(ax, finding, "share of each given persona; rows are given, columns found")
+    return fig
+
+
+def say_agreement(shares: pd.DataFrame) -> str:
+    """In one sentence: which given persona holds best?
+
+    Parameters
+    ----------
+    shares
+        As from :func:`agreement`.
+    """
+    if shares.empty:
+        return "There are not both given and found personas to compare"
+    most = shares.max(axis=1).sort_values(ascending=False, kind="stable")
+    first, last = (str(name).replace("_", " ") for name in (most.index[0], most.index[-1]))
+    return f"Of {first} {most.iloc[0]:.0%} are found together, of {last} {most.iloc[-1]:.0%}"
+
+
+def say_personas(kinds: found.Kinds | None) -> str:
+    """In one sentence: how many personas were found, and how stable are they?
+
+    Parameters
+    ----------
+    kinds
+        As from :func:`find_personas`.
+    """
+    if kinds is None:
+        return "Personas as given; too little is known of too few customers to find others"
+    return f"Personas; {len(kinds.names)} were found on {kinds.customers:,} customers, with a stability of {kinds.stability:.2f}"
+
+
+def market_of(tables: Mapping[str, ir.Table | None], engine) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Which customers are we made for, and who in each account is missing?
+
+    Parameters
+    ----------
+    tables
+        By name what the stage reads, None for what is not there.
+    engine
+        Where it is computed.
+
+    Returns
+    -------
+    ideal_customer, missing_roles : pandas.DataFrame
+        The public tables; empty without opportunities.
+    """
+    if tables.get("opportunities") is None:
+        return _empty(4), _empty(5)
+    roles, accounts = tables.get("opportunity_people"), tables.get("resolved_accounts")
+    closed = engine.keep(market.deals(tables["opportunities"], roles, accounts, tables.get("account_identities")))
+    return market.ideal(closed, roles, accounts), market.missing_roles(closed, roles)
+
+
+def _empty(number: int) -> pd.DataFrame:
+    kinds = {"text": "str", "id": "str", "number": "float64", "money": "float64"}
+    return pd.DataFrame({c.name: pd.Series(dtype=kinds[c.kind]) for c in STAGE.tables[number].columns})
+
+
+def by_missing(missing: pd.DataFrame) -> pd.DataFrame:
+    """In how many accounts is which role missing?
+
+    Parameters
+    ----------
+    missing
+        The public table `missing_roles`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `missing`, `accounts`, `with_open_deals`; the most frequent first.
+    """
+    each = missing.assign(missing=missing["missing"].str.split(", ")).explode("missing")
+    told = each.groupby("missing", as_index=False).agg(
+        accounts=("account_id", "nunique"), with_open_deals=("open_deals", lambda n: int((n > 0).sum()))
     )
-    told = each.order_by("persona").to_pandas()
-    told["share"] = (told["customers"] / max(told["customers"].sum(), 1)).round(6)
+    return told.sort_values(["accounts", "missing"], ascending=[False, True], ignore_index=True)
+
+
+def personas(segments: ir.Table) -> pd.DataFrame:
+    """Which personas are there, given and found, how many customers hold each, where are they, what do they bring?
+
+    Parameters
+    ----------
+    segments
+        As from :func:`described`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The public table `personas`: those given, then those without one, then those found; the largest first.
+    """
+    both = segments.group_by("given_persona", "found_persona").agg(n=segments.count()).to_pandas()
+    parts = []
+    for origin, name, other in (("given", "given_persona", "found_persona"), ("found", "found_persona", "given_persona")):
+        each = segments.group_by(persona=segments[name]).agg(
+            customers=segments.count(), buyers=segments["purchases"].notnull().sum(), clv=total(segments["clv"]),
+            orders=segments["purchases"].sum().fill_null(0), valued=segments["clv"].count(),
+            journey=segments["stage"].mode(), topic=segments["topic"].mode(),
+        )  # fmt: skip
+        told = each.order_by("persona").to_pandas()
+        told["share"] = (told["customers"] / max(told["customers"].sum(), 1)).round(6)
+        told["origin"] = origin
+        if origin == "given":
+            told.loc[told["persona"].isna(), "origin"] = "none"
+            told["persona"] = told["persona"].fillna("not given")
+        told = told[told["persona"].notna()]
+        known = both[both[name].notna() & both[other].notna()]
+        most = known.sort_values([name, "n", other], ascending=[True, False, True]).drop_duplicates(name).set_index(name)
+        told["other"] = told["persona"].map(most[other]).astype(object)
+        told["overlap"] = told["persona"].map(most["n"] / known.groupby(name)["n"].sum()).astype(float).round(6)
+        parts.append(told.assign(_last=told["origin"] == "none").sort_values(
+            ["_last", "customers", "persona"], ascending=[True, False, True]
+        ))  # fmt: skip
+    told = pd.concat(parts, ignore_index=True)
     told["mean_clv"] = (told["clv"] / told["valued"].where(told["valued"] > 0)).round(6)
     told["mean_orders"] = (told["orders"] / told["buyers"].where(told["buyers"] > 0)).round(6)
-    told["origin"] = "given"
-    told["_last"] = told["persona"].isna()
-    told["persona"] = told["persona"].fillna("not given")
-    told.loc[told["_last"], "origin"] = "none"
-    told = told.sort_values(["_last", "customers", "persona"], ascending=[True, False, True], ignore_index=True)
-    return told[columns]
+    return told[list(STAGE.tables[1].names)]
 
 
 def conversion(
@@ -498,7 +757,7 @@ def analyse(tables: Mapping[str, ir.Table | None], as_of: dt.date, p: SegmentsPa
     Returns
     -------
     ibis.expr.types.Table
-        The public table `segments`.
+        The table `segments` without personas.
 
     Raises
     ------
@@ -520,6 +779,7 @@ def choose_targets(
     zone: str,
     goals: Sequence[Goal],
     p: SegmentsParameters,
+    allowing: bool = True,
 ) -> ir.Table:
     """Whom do we address for which goal, within what they allow on the day of the run?
 
@@ -535,6 +795,8 @@ def choose_targets(
         The book's.
     p
         The parameters.
+    allowing
+        False asks whom each goal is about, whatever they allow; nobody may be written to by that.
 
     Returns
     -------
@@ -543,7 +805,7 @@ def choose_targets(
     """
     identities, customers = tables.get("identities"), tables.get("customers")
     allowed = None
-    if tables.get("consents") is not None:
+    if allowing and tables.get("consents") is not None:
         instant = parsing.utc(ibis.timestamp(*as_of.timetuple()[:6]), zone)
         by = consent.channels(tables["consents"], tables.get("messages"))
         allowed = consent.reachable(consent.in_force(tables["consents"], identities, instant, by))
@@ -664,24 +926,63 @@ def grid(segments: ir.Table) -> pd.DataFrame:
     return wide.rename_axis(index=None, columns=None)
 
 
-def by_goal(targets: ir.Table) -> pd.DataFrame:
-    """How long is each list, and what is at stake on it?
+def campaigns(
+    targets: ir.Table, eligible: ir.Table, value: ir.Table | None, messages: ir.Table | None
+) -> pd.DataFrame:
+    """How long is each list, what is at stake on it, how many of those meant may be written to, and at what cost?
+
+    Parameters
+    ----------
+    targets
+        As written.
+    eligible
+        The same without regard to consent.
+    value
+        Tells how sure each customer's value is; None without.
+    messages
+        Clean messages, for the cost of each channel; None without.
 
     Returns
     -------
     pandas.DataFrame
-        `goal`, `customers`, `expected_margin`, `served_goal`, `owner`, `file`; all goals, also those without anybody.
+        The public table `campaigns`; all goals, also those without anybody.
     """
-    each = targets.group_by("goal").agg(
-        customers=targets.count(),
-        expected_margin=total(targets["expected_margin"]),
-        served_goal=targets["served_goal"].max(),
-        owner=targets["owner"].max(),
-    )
+    rows = targets
+    if value is not None and {"clv_low", "clv_high"} <= set(value.columns):
+        worth = value.select("customer_id", half=(value["clv_high"] - value["clv_low"]) / 2)
+        rows = rows.left_join(worth, "customer_id").drop("customer_id_right")
+    else:
+        rows = rows.mutate(half=ibis.null("float64"))
+    cheapest = ibis.null("float64")
+    if messages is not None and "cost" in messages.columns:
+        each = messages.filter(messages["cost"].notnull() & messages["channel"].notnull())
+        costs = each.group_by("channel").agg(cost=each["cost"].mean()).order_by("cost", "channel").to_pandas()
+        any_of = [
+            (rows["channels"].isnull() | rows["channels"].re_search(rf"\b({row.channel}|{consent.ANY_CHANNEL})\b"), row.cost)
+            for row in costs.itertuples()
+            if row.channel.isalnum()
+        ]
+        if any_of:
+            cheapest = ibis.cases(*any_of, else_=ibis.null("float64"))
+    rows = rows.mutate(cost=cheapest)
+    each = rows.group_by("goal").agg(
+        customers=rows.count(), expected_margin=total(rows["expected_margin"]), valued=rows["expected_margin"].count(),
+        # what one customer brings says nothing of what another does, so their squares add up
+        square=total(rows["half"] * rows["half"]), halves=rows["half"].count(), cost=total(rows["cost"]),
+        priced=rows["cost"].count(), served_goal=rows["served_goal"].max(), owner=rows["owner"].max(),
+    )  # fmt: skip
     told = each.to_pandas().set_index("goal").reindex(list(CAMPAIGNS)).reset_index()
+    meant = eligible.group_by("goal").agg(eligible=eligible.count()).to_pandas().set_index("goal")["eligible"]
     told["customers"] = told["customers"].fillna(0).astype(int)
+    told["eligible"] = told["goal"].map(meant).fillna(0).astype(int)
+    told["ready"] = (told["customers"] / told["eligible"].where(told["eligible"] > 0)).round(6)
+    known = (told["valued"] > 0) & (told["halves"] >= told["valued"])
+    half = np.sqrt(told["square"].astype(float)).where(known)
+    told["expected_margin"] = told["expected_margin"].where(told["valued"] > 0).astype(float).round(2)
+    told["low"], told["high"] = (told["expected_margin"] - half).round(2), (told["expected_margin"] + half).round(2)
+    told["cost_to_reach"] = told["cost"].where(told["priced"] > 0).astype(float).round(2)
     told["file"] = [f"targets_{goal.replace(' ', '_')}.csv" for goal in told["goal"]]
-    return told
+    return told[list(STAGE.tables[3].names)]
 
 
 def say_lifecycle(told: pd.DataFrame) -> str:
@@ -722,7 +1023,7 @@ def answer(
     lifecycle
         As from :func:`by_lifecycle`.
     goals
-        As from :func:`by_goal`.
+        As from :func:`campaigns`.
     consents
         Whether the book says what customers allow.
     anonymous
@@ -758,7 +1059,7 @@ def key_numbers(lifecycle: pd.DataFrame, goals: pd.DataFrame) -> list[KeyNumber]
     lifecycle
         As from :func:`by_lifecycle`.
     goals
-        As from :func:`by_goal`.
+        As from :func:`campaigns`.
     """
     counts = lifecycle.set_index("lifecycle")
     n = int(counts["customers"].sum())
@@ -786,7 +1087,7 @@ def score(
     humans: ir.Table | None,
     worth: ir.Table | None,
 ) -> pd.DataFrame:
-    """On a made company: how often are persona and lifecycle right, beside the naive rule?
+    """On a made company: how often are personas and lifecycle right, beside the naive rule?
 
     Parameters
     ----------
@@ -814,6 +1115,7 @@ def score(
             common = rows["true"].mode().iloc[0]
             right, naive = (rows["persona"] == rows["true"]).mean(), (rows["true"] == common).mean()
             told.append(("persona as given is the true one", right, naive, "everybody has the commonest", len(rows)))
+        told += _found_score(segments, truth)
     buys = owner.inner_join(worth.select("human_id", "is_alive"), "human_id")
     rows = segments.filter(segments["purchases"].notnull()).inner_join(buys, "customer_id")
     rows = rows.select("lifecycle", "days_silent", "is_alive").to_pandas()
@@ -823,3 +1125,22 @@ def score(
         told.append(("new and active customers will buy again, others will not", right, naive,
                      "who bought in the last year will buy again", len(rows)))  # fmt: skip
     return pd.DataFrame(told, columns=columns)
+
+
+def _found_score(segments: ir.Table, truth: ir.Table) -> list[tuple]:
+    from sklearn.metrics import adjusted_rand_score
+
+    rows = segments.filter(segments["found_persona"].notnull()).inner_join(truth.select("customer_id", "true"), "customer_id")
+    rows = rows.order_by("customer_id").select("found_persona", "found_probability", "purchases", "tier", "true").to_pandas()
+    told = []
+    for words, some in (
+        ("found personas of all with one", rows["true"].notna()),
+        ("found personas of those with 3 purchases and more", rows["purchases"] >= 3),
+        ("found personas of those with 8 purchases and more", rows["purchases"] >= 8),
+    ):
+        part = rows[some.fillna(False)]
+        if len(part):
+            right = adjusted_rand_score(part["true"], part["found_persona"])
+            naive = adjusted_rand_score(part["true"], part["tier"].fillna("none"))
+            told.append((f"{words} (adjusted Rand index)", right, naive, "personas by tier of value", len(part)))
+    return told

@@ -1,0 +1,227 @@
+"""What does a customer who was left waiting buy less, and how sure is that?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from clientbook.customers import with_customer
+from clientbook.exact import exact
+from clientbook.use_cases.history import LEVELS, YEAR, date, level
+
+RETURN_DAYS = 180
+FEWEST_LATE = 50
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Which share of a customer's further purchases is lost when they are left waiting?
+
+    The logarithm of the share that is kept is a straight line over the logarithms of the purchases and of the spend of a
+    year: who comes often, or for much, is held by more than one order.
+
+    Parameters
+    ----------
+    line
+        Where it begins, and its slopes over purchases and spend.
+    covariance
+        Of the three.
+    late, punctual
+        Orders that it rests on; none where it is an assumption.
+    """
+
+    line: np.ndarray
+    covariance: np.ndarray
+    late: int = 0
+    punctual: int = 0
+
+    @property
+    def measured(self) -> bool:
+        """Whether the book says it, or nobody."""
+        return self.late > 0
+
+    def share(self, cells: np.ndarray, line: np.ndarray | None = None) -> np.ndarray:
+        """The share that is lost, for cells of purchases and spend.
+
+        Parameters
+        ----------
+        cells
+            As from :func:`cell`.
+        line
+            One or several other lines, such as drawn ones: then a row each.
+        """
+        kept = (self.line if line is None else line) @ design(cells).T
+        return np.clip(1 - np.exp(kept), 0.0, 0.95)
+
+    def drawn(self, draws: int, generator: np.random.Generator) -> np.ndarray:
+        """Lines as they might as well be, a row each.
+
+        Parameters
+        ----------
+        draws
+            How many.
+        generator
+            Of chance.
+        """
+        root = np.linalg.cholesky(self.covariance + 1e-15 * np.eye(3))
+        return self.line + generator.standard_normal((draws, 3)) @ root.T
+
+
+def cell(purchases: np.ndarray | pd.Series, spend: np.ndarray | pd.Series) -> np.ndarray:
+    """To which cell of like customers do so many purchases and so much spend in a year belong?
+
+    Parameters
+    ----------
+    purchases
+        Days with one.
+    spend
+        In the book's currency; a cell is half a power of ten wide.
+
+    Returns
+    -------
+    numpy.ndarray of int
+    """
+    size = np.floor(2 * np.log10(np.maximum(np.nan_to_num(np.asarray(spend, float)), 1.0))).astype(int)
+    return level(purchases) * 100 + np.minimum(size, 99)
+
+
+def design(cells: np.ndarray) -> np.ndarray:
+    """What the loss of a cell depends on: 1, the logarithm of purchases, and powers of ten of spend.
+
+    Parameters
+    ----------
+    cells
+        As from :func:`cell`.
+    """
+    cells = np.asarray(cells)
+    return np.column_stack([np.ones(len(cells)), np.log(cells // 100), cells % 100 / 2])
+
+
+def assumed(share: float) -> Loss:
+    """The loss that is assumed where a book cannot say it; its own uncertainty is not known.
+
+    Parameters
+    ----------
+    share
+        Of the further purchases.
+    """
+    return Loss(np.array([np.log(1 - min(share, 0.95)), 0.0, 0.0]), np.zeros((3, 3)))
+
+
+def counted(orders: ir.Table, deliveries: ir.Table, identities: ir.Table | None, engine) -> ir.Table:
+    """How many came back within half a year, after late orders and after punctual ones?
+
+    Parameters
+    ----------
+    orders, deliveries, identities
+        Clean tables; the last may be None.
+    engine
+        Where it is computed.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `day` of the order, `purchases` (days with one in the year up to it), `size` (half powers of ten of what was spent
+        then), `late`, `n`, `back`.
+    """
+    arrived = deliveries.filter(deliveries["promised_at"].notnull() & deliveries["delivered_at"].notnull())
+    each = arrived.group_by("order_source", "order_id").agg(
+        late=(arrived["delivered_at"] > arrived["promised_at"]).any()
+    )
+    known = with_customer(orders, identities)
+    placed = known.filter(known["quantity"] > 0)
+    visits = placed.group_by("customer_id", day="ordered_on").agg(spent=exact(placed["amount"].fill_null(0.0)).sum())
+    year = ibis.window(group_by="customer_id", order_by="day", preceding=ibis.interval(days=YEAR), following=0)
+    visits = visits.mutate(
+        purchases=visits["day"].count().over(year),
+        spend=visits["spent"].sum().over(year).cast("float64"),
+        following=visits["day"].lead().over(group_by="customer_id", order_by="day"),
+    )
+    placed = placed.filter(placed["order_id"].notnull())
+    placed = placed.group_by("order_source", "order_id").agg(
+        customer_id=placed["customer_id"].argmin(placed["arrival"]), day=placed["ordered_on"].min()
+    )
+    judged = placed.inner_join(each, ["order_source", "order_id"]).inner_join(visits, ["customer_id", "day"])
+    back = (judged["following"].delta(judged["day"], unit="day") <= RETURN_DAYS).fill_null(False)
+    judged = judged.mutate(size=(ibis.greatest(judged["spend"], 1.0).log10() * 2).floor().cast("int64"), back=back)
+    each = judged.group_by("day", "purchases", "size", "late")
+    return engine.keep(each.agg(n=judged.count(), back=judged["back"].sum().cast("int64")))
+
+
+def measure(waited: ir.Table, until: dt.date, otherwise: float) -> Loss:
+    """Which share of further purchases did late deliveries cost, as far as could be seen on a day?
+
+    Orders of one calendar month and one cell of purchases and spend are compared with each other (Mantel and Haenszel), so that
+    neither Christmas nor the customers of Christmas are taken for the effect of lateness.
+
+    Parameters
+    ----------
+    waited
+        As from :func:`counted`.
+    until
+        Orders whose half-year was over by then are used.
+    otherwise
+        The share that is assumed where there are too few.
+    """
+    latest = date(until - dt.timedelta(days=RETURN_DAYS))
+    old = waited.filter(waited["day"] < latest)
+    told = old.group_by("purchases", "size", "late", month=old["day"].month()).agg(n=old["n"].sum(), back=old["back"].sum())
+    frame = told.to_pandas()
+    frame["cell"] = level(frame["purchases"]) * 100 + frame["size"]
+    wide = frame.pivot_table(index=["cell", "month"], columns="late", values=["n", "back"], aggfunc="sum", fill_value=0)
+    wide = wide.reindex(columns=pd.MultiIndex.from_product([["n", "back"], [False, True]]), fill_value=0).astype(float)
+    n0, n1, b0, b1 = (wide[which].to_numpy() for which in (("n", False), ("n", True), ("back", False), ("back", True)))
+    if n1.sum() < FEWEST_LATE or n0.sum() < FEWEST_LATE:
+        return assumed(otherwise)
+    size = np.maximum(n0 + n1, 1)
+    parts = pd.DataFrame(
+        {
+            "kept": b1 * n0 / size,
+            "usual": b0 * n1 / size,
+            "spread": (b0 + b1) * n1 * n0 / size**2 - b0 * b1 / size,
+        },
+        index=wide.index,
+    ).groupby("cell").sum()
+    parts = parts[(parts["kept"] > 0) & (parts["usual"] > 0) & (parts["spread"] > 0)]
+    if parts.empty:
+        return assumed(otherwise)
+    y = np.log(parts["kept"] / parts["usual"]).to_numpy()
+    weight = (parts["kept"] * parts["usual"] / parts["spread"]).to_numpy()
+    x = design(parts.index.to_numpy())
+    # weak beliefs that the slopes are small keep a few late orders of the best customers from deciding them
+    precision = x.T @ (x * weight[:, None]) + np.diag([0.0, 1 / 0.2**2, 1 / 0.2**2])
+    covariance = np.linalg.inv(precision)
+    return Loss(covariance @ (x.T @ (weight * y)), covariance, int(n1.sum()), int(n0.sum()))
+
+
+def by_level(found: Loss, rows: pd.DataFrame) -> pd.DataFrame:
+    """Which share is lost, by how often a customer buys?
+
+    Parameters
+    ----------
+    found
+        As from :func:`measure`.
+    rows
+        Customers with `purchases` and `gross` of a year, whose mean is shown.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `purchases` (in a year), `lost`, `low`, `high` (95 %), `customers`.
+    """
+    lines = found.drawn(400, np.random.default_rng(1))
+    told = []
+    for start, end in zip(LEVELS, [*LEVELS[1:], None], strict=True):
+        some = rows[level(rows["purchases"]) == start]
+        if not len(some):
+            continue
+        cells, n = np.unique(cell(some["purchases"], some["gross"]), return_counts=True)
+        drawn = found.share(cells, lines) @ n / n.sum()
+        words = f"{start} and more" if end is None else str(start) if end - start == 1 else f"{start} to {end - 1}"
+        told.append((words, float(found.share(cells) @ n / n.sum()), *np.quantile(drawn, [0.025, 0.975]), len(some)))
+    return pd.DataFrame(told, columns=["purchases", "lost", "low", "high", "customers"])

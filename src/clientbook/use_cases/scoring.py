@@ -1,0 +1,182 @@
+"""On a made company: what would each use case truly have brought?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from clientbook import parsing
+from clientbook.customers import with_customer
+from clientbook.use_cases import catalogue
+from clientbook.use_cases.found import Found
+from clientbook.use_cases.waiting import BY_VALUE, FIRST_COME, ONE_SYSTEM
+
+COLUMNS = ["use_case", "extra", "low", "high", "true_extra", "inside", "n"]
+
+
+def score(
+    found: Sequence[Found],
+    messages: ir.Table | None,
+    told: ir.Table | None,
+    timed: ir.Table | None,
+    coupons: ir.Table | None,
+    identities: ir.Table | None,
+    truth: Mapping[str, ir.Table | None],
+    *,
+    wrong: ir.BooleanValue | None = None,
+    as_of=None,
+    saved_by_call: float = 0.5,
+    zone: str = "UTC",
+) -> pd.DataFrame:
+    """What would each use case truly have brought, and does its interval hold that?
+
+    The same decisions in the same time, paid by the true chance that each human leaves because of waiting, buys because
+    of the mailing, or opens, clicks and orders because of a message.
+
+    Parameters
+    ----------
+    found
+        The use cases as computed.
+    messages, told, timed
+        Clean messages; as from :func:`clientbook.use_cases.messages.sent`; and the messages at their own hour; None
+        where there are none.
+    coupons
+        `customer_id` of those who order where campaigns are told: nobody else can follow one.
+    identities
+        Who is who, by our own matching.
+    truth
+        Tables of the truth by name, None for what is not there.
+    wrong
+        Which messages are not sent.
+    as_of
+        The day of the run.
+    saved_by_call
+        What a call is assumed to undo: nobody knows, so the truth takes the same.
+    zone
+        The book's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `use_case`, `extra`, `low`, `high`, `true_extra`, `inside`, `n`; empty without a truth.
+    """
+    names = ("people", "value", "effects", "experiments", "messages", "responsiveness", "content", "response_model")
+    if any(truth.get(name) is None for name in names):
+        return pd.DataFrame(columns=COLUMNS)
+    people = truth["people"]
+    records = people.select(person_source="source", person_id="person_id", human_id="human_id")
+    owner = with_customer(records, identities).group_by("customer_id").agg(human_id=ibis._["human_id"].mode())
+    columns = ["human_id", "quit_log_odds", "order_margin", "dropped_at", "first_order_at"]
+    humans = owner.inner_join(truth["value"].select(*columns), "human_id").to_pandas().set_index("customer_id")
+    effects = truth["effects"].to_pandas().set_index("effect")["log_odds"]
+    true = {}
+    for one in found:
+        if one.use_case in (catalogue.STOCK, catalogue.VIEW, catalogue.LATE):
+            rows = one.units
+            q = rows["customer_id"].map(humans["quit_log_odds"]).to_numpy(float)
+            stays, late = 1 / (1 + np.exp(q)), 1 / (1 + np.exp(q + effects["late_delivery"]))
+            share = np.nan_to_num(1 - late / stays)
+            if one.use_case == catalogue.LATE:
+                differ = rows["new"].astype(float) - rows["usual"].astype(float)
+                worth = rows["margin"] * saved_by_call * share / (1 - share)
+            else:
+                usual = FIRST_COME if one.use_case == catalogue.STOCK else ONE_SYSTEM
+                differ = rows[BY_VALUE].astype(float) - rows[usual].astype(float)
+                worth = rows["margin"] * share
+            true[one.use_case] = float((differ * worth).sum())
+        elif one.use_case == catalogue.RETARGET:
+            uplift = truth["experiments"].to_pandas().drop_duplicates("human_id").set_index("human_id")["uplift"]
+            who = one.units["customer_id"].map(humans["human_id"])
+            worth = who.map(uplift).fillna(0.0) * one.units["customer_id"].map(humans["order_margin"]).fillna(0.0)
+            true[one.use_case] = float(((one.units["new"].astype(float) - one.units["usual"].astype(float)) * worth).sum())
+    if told is not None and messages is not None:
+        every = _true_messages(messages, truth, zone)
+        if coupons is not None:
+            every = every.semi_join(owner.semi_join(coupons, "customer_id"), "human_id")
+        true |= _true_of_messages(told, timed, every, truth, wrong, as_of)
+    rows = [
+        (one.use_case, one.gain, one.low, one.high, true[one.use_case], one.low <= true[one.use_case] <= one.high, one.n)
+        for one in found
+        if one.use_case in true
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _true_messages(messages: ir.Table, truth: Mapping[str, ir.Table], zone: str) -> ir.Table:
+    """Every message that is not operational, with all that its receiver's answer depends on."""
+    t = truth["messages"]
+    t = t.filter(t["verdict"].cast("string") != "operational")
+    month = ibis.window(group_by="account_id", order_by="sent_at", preceding=ibis.interval(days=30), following=0)
+    t = t.mutate(recent=t["message_id"].count().over(month))
+    t = t.select("message_id", "human_id", "recent", true_stage=t["stage_at_send"].cast("string"))
+    content = truth["content"].select(
+        "content_id", "appeal", piece_topic=truth["content"]["topic"], piece_stage=truth["content"]["stage"]
+    )
+    sent = messages.select("message_id", "content_id", "channel", "clicked_at", at="sent_at")
+    rows = sent.inner_join(t, "message_id").left_join(content, "content_id").drop("content_id_right")
+    rows = rows.inner_join(truth["responsiveness"].drop("account_id", "order_margin"), "human_id")
+    worth = truth["value"].select("human_id", "order_margin", "dropped_at", "first_order_at")
+    rows = rows.inner_join(worth, "human_id")
+    wall = parsing.local(rows["at"], zone)
+    return rows.mutate(weekday=wall.day_of_week.index(), clock=wall.hour() + wall.minute() / 60.0)
+
+
+def _chances(rows: pd.DataFrame, c: Mapping[str, float], clock: np.ndarray) -> np.ndarray:
+    """The true chance that a message, sent at these hours, is opened and clicked and brings an order."""
+    order = ("need", "research", "decide", "adopt", "use", "recommend")
+    codes = {name: i for i, name in enumerate(order)}
+    stage = rows["true_stage"].map(codes).fillna(-1).to_numpy(int)
+    piece = rows["piece_stage"].map(codes).fillna(-1).to_numpy(int)
+    fits = (stage >= 0) & ((piece == stage) | (piece == stage + 1))
+    unfit = (stage >= 0) & ~fits
+    likes = np.ones(len(rows))
+    for name in rows["piece_topic"].dropna().unique():
+        some = (rows["piece_topic"] == name).to_numpy()
+        likes[some] = rows.loc[some, f"likes_{name}"].to_numpy(float) * 8
+    keen = np.clip(np.log(np.maximum(likes, 1e-3)), -1.5, 1.5)
+    base = np.zeros(len(rows))
+    for name in rows["channel"].dropna().unique():
+        some = (rows["channel"] == name).to_numpy()
+        base[some] = rows.loc[some, f"open_{name}"].to_numpy(float)
+    appeal = rows["appeal"].fillna(0.0).to_numpy(float)
+    off = np.abs(clock - rows["best_hour"].to_numpy(float))
+    off = np.minimum(off, 24 - off)
+    pressure = np.log1p(np.maximum(rows["recent"].to_numpy(float) - c["open.pressure_from"], 0))
+    opens = 1 / (1 + np.exp(-(
+        base + c["open.fits"] * fits + c["open.unfit"] * unfit + c["open.no_journey"] * (stage < 0)
+        + c["open.interest"] * keen + c["open.best_day"] * (rows["weekday"] == rows["best_weekday"]).to_numpy()
+        + c["open.best_hour"] * np.exp(-((off / c["open.hour_width"]) ** 2)) + c["open.pressure"] * pressure + appeal
+    )))  # fmt: skip
+    clicks = 1 / (1 + np.exp(-(
+        c["click.base"] + c["click.fits"] * fits + c["click.unfit"] * unfit + c["click.interest"] * keen + appeal
+    )))  # fmt: skip
+    return opens * clicks * _orders(rows, c)
+
+
+def _orders(rows: pd.DataFrame, c: Mapping[str, float]) -> np.ndarray:
+    """The true chance that a click brings an order: from the first order on, and while the customer is there."""
+    chance = rows["true_stage"].map({name: c[f"order.{name}"] for name in ("adopt", "use", "recommend")}).fillna(0.0)
+    here = pd.to_datetime(rows["dropped_at"]).dt.tz_localize(None) > pd.to_datetime(rows["at"])
+    return chance.to_numpy(float) * here.to_numpy()
+
+
+def _true_of_messages(told, timed, every, truth, wrong, as_of) -> dict[str, float]:
+    c = truth["response_model"].to_pandas().set_index("parameter")["value"].to_dict()
+    true = {}
+    start = ibis.timestamp((pd.Timestamp(as_of) - pd.Timedelta(days=365)).to_pydatetime())
+    stopped = told.filter(wrong & (told["sent_at"] >= start)).select("message_id", "cost", "clicked")
+    cost = float(stopped["cost"].sum().to_pandas() or 0.0)
+    clicked = stopped.filter(stopped["clicked"] == 1).select("message_id")
+    rows = every.semi_join(clicked, "message_id").to_pandas()
+    lost = float((_orders(rows, c) * rows["order_margin"]).sum()) if len(rows) else 0.0
+    true[catalogue.WRONG] = cost - lost
+    if timed is not None:
+        hours = timed.select("message_id", "own_hour")
+        rows = every.inner_join(hours, "message_id").to_pandas()
+        extra = _chances(rows, c, rows["own_hour"].to_numpy(float) + 0.5) - _chances(rows, c, rows["clock"].to_numpy(float))
+        true[catalogue.TIMES] = float((extra * rows["order_margin"]).sum())
+    return true
