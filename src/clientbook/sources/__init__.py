@@ -11,13 +11,14 @@ import ibis
 from clientbook.engine import Engine, UnreadableError
 from clientbook.faults import Fault, FaultError
 from clientbook.sources.archives import contents
+from clientbook.sources.databases import read as query
 from clientbook.sources.delivered import OUR_COLUMNS, FileFacts, Raw, Request, Staged, closest, fingerprint
 from clientbook.sources.finding import find, format_of, is_archive, shown_as, split
 from clientbook.sources.records import stage_parquet, stage_records
 from clientbook.sources.sheets import stage_sheet
 from clientbook.sources.text import stage_text
 
-__all__ = ["FileFacts", "Raw", "find", "fingerprint", "read"]
+__all__ = ["FileFacts", "Raw", "find", "fingerprint", "query", "read"]
 
 _STAGE = {
     "csv": stage_text,
