@@ -424,17 +424,7 @@ def load(book: Book, engine: Engine) -> list[_Loaded]:
     for source, name, position, delivery in book.deliveries():
         key = f"sources.{source}.{name}"
         try:
-            if delivery.path is None:
-                raise FaultError(Fault("databases cannot be read yet.", "Give a file by `path`.", key=key))
-            raw = sources.read(
-                engine,
-                book.folder,
-                path=delivery.path,
-                sheet=delivery.sheet,
-                encoding=delivery.encoding,
-                delimiter=delivery.delimiter,
-                key=key,
-            )
+            raw = _read(book, engine, delivery, position, key)
             mapping = _map_columns(CANONICAL[name], delivery, raw, key)
             readings = _read_times(book, source, CANONICAL[name], delivery, raw, mapping, key)
             loaded.append(
@@ -447,6 +437,22 @@ def load(book: Book, engine: Engine) -> list[_Loaded]:
     if faults:
         raise FaultError(faults)
     return loaded
+
+
+def _read(book: Book, engine: Engine, delivery: Delivery, position: int, key: str) -> sources.Raw:
+    if delivery.path is None:
+        return sources.query(
+            engine, book.folder, sql=delivery.sql, connection=delivery.connection, number=position, key=key
+        )
+    return sources.read(
+        engine,
+        book.folder,
+        path=delivery.path,
+        sheet=delivery.sheet,
+        encoding=delivery.encoding,
+        delimiter=delivery.delimiter,
+        key=key,
+    )
 
 
 def default_as_of(loaded: Iterable[_Loaded], today: dt.date, zone: str) -> dt.date:

@@ -11,13 +11,15 @@ import ibis
 from clientbook.engine import Engine, UnreadableError
 from clientbook.faults import Fault, FaultError
 from clientbook.sources.archives import contents
+from clientbook.sources.databases import read as query
 from clientbook.sources.delivered import OUR_COLUMNS, FileFacts, Raw, Request, Staged, closest, fingerprint
 from clientbook.sources.finding import find, format_of, is_archive, shown_as, split
 from clientbook.sources.records import stage_parquet, stage_records
 from clientbook.sources.sheets import stage_sheet
+from clientbook.sources.stores import fetch, is_address
 from clientbook.sources.text import stage_text
 
-__all__ = ["FileFacts", "Raw", "find", "fingerprint", "read"]
+__all__ = ["FileFacts", "Raw", "find", "fingerprint", "query", "read"]
 
 _STAGE = {
     "csv": stage_text,
@@ -52,7 +54,7 @@ def read(
     path
         A file, a folder or a glob; absolute paths and ``package:name/path`` too. csv, tsv, txt, json, jsonl,
         ndjson, xlsx and parquet, each also with ``.gz`` or in an archive (zip, tar, tar.gz, tgz), of which
-        ``archive.zip!member`` is one member or a glob of them. Files of the same content are read once.
+        ``archive.zip!member`` is one member or a glob of them, or an address in a store (``s3://bucket/*.parquet``). Files of the same content are read once.
     sheet
         An Excel sheet's name or number (from 1). Default: all visible ones, where they have the same columns.
     encoding
@@ -80,10 +82,10 @@ def read(
     """
     _, inside = split(path)
     delivery = _Delivery(engine)
-    for file in find(folder, path, key):
+    for file, shown in _found(engine, folder, path, key):
         request = Request(
             path=file,
-            shown=shown_as(folder, path, file),
+            shown=shown,
             format=str(format_of(file)),
             key=key,
             sheet=sheet,
@@ -98,6 +100,12 @@ def read(
     _check_formats(delivery.staged, path, key)
     raw = _together(engine, delivery.staged, needed, key)
     return replace(raw, files=delivery.facts(), notes=[*raw.notes, *delivery.notes])
+
+
+def _found(engine: Engine, folder: Path, path: str, key: str) -> list[tuple[Path, str]]:
+    if is_address(path):
+        return [(one.path, one.shown) for one in fetch(engine, path, key)]
+    return [(file, shown_as(folder, path, file)) for file in find(folder, path, key)]
 
 
 class _Delivery:
