@@ -220,7 +220,7 @@ STAGE = Stage(
     name="value",
     remembers=True,
     needs=("orders",),
-    uses=("returns", "identities", "products", "cases", "referrals", "deliveries", "consents"),
+    uses=("returns", "customers", "identities", "products", "cases", "referrals", "deliveries", "consents"),
     writes=("value", "value_backtest", "allocations", "recoveries"),
     shows=(
         "what each customer is expected to bring, whom to look after first, and how far such forecasts can be trusted"
