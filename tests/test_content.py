@@ -6,8 +6,8 @@ import datetime as dt
 import random
 
 import ibis
-import pandas as pd
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -450,7 +450,8 @@ def test_close_calls_give_reasons_and_no_values(splinked):
 
 def test_written_tables_have_the_columns_of_the_dictionary(splinked):
     _, told, _, _ = splinked[0]
-    for described in matching.STAGE.tables:
+    # the others are made of several systems' customers, and looked at in test_overlap.py
+    for described in (table for table in matching.STAGE.tables if table not in matching.overlap.TABLES):
         assert list(told[described.name].columns) == list(described.names), described.name
 
 

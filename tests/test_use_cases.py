@@ -12,8 +12,8 @@ import pytest
 from clientbook import use_cases
 from clientbook.book import Goal, Settings, Source
 from clientbook.customers import record_id
-from clientbook.use_cases import catalogue, found, history, losses, messages, retarget, waiting, worth
 from clientbook.tables import CANONICAL
+from clientbook.use_cases import catalogue, found, history, losses, messages, retarget, waiting, worth
 
 AS_OF = dt.date(2026, 7, 1)
 P = use_cases.UseCasesParameters(holdout_days=100, window_days=20, draws=200)

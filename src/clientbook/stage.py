@@ -20,7 +20,6 @@ from clientbook.faults import ClientbookError, UsageError
 from clientbook.store import Run, whole, write_json
 from clientbook.tables import Table
 
-
 RUN_VARIABLE = "CLIENTBOOK_RUN"
 PERSONAL_VARIABLE = "CLIENTBOOK_SHOW_PERSONAL_DATA"
 

@@ -8,7 +8,6 @@ from functools import lru_cache
 import ibis.expr.types as ir
 import pandas as pd
 
-
 # Above so many records every second, third … of them is scored.
 MOST_RECORDS = 300_000
 

@@ -13,13 +13,13 @@ from pydantic import Field
 from clientbook import charts, parsing
 from clientbook.book import Settings
 from clientbook.content import accounts, actions, audit, guess, mapping, outcomes, page, policy, pressure
-from clientbook.content.actions import counts, left_alone
 from clientbook.content.accounts import groups, say_silent
+from clientbook.content.actions import counts, left_alone
 from clientbook.content.audit import REASONS, VERDICTS, Circumstances
 from clientbook.content.guess import say_gap
 from clientbook.content.mapping import by_stage, grid, say_grid
-from clientbook.content.outcomes import contradictions, cost, say_contradictions, say_cost
 from clientbook.content.outcomes import by as outcomes_by
+from clientbook.content.outcomes import contradictions, cost, say_contradictions, say_cost
 from clientbook.content.page import (
     answer,
     draw,

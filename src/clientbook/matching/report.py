@@ -377,9 +377,9 @@ def rules(scored: Scored) -> pd.DataFrame:
         in words, `why` not; the rules that find most by themselves first.
     """
     told = scored.looked_at.assign(used=["yes" if one else "no" for one in scored.looked_at["used"]])
-    columns = [name for name in ("rule", "pairs", "finds", "alone", "used", "why") if name in told.columns]
-    by = [name for name in ("used", "alone", "finds", "pairs") if name in told.columns]
-    return told.sort_values(by, ascending=False, kind="stable", ignore_index=True)[columns]
+    # where nothing was compared, no rule found anything
+    told = told.reindex(columns=["rule", "pairs", "finds", "alone", "used", "why"])
+    return told.sort_values(["used", "alone", "finds", "pairs"], ascending=False, kind="stable", ignore_index=True)
 
 
 def say_bound(scored: Scored) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
+LONGEST_NAME = 28
 
 def bars(
     labels: Sequence[Any],
@@ -80,13 +82,14 @@ def bars(
                 ha="right" if below else "left",
                 color=INK,
             )
-        ax.set_yticks(places, names, color=INK)
+        # on a phone a long name would leave no room for its bar
+        ax.set_yticks(places, [textwrap.fill(name, LONGEST_NAME) for name in names], color=INK)
         ax.set_ylim(len(names) - 0.4, -0.6)
         ax.set_xticks([])
         ax.spines[["bottom", "left"]].set_visible(False)
         ax.axvline(0, color=MUTED, linewidth=0.8)
         ax.margins(x=0.12)
-        if not (values < 0).any():
+        if not (starts < 0).any():
             ax.set_xlim(left=0)
     title(ax, finding, detail)
     return fig

@@ -14,7 +14,7 @@ from clientbook.customers import with_customer
 from clientbook.exact import total
 from clientbook.stage import NothingToShow
 from clientbook.use_cases import catalogue
-from clientbook.use_cases.found import Found, bounds, by_group, resampled
+from clientbook.use_cases.found import Found, bounds, resampled
 from clientbook.use_cases.history import YEAR, date
 
 ORDER_DAYS = 7

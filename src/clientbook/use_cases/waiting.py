@@ -16,7 +16,6 @@ from clientbook.use_cases import catalogue
 from clientbook.use_cases.found import Found, bounds, by_group, resampled
 from clientbook.use_cases.history import (
     YEAR,
-    active_rates,
     around,
     best,
     date,

@@ -279,6 +279,7 @@ STAGE = Stage(
                 ),
                 Column("margin_expected", "money", "margin foreseen in all; of last year's revenue, that revenue"),
                 Column("margin_actual", "money", "margin that came in all"),
+                Column("season", "flag", "whether the models counted with the season, as an earlier day showed it helps"),
                 Column(
                     "coverage", "number", "of the chosen model: share of customers inside their interval", unit="share"
                 ),
@@ -288,7 +289,6 @@ STAGE = Stage(
                     "of the chosen model: lower end of the total's 95 % interval, by earlier origins",
                 ),
                 Column("total_high", "money", "upper end"),
-                Column("season", "flag", "whether the models counted with the season, as an earlier day showed it helps"),
             ),
         ),
         Table(
