@@ -353,6 +353,8 @@ class _Execution:
         """Every notebook as soon as those before it are done, in threads: signals reach the main one alone."""
         from graphlib import TopologicalSorter
 
+        # before there are threads: two that import the same packages at one moment may each find half of them
+        kernels.register()
         order = {n.name: [b.name for b in _before(n, self.chosen)] for n in self.chosen}
         waiting = TopologicalSorter(order)
         waiting.prepare()
