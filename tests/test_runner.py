@@ -191,3 +191,18 @@ def test_notebooks_side_by_side_leave_the_process_where_it_is(book, tmp_path, mo
     outcome = runner.run(book, out=Path("reports"), jobs=2, watch=lambda steps: seen.add(Path.cwd()))
     assert seen == {tmp_path}
     assert (tmp_path / outcome.report).is_relative_to(tmp_path / "reports") and (tmp_path / outcome.report).is_dir()
+
+
+def test_what_ran_beside_a_failure_was_stopped_and_did_not_fail(book, tmp_path, capfd):
+    folder = Path(shutil.copytree(runner.notebooks_folder(), tmp_path / "beside"))
+    for name, code in (("02_profiling", "import time\ntime.sleep(60)"), ("03_matching", "import time\ntime.sleep(4)\n1 / 0")):
+        notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(code))
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    with pytest.raises(runner.NotebookFailed, match="^03_matching failed"):
+        runner.run(book, out=tmp_path / "reports", only=["profiling", "matching"], folder=folder, jobs=2)
+    told = json.loads((book.store.folder / "failed" / "2024-01-01.001" / "run.json").read_text())["notebooks"]
+    assert told["03_matching"]["state"] == "failed"
+    assert (told["02_profiling"]["state"], told["02_profiling"]["message"]) == ("waiting", "stopped")
+    # the libraries below tell of a dead kernel too, at length
+    assert capfd.readouterr().err == ""

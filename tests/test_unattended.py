@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import browser
@@ -169,6 +171,31 @@ def test_the_code_of_a_stage_holds_all_that_it_imports(name):
     code = f"import sys, clientbook.{name}\nprint(*[m.__file__ for n, m in sys.modules.items() if n.startswith('clientbook')])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(loaded) <= seen
+
+
+def test_threads_may_look_at_code_at_once():
+    class Slow:
+        """Garbage that lets other threads run while it is collected, which may happen in the midst of anything."""
+
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            time.sleep(1e-3)
+
+    def look(file: Path) -> tuple[str, ...]:
+        Slow()
+        return cache._imported(file, "clientbook." + file.stem)
+
+    former = gc.get_threshold()
+    gc.set_threshold(300, 2, 2)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            files = sorted(cache.PACKAGE.glob("*.py"))
+            cache._imported.cache_clear()
+            assert len(list(threads.map(look, files))) == len(files)
+    finally:
+        gc.set_threshold(*former)
 
 
 # --- One at a time -----------------------------------------------------------------------------------------------

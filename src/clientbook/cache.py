@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -34,6 +35,8 @@ FOLDER = "steps"
 FINGERPRINTS = "fingerprints.json"
 # A file that changed just before it was hashed may change again within the same tick of its clock.
 _SETTLED_SECONDS = 2.0
+# CPython 3.11 counts the depth of a tree for all threads together, and fails if two parse at once (python/cpython#106905)
+_parser = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -336,7 +339,9 @@ def _imported(file: Path, module: str) -> tuple[str, ...]:
     within = ["clientbook", *file.relative_to(PACKAGE).with_suffix("").parts]
     package = within[:-1]
     names = []
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    with _parser:
+        tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

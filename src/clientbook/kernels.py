@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -31,6 +32,8 @@ def register() -> str:
         from jupyter_client.provisioning import KernelProvisionerFactory
         from papermill.engines import papermill_engines
 
+        # what ends a kernel is told by the runner, once and in words
+        logging.getLogger("papermill").addHandler(logging.NullHandler())
         KernelProvisionerFactory.instance()
         if ENGINE not in papermill_engines._engines:
             papermill_engines.register(ENGINE, _engine())

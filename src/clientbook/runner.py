@@ -278,6 +278,7 @@ class _Execution:
         self.fingerprints = cache.Fingerprints.of(book.store.folder)
         self._watch, self._telling = watch, threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._ending = False
 
     def run(self, as_of: dt.date | None) -> Outcome:
         store = self.book.store
@@ -470,7 +471,12 @@ class _Execution:
             how = failure.of_time(self.timeout)
         except Exception as error:
             how = failure.of_exception(type(error).__name__, str(error))
-        progress.state, progress.message = "failed", how.what
+        if self._ending:
+            # its kernel was ended because the run ends for another reason, which is the one to tell
+            how = failure.stopped("with the run")
+            progress.state, progress.message = "waiting", "stopped"
+        else:
+            progress.state, progress.message = "failed", how.what
         with contextlib.suppress(OSError):
             draft.replace(target)
         raise NotebookFailed(
@@ -487,6 +493,7 @@ class _Execution:
 
     def _end_steps(self) -> None:
         """No kernel is left, and no thread that would write where others read by then."""
+        self._ending = True
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while any(thread.is_alive() for thread in self._threads) and time.monotonic() < deadline:
             # one that was about to start has its kernel only now
@@ -544,9 +551,10 @@ class _Execution:
             how = failure.disk_full()
         else:
             how = failure.of_exception(type(error).__name__, str(error))
+        told = isinstance(error, (NotebookFailed, Stopped))
         for step in self.steps.values():
             if step.state == "running":
-                step.state, step.message = ("failed", how.what) if how.kind != "stopped" else ("waiting", "stopped")
+                step.state, step.message = ("waiting", "stopped") if told else ("failed", how.what)
                 step.took = round(step.seconds, 3)
         if how.kind == "disk":
             # what was computed could be computed again; the room that it takes is needed to say so
