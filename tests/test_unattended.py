@@ -48,11 +48,11 @@ def executed(outcome) -> set[str]:
 
 
 def kernels_of(book: Path) -> list[psutil.Process]:
-    """Kernels at work for a book, by their environment."""
+    """Kernels at work for a book: they work in its folder, and nothing else of ours does."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("CLIENTBOOK_BOOK") == str(book) and "ipykernel_launcher" in process.cmdline():
+            if process.cwd() == str(book) and re.search("ipykernel|forkserver", " ".join(process.cmdline())):
                 found.append(process)
         except psutil.Error:
             continue

@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clientbook import ipynb, store
+from clientbook import forkserver, ipynb, store
 
 ENGINE = "clientbook"
 _PREFIX = "clientbook-"
 _running: set[Any] = set()
 _guard = threading.Lock()
+_server = forkserver.ForkServer()
 
 
 def register() -> str:
@@ -46,6 +47,11 @@ def kill_all() -> None:
         held = list(_running)
     for kernel in held:
         _kill(kernel)
+
+
+def close() -> None:
+    """End the process that kernels are forked from; the next one starts another."""
+    _server.close()
 
 
 def exit_status(kernel: Any) -> int | None:
@@ -100,6 +106,15 @@ def _engine():
             self.started(self)
 
         start_kernel = _async_start_kernel
+
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+            argv = kernel_cmd[kernel_cmd.index("-f") :]
+            child = _server.fork(argv, options["env"], options["cwd"]) if forkserver.AVAILABLE else None
+            if child is None:
+                await super()._async_launch_kernel(kernel_cmd, **options)
+                return
+            self.provisioner.process, self.provisioner.pid, self.provisioner.pgid = child, child.pid, child.pid
+            self._reconcile_connection_info(self.provisioner.connection_info)
 
         async def _async_cleanup_resources(self, restart: bool = False) -> None:
             await super()._async_cleanup_resources(restart)
