@@ -90,7 +90,7 @@ class ForkServer:
 
     def __init__(self):
         self._asking = threading.Lock()
-        self._answers: list[int | None] = []
+        self._answers: list[Child | None] = []
         self._answered = threading.Condition()
         self._children: dict[int, Child] = {}
         self._process: subprocess.Popen | None = None
@@ -123,8 +123,7 @@ class ForkServer:
             with self._answered:
                 while not self._answers:
                     self._answered.wait()
-                pid = self._answers.pop(0)
-            return self._children.get(pid) if pid else None
+                return self._answers.pop(0)
 
     def close(self) -> None:
         """End the server, not what it forked."""
@@ -154,8 +153,8 @@ class ForkServer:
                 if "status" in told:
                     self._children.pop(told["pid"])._end(told["status"])
                 else:
-                    self._children[told["pid"]] = Child(told["pid"])
-                    self._answers.append(told["pid"])
+                    child = self._children[told["pid"]] = Child(told["pid"])
+                    self._answers.append(child)
                     self._answered.notify()
         # nobody will tell how its children end; they see that it is gone, and end as well
         with self._answered:
