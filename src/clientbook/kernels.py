@@ -147,6 +147,11 @@ def _engine():
             nb_man.cell_start = cell_start
             told = {"environment": environment, "folder": folder, "started": staticmethod(started)}
             options["kernel_manager_class"] = type("Kernel", (OwnKernel,), told)
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            # whole notebooks are written at every cell otherwise, twice, and nobody reads them before the end
+            save, nb_man.save = nb_man.save, lambda **told: None
+            try:
+                return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            finally:
+                nb_man.save = save
 
     return WatchedEngine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import json
@@ -301,30 +302,51 @@ def _check_names(site: Site, pages: Sequence[Page]) -> None:
         raise ValueError("two pages have the same name")
 
 
+def prepare(page: Page, kept: Path) -> None:
+    """Which pages can be made ready while other notebooks still run?
+
+    What is at fault with one is told when the report is published.
+
+    Parameters
+    ----------
+    page
+        One whose notebook has been executed.
+    kept
+        The folder that :attr:`Site.pages` will name.
+    """
+    with contextlib.suppress(FaultError, OSError):
+        _read(page, kept)
+
+
 def _read_all(pages: Sequence[Page], kept: Path | None) -> list[Article]:
-    articles, faults, used = [], [], set()
+    articles, faults = [], []
     for page in pages:
-        file = kept and kept / f"page-{_page_key(page)}.json"
-        if file:
-            used.add(file.name)
         try:
-            articles.append(Article(**json.loads(file.read_text(encoding="utf-8"))))
-            continue
-        except (OSError, ValueError, TypeError, AttributeError):
-            pass
-        try:
-            articles.append(article.read(page.name, Path(page.notebook)))
+            articles.append(_read(page, kept))
         except FaultError as error:
             faults += error.faults
-            continue
-        if file:
-            write_json(file, asdict(articles[-1]))
     if faults:
         raise FaultError(faults)
-    for old in kept.glob("page-*.json") if kept else ():
-        if old.name not in used:
+    if kept:
+        used = {_kept_as(page, kept) for page in pages}
+        for old in set(kept.glob("page-*.json")) - used:
             old.unlink(missing_ok=True)
     return articles
+
+
+def _read(page: Page, kept: Path | None) -> Article:
+    file = _kept_as(page, kept) if kept else None
+    if file:
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            return Article(**json.loads(file.read_text(encoding="utf-8")))
+    found = article.read(page.name, Path(page.notebook))
+    if file:
+        write_json(file, asdict(found))
+    return found
+
+
+def _kept_as(page: Page, kept: Path) -> Path:
+    return kept / f"page-{_page_key(page)}.json"
 
 
 def _page_key(page: Page) -> str:

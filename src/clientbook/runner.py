@@ -384,6 +384,8 @@ class _Execution:
             ended.put((notebook.name, error))
         else:
             ended.put((notebook.name, None))
+            if any(step.state in ("waiting", "running") for step in self.steps.values()):
+                self._ready(notebook)
 
     def _changed(self) -> None:
         with self._telling:
@@ -422,6 +424,13 @@ class _Execution:
             state=progress.state, message=progress.message, cells=progress.cells, seconds=progress.took, run=run.name,
             past=self.newest.name if self.newest else "",
         )  # fmt: skip
+
+    def _ready(self, notebook: Notebook) -> None:
+        """Make its page while other notebooks run: one after the other at the end they take as long as a notebook."""
+        from clientbook import publish
+
+        page = publish.Page(notebook.name, self.under_way.folder / "notebooks" / f"{notebook.name}.ipynb")
+        publish.prepare(page, self.book.store.folder / "pages")
 
     def _done(self, name: str):
         done = cache.read_done(self.under_way.folder, name)

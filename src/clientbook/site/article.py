@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ HERE = Path(__file__).parent
 # What the page shows of an output that comes in several kinds; scripts and widgets never.
 _KINDS = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain")
 _PICTURES = frozenset({"image/svg+xml", "image/png", "image/jpeg"})
+# the exporter holds the filters of the page that it makes
+_rendering = threading.Lock()
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|(?<=[。！？])")
 
 
@@ -184,16 +187,32 @@ def _take_answer(notebook: Any) -> str:
 
 
 def _body(notebook: Any, tidier: Tidier) -> str:
+    exporter = _exporter()
+    with _rendering:
+        exporter.register_filter("tidy", tidier.tidy)
+        body, _ = exporter.from_notebook_node(notebook)
+    return body.strip()
+
+
+@cache
+def _exporter():
+    """One for all pages: it compiles its templates once."""
     with ipynb.importing():
         from nbconvert import HTMLExporter
+    from nbconvert.exporters.templateexporter import TemplateExporter
+    from nbconvert.filters import Highlight2HTML
     from traitlets.config import Config
+
+    class Exporter(HTMLExporter):
+        """Without the last look through the whole page for what our template and the tidier put right already."""
+
+        def from_notebook_node(self, nb, resources=None, **told):
+            lexer = nb.metadata.get("language_info", {}).get("pygments_lexer", "ipython3")
+            self.register_filter("highlight_code", Highlight2HTML(pygments_lexer=lexer, parent=self))
+            return TemplateExporter.from_notebook_node(self, nb, resources, **told)
 
     config = Config({"HTMLExporter": {"exclude_input_prompt": True, "exclude_output_prompt": True}})
     config.NbConvertBase.display_data_priority = list(_KINDS)
-    exporter = HTMLExporter(
-        config=config, template_name="clientbook", extra_template_basedirs=[str(HERE / "templates")]
-    )
-    exporter.register_filter("tidy", tidier.tidy)
+    exporter = Exporter(config=config, template_name="clientbook", extra_template_basedirs=[str(HERE / "templates")])
     exporter.register_filter("markdown", markdown)
-    body, _ = exporter.from_notebook_node(notebook)
-    return body.strip()
+    return exporter
