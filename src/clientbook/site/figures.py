@@ -112,8 +112,6 @@ def png(fig: Figure, width: int | None = None) -> bytes:
     bytes
         A PNG of few colours at twice the page's density, without a word on when and by what it was made.
     """
-    from PIL import Image
-
     raw, small = io.BytesIO(), io.BytesIO()
     size, head = fig.get_size_inches(), getattr(fig, "_report_title", None)
     with look():
@@ -121,28 +119,29 @@ def png(fig: Figure, width: int | None = None) -> bytes:
             if width:
                 fig.set_size_inches(width / DENSITY, max(size[1] * _TALLER, 3.2))
                 _head(fig, *head)
-            fig.savefig(raw, format="png", dpi=DENSITY * SCALE, metadata={"Software": None})
+            wide = int(fig.get_size_inches()[0] * DENSITY * SCALE)
+            fig.savefig(raw, format="rgba", dpi=DENSITY * SCALE)
         finally:
             if width:
                 fig.set_size_inches(size)
                 _head(fig, *head)
-    _with_few_colours(Image.open(raw).convert("RGB")).save(small, format="png", optimize=True)
+    _with_few_colours(raw.getvalue(), wide).save(small, format="png", optimize=True)
     return small.getvalue()
 
 
-def _with_few_colours(picture: Image) -> Image:
+def _with_few_colours(drawn: bytes, wide: int) -> Image:
     """The picture in its commonest colours, which stay as they are: what is between two at an edge takes the nearest."""
     import numpy as np
     import pandas as pd
     from PIL import Image
 
-    dots = np.asarray(picture).reshape(-1, 3).astype(np.int32)
-    place, colours = pd.factorize(dots @ [1 << 16, 1 << 8, 1])
+    dots = np.frombuffer(drawn, "<u4") & 0xFFFFFF
+    place, colours = pd.factorize(dots)
     common = np.lexsort((colours, -np.bincount(place)))[:COLOURS]
-    parts = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
+    parts = np.stack([colours & 255, colours >> 8 & 255, colours >> 16], axis=1).astype(np.int32)
     off = parts[:, None] - parts[common]
     nearest = np.square(off).sum(axis=2).argmin(axis=1).astype(np.uint8)
-    few = Image.frombytes("P", picture.size, nearest[place].tobytes())
+    few = Image.frombytes("P", (wide, len(dots) // wide), nearest[place].tobytes())
     few.putpalette(parts[common].astype(np.uint8).tobytes())
     return few
 
