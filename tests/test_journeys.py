@@ -964,3 +964,18 @@ def test_events_of_nobody_are_no_ones_and_one_subject_may_do_very_much(engine):
     assert timeline.count().to_pyarrow().as_py() == 3_001
     ways = journeys.variants(journeys.sequences(timeline)).to_pandas()
     assert sorted(ways["variant"].str.count(" > ")) == [0, 1_000] and ways["variant"].str.endswith("…").sum() == 1
+
+
+def test_one_subject_with_a_million_events_is_counted_and_cut(engine):
+    n = 1_000_000
+    place = ibis.range(n).unnest().name("arrival").as_table()
+    seen = engine.keep(place.mutate(
+        subject_id=ibis.literal("a"), event_name=ibis.literal("e").concat((place["arrival"] % 3).cast("string")),
+        occurred_at=ibis.timestamp("2024-01-01 00:00:00") + (place["arrival"] // 2).cast("int64").as_interval("s"),
+    ))  # fmt: skip
+    done = journeys.sequences(seen)
+    pairs = journeys.event_transitions(done).to_pandas()
+    assert pairs["n"].sum() == n - 1 and set(zip(pairs["event_from"], pairs["event_to"], strict=True)) == {
+        ("e0", "e1"), ("e1", "e2"), ("e2", "e0")}  # fmt: skip
+    way = journeys.variants(done, 4).to_pandas()
+    assert way.values.tolist() == [["e0 > e1 > e2 > e0 > …", 1]]
