@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clientbook import charts
+from clientbook.site import figures
 from clientbook.site.article import markdown
 from clientbook.site.sanitise import Tidier, plain
 
@@ -256,3 +257,14 @@ def test_key_numbers_and_answer():
     data, metadata = charts.answer("**Half** of $5")._repr_mimebundle_()
     assert data["text/markdown"] == "**Half** of &#36;5"
     assert metadata == {"clientbook": {"role": "answer"}}
+
+
+def test_fills_keep_their_colour_in_few_colours():
+    from PIL import Image
+
+    fig = charts.bars(["a", "b", "c"], [1.0, 2.0, 3.0], finding="One colour fills all bars", highlight=["b"])
+    with Image.open(io.BytesIO(figures.png(fig))) as picture:
+        seen = {colour: n for n, colour in picture.convert("RGB").getcolors(1 << 24)}
+    assert len(seen) <= figures.COLOURS
+    fills = {tuple(int(charts.BLUE[i : i + 2], 16) for i in (1, 3, 5)), (255, 255, 255)}
+    assert all(seen.get(colour, 0) > 5_000 for colour in fills)

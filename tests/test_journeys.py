@@ -100,7 +100,7 @@ def paths_of(folder: Path, engine):
     book = open_book(folder)
     tables = cleaning.clean(book, engine, dt.date(2030, 1, 1)).tables
     timeline = journeys.compose(tables, journeys.choose_subject(None, None), engine)
-    seen = journeys.raw_events(timeline)
+    seen = journeys.sequences(journeys.raw_events(timeline))
     return journeys.event_transitions(seen).to_pandas(), journeys.variants(seen).to_pandas()
 
 
@@ -133,7 +133,7 @@ def test_transitions_and_variants_equal_a_plain_count(log, longest):
         for i, (who, hour, name) in enumerate(log)
     ]
     schema = {"subject_id": "string", "occurred_at": "timestamp", "event_name": "string", "arrival": "int64"}
-    seen = ibis.memtable(rows, schema=schema)
+    seen = journeys.sequences(ibis.memtable(rows, schema=schema))
     ways = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row["occurred_at"], row["arrival"])):
         ways[row["subject_id"]].append(row["event_name"])
@@ -425,7 +425,7 @@ def test_a_page_reads_well_with_little(engine, name):
     for frame in (
         journeys.open_now(stages), journeys.transition_shares(moved), journeys.time_in_stage(moved),
         journeys.stage_share(stages, AS_OF), journeys.follow_up(ways, AS_OF, **SPAN, window_days=30),
-        journeys.top_transitions(journeys.event_transitions(timeline)), journeys.unmapped(rows),
+        journeys.top_transitions(journeys.event_transitions(journeys.sequences(timeline))), journeys.unmapped(rows),
     ):  # fmt: skip
         assert isinstance(frame, pd.DataFrame)
     assert len(journeys.unmapped(rows)) == (name == "nothing")
@@ -871,7 +871,7 @@ def test_entries_exits_loops_and_the_funnel_by_group(engine):
     ends = journeys.entries_and_exits(ways, journeys.stage_table_of(timeline, ROWS))
     assert ends["entries"].to_numpy().tolist() == [["read", 2, 1.0, 0.5]]
     assert ends["exits"].to_numpy().tolist() == [["read", 1, 1.0]]
-    found = journeys.loops(journeys.event_transitions(journeys.raw_events(timeline)))
+    found = journeys.loops(journeys.event_transitions(journeys.sequences(journeys.raw_events(timeline))))
     assert dict(zip(found["loop"], found["n"], strict=True)) == {"again: read": 1, "compare ⇄ read": 2}
     tables["opportunity_people"] = table("opportunity_people", [{"opportunity_id": "o", "person_id": "a", "role": "buyer"}])
     who = journeys.who_is_who(tables, engine)
@@ -962,5 +962,20 @@ def test_events_of_nobody_are_no_ones_and_one_subject_may_do_very_much(engine):
     tables = {"events": events(*crawler, (None, "2024-06-01", "read", "suits"), ("one", "2024-06-01", "read", "suits"))}
     timeline = engine.keep(journeys.compose(tables, "customer", engine))
     assert timeline.count().to_pyarrow().as_py() == 3_001
-    ways = journeys.variants(timeline).to_pandas()
+    ways = journeys.variants(journeys.sequences(timeline)).to_pandas()
     assert sorted(ways["variant"].str.count(" > ")) == [0, 1_000] and ways["variant"].str.endswith("…").sum() == 1
+
+
+def test_one_subject_with_a_million_events_is_counted_and_cut(engine):
+    n = 1_000_000
+    place = ibis.range(n).unnest().name("arrival").as_table()
+    seen = engine.keep(place.mutate(
+        subject_id=ibis.literal("a"), event_name=ibis.literal("e").concat((place["arrival"] % 3).cast("string")),
+        occurred_at=ibis.timestamp("2024-01-01 00:00:00") + (place["arrival"] // 2).cast("int64").as_interval("s"),
+    ))  # fmt: skip
+    done = journeys.sequences(seen)
+    pairs = journeys.event_transitions(done).to_pandas()
+    assert pairs["n"].sum() == n - 1 and set(zip(pairs["event_from"], pairs["event_to"], strict=True)) == {
+        ("e0", "e1"), ("e1", "e2"), ("e2", "e0")}  # fmt: skip
+    way = journeys.variants(done, 4).to_pandas()
+    assert way.values.tolist() == [["e0 > e1 > e2 > e0 > …", 1]]

@@ -258,7 +258,7 @@ class Work:
     policy
         What they bring by the truth of a made company.
     after
-        The sendings with what followed them.
+        How many of the sendings were answered, and followed by what.
     guesses
         What the pieces are about that do not say so.
     asked, beside
@@ -324,8 +324,8 @@ def analyse(step: Step) -> Work:
     planned = actions.plan(facts, who, rules, engine)
     chosen = step.write("next_actions", planned.actions)
     step.write_model("response", planned.response.as_model())
-    step.write_list("next_actions", actions.to_contact(chosen, messages, who))
     records = audit.keep(engine, actions.records_of_each(messages, who))
+    step.write_list("next_actions", actions.to_contact(chosen, records))
     score = policy_score(step, planned, records, sent, who, now)
     signs = planned.signs
     bought = step.read("orders")
@@ -337,7 +337,7 @@ def analyse(step: Step) -> Work:
         won = audit.deals(replace(found, opportunities=o)).filter(ibis._["closed_at"].notnull())
         won = won.select("account_id", at="closed_at")
     seen = None if signs.visits is None else signs.visits.filter(signs.visits["is_visit"])
-    after = audit.keep(engine, outcomes.after(audited, seen, bought, won, now, engine))
+    after = outcomes.after(audited, seen, bought, won, now, engine)
     counted = sent.filter(~sent["is_operational"])
     view = None
     if who.customers is not None:

@@ -67,7 +67,7 @@ def accounts_view(
     else:
         c = c.mutate(role=ibis.null("string"))
     c = _beside(c, actions.select("customer_id", "topic", "stage"), "customer_id")
-    likes = response.interests(signs.visits, now)
+    likes = response.interests(signs.habits)
     most = ibis.window(group_by="customer_id", order_by=[ibis.desc("share"), "topic"])
     likes = likes.mutate(_rank=ibis.row_number().over(most))
     c = _beside(c, likes.filter(likes["_rank"] == 0).select("customer_id", reads_most="topic"), "customer_id")

@@ -190,7 +190,7 @@ def plan(facts: Facts, who: Known, rules: Rules, engine) -> Plan:
     p = _beside(p, best.drop("account_id"))
     pieces = ("content_source", "content_id", "is_new", "lift", "explores")
     leads = keep(engine, too_little(base, topics, may, drafts, first, facts, counted, rules, now))
-    times = keep(engine, times_of_each(base, facts, signs, now))
+    times = keep(engine, times_of_each(base, facts, signs))
     for more in (drafts.select("customer_id", "got", "fits"), chosen.select("customer_id", *pieces), faults, first,
                  seen, stated_times(who), leads, times):  # fmt: skip
         p = _beside(p, more)
@@ -220,9 +220,14 @@ def keep_signs(facts: Facts, who: Known, rules: Rules, counted: ir.Table, engine
         roles = parts.filter(parts["role"].notnull())
         roles = keep(engine, roles.group_by("customer_id").agg(role=roles["role"].argmax(roles["arrival"])))
         piece_roles = facts.pieces.select("content_source", "content_id", for_role="role")
-    seen = None if seen is None else keep(engine, seen)
+    habits = None
+    if seen is not None:
+        seen = keep(engine, seen)
+        first = counted["at"].min().to_pyarrow().as_py()
+        marks = [rules.now] if first is None else [*response.landmarks(first, rules.now), rules.now]
+        habits = response.habits(seen, marks, rules.zone, engine)
     standings = None if who.stages is None else keep(engine, response.stood(counted, who.stages))
-    return response.Signs(counted, seen, who.stages, roles, piece_roles, rules.zone, standings)
+    return response.Signs(counted, seen, who.stages, roles, piece_roles, rules.zone, standings, habits)
 
 
 def everybody(facts: Facts, who: Known) -> ir.Table:
@@ -388,7 +393,7 @@ def topics_of_each(
         found.append(
             base.inner_join(live, "account_id").mutate(stage=decides, is_open=yes, _turn=_number(2)).select(*columns)
         )
-    likes = response.interests(signs.visits, now)
+    likes = response.interests(signs.habits)
     most = ibis.window(group_by="customer_id", order_by=[ibis.desc("share"), "topic"])
     likes = likes.mutate(_rank=ibis.row_number().over(most))
     likes = likes.filter(likes["_rank"] == 0)
@@ -586,7 +591,7 @@ def weigh(topics: ir.Table, may: ir.Table, weights: Weights, worth: ir.Table, si
     )
     allowed = may.filter(may["allowed"]).select("customer_id", "channel", "cost", channel_rate="rate")
     asks = keep(engine, asks.inner_join(allowed, "customer_id"))
-    rows = response.featured(asks, signs, now, engine)
+    rows = response.featured(asks, signs, rules.now, engine)
     rows = _beside(rows, worth)
     chance = weights.response.chance(rows)
     gain = weights.gain(rows).cast("float64").round(6)
@@ -641,7 +646,7 @@ def too_little(base, topics, may, drafts, first, facts: Facts, counted, rules: R
     return lead.select("customer_id", question=ask)
 
 
-def times_of_each(base: ir.Table, facts: Facts, signs: response.Signs, now: ir.TimestampValue) -> ir.Table:
+def times_of_each(base: ir.Table, facts: Facts, signs: response.Signs) -> ir.Table:
     """When is each customer about, by their own visits, else by those of the same kind of account?
 
     Parameters
@@ -650,15 +655,13 @@ def times_of_each(base: ir.Table, facts: Facts, signs: response.Signs, now: ir.T
         Of :func:`everybody`.
     facts, signs
         What is known; without visits nobody's time is.
-    now
-        The instant of the run.
 
     Returns
     -------
     ibis.expr.types.Table
         `customer_id`, `active_weekday`, `active_hour`.
     """
-    own = response.active_times(signs.visits, now, signs.zone)
+    own = response.active_times(signs.habits)
     if facts.accounts is None or "kind" not in facts.accounts.columns:
         return own
     # somebody alone and somebody of a household are both at home in the evening
@@ -945,24 +948,22 @@ def left_alone(actions: ir.Table) -> pd.DataFrame:
     return left.group_by(reason=why).agg(customers=left.count()).order_by(ibis.desc("customers"), "reason").to_pandas()
 
 
-def to_contact(actions: ir.Table, messages: ir.Table, who: Known) -> pd.DataFrame:
+def to_contact(actions: ir.Table, records: ir.Table) -> pd.DataFrame:
     """Which list goes to the sending tool and to service?
 
     Parameters
     ----------
     actions
         The table `next_actions`; those who are left alone are not on the list.
-    messages
-        Clean messages: the record that got the last one is the one to write to.
-    who
-        Who is who.
+    records
+        Of :func:`records_of_each`: the one to write to.
 
     Returns
     -------
     pandas.DataFrame
         The actions, with `source` and `person_id` of the record, and `consent`.
     """
-    listed = _beside(actions.filter(actions["action"] != LEAVE), records_of_each(messages, who))
+    listed = _beside(actions.filter(actions["action"] != LEAVE), records)
     lead = ("customer_id", "source", "person_id", "action", "consent")
     rest = [name for name in actions.columns if name not in lead]
     return listed.order_by(ibis.desc("expected_margin"), "customer_id").select(*lead, *rest).to_pandas()

@@ -31,7 +31,6 @@ VERDICTS = (*REASONS, "right", "operational")
 BEFORE_A_SALE = ("need", "research", "decide")
 LONGEST_PERIOD_DAYS = 36_500
 _SECONDS = 86_400
-_COUNT = tuple(ibis.literal(count, "int64") for count in (0, 1))
 # What is said at the instant of an asking is known before it, or after it.
 _TURN = tuple(ibis.literal(turn, "int8") for turn in (0, 1, 2))
 
@@ -145,9 +144,7 @@ def keep(engine, rows: ir.Table) -> ir.Table:
     rows
         What is to be kept.
     """
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(rows, path)
-    return engine.read_parquet(path)
+    return engine.keep(rows)
 
 
 def with_account(rows: ir.Table, customers: ir.Table | None) -> ir.Table:
@@ -458,14 +455,12 @@ def followed(sent: ir.Table, happened: ir.Table, days: int, key: str = "customer
     ibis.expr.types.Table
         `arrival`, `followed`.
     """
-    asks = sent.select(key, "arrival", at=sent["at"].cast("timestamp"), own=_COUNT[0])
-    marks = happened.select(key, arrival=ibis.null("int64"), at=happened["at"].cast("timestamp"), own=_COUNT[1])
-    marks = marks.semi_join(sent, key)
-    both = asks.union(marks.select(*asks.columns))
-    soon = ibis.range_window(group_by=key, order_by="at", preceding=0, following=ibis.interval(days=days))
-    now = ibis.range_window(group_by=key, order_by="at", preceding=0, following=0)
-    both = both.mutate(followed=both["own"].sum().over(soon) - both["own"].sum().over(now) > 0)
-    return both.filter(both["arrival"].notnull()).select("arrival", "followed")
+    asks = sent.select(key, "arrival", at=sent["at"].cast("timestamp"))
+    marks = happened.select(key, then=happened["at"].cast("timestamp"))
+    # the next one alone: if that is too late, all others are
+    both = asks.asof_join(marks, on=asks["at"] < marks["then"], predicates=[key])
+    soon = both["then"] <= both["at"] + ibis.interval(days=days)
+    return both.select("arrival", followed=soon.fill_null(False))
 
 
 def beyond_wish(asked: ir.Table, sent: ir.Table) -> ir.Table:

@@ -16,6 +16,7 @@ from clientbook.exact import total
 VISIT_DAYS, ORDER_DAYS, WON_DAYS, CLASH_DAYS = 3, 7, 90, 7
 ANSWERS = ("opened", "clicked", "replied", "unsubscribed")
 LATER = ("visited", "ordered", "won")
+PROPERTIES = ("verdict", "stage_at_send", "message_type")
 _Z = 1.959964
 
 
@@ -40,11 +41,13 @@ def after(
     Returns
     -------
     ibis.expr.types.Table
-        The audited messages, without the operational ones, with `visited` (within 3 days), `ordered` (7), `won` (90):
-        1, 0, or null where it is not known.
+        A row for each `verdict`, `stage_at_send` and `message_type`: `n` (messages, without the operational ones), how
+        many of them were `opened`, `clicked`, `replied`, `unsubscribed`, and were followed by a visit within 3 days
+        (`visited`), an order (`ordered`, 7) or a deal that was won (`won`, 90), out of `visited_n`, `ordered_n`, `won_n` of
+        which that is known.
     """
     a = audited.filter(~audited["is_operational"])
-    found = a
+    found = a.select("arrival", *PROPERTIES, *ANSWERS)
     for name, happened, days, key in (
         ("visited", visits, VISIT_DAYS, "customer_id"),
         ("ordered", orders, ORDER_DAYS, "customer_id"),
@@ -54,10 +57,13 @@ def after(
             found = found.mutate(**{name: ibis.null("int64")})
             continue
         over = a.filter(a["at"] < ibis.literal(now - dt.timedelta(days=days), "timestamp"))
-        hit = keep(engine, audit.followed(over, happened.select(key, "at").distinct(), days, key))
+        hit = keep(engine, audit.followed(over, happened.select(key, "at"), days, key))
         hit = hit.select("arrival", **{name: hit["followed"].cast("int64")})
         found = found.left_join(hit, "arrival").select(*found.columns, name)
-    return found
+    return keep(engine, found.group_by(*PROPERTIES).agg(
+        n=found.count(), **{each: as_count(found[each].sum()) for each in (*ANSWERS, *LATER)},
+        **{f"{each}_n": found[each].count() for each in LATER},
+    ))  # fmt: skip
 
 
 def by(followed: ir.Table, name: str) -> pd.DataFrame:
@@ -78,10 +84,8 @@ def by(followed: ir.Table, name: str) -> pd.DataFrame:
         order, all else by `n`.
     """
     f = followed.mutate(group=followed[name].fill_null("not known"))
-    sums = {each: as_count(f[each].sum()) for each in ANSWERS}
-    sums |= {each: as_count(f[each].sum()).fill_null(0) for each in LATER}
-    sums |= {f"{each}_n": f[each].count() for each in LATER}
-    told = f.group_by("group").agg(n=f.count(), **sums).order_by("group").to_pandas()
+    sums = {each: as_count(f[each].sum()).fill_null(0) for each in ("n", *ANSWERS, *LATER, *(f"{each}_n" for each in LATER))}
+    told = f.group_by("group").agg(**sums).order_by("group").to_pandas()
     for each in (*ANSWERS, *LATER):
         n = told.get(f"{each}_n", told["n"]).to_numpy(float)
         hits = told[each].to_numpy(float)

@@ -8,13 +8,14 @@ few messages, of a customer or of a piece, is drawn to that of all by as much as
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from clientbook import parsing
 from clientbook.content import audit
@@ -31,6 +32,7 @@ FEWEST_VISITS = 5
 ORDER_VISITS = 5
 NEAR_HOURS = 2
 AROUND_HOURS = 4
+_AROUND = [(off, AROUND_HOURS - abs(off)) for off in range(1 - AROUND_HOURS, AROUND_HOURS)]
 # Cells enough for twelve weights; what is beyond is drawn by a fingerprint, the same every time.
 MOST_MESSAGES = 40_000
 FOLDS = 2
@@ -73,6 +75,8 @@ class Signs:
         The book's.
     standings
         Of :func:`stood` for all of `sent`, kept; None: it is found where it is needed.
+    habits
+        Of :func:`habits`: the visits counted; None without visits.
     """
 
     sent: ir.Table
@@ -82,6 +86,31 @@ class Signs:
     piece_roles: ir.Table | None = None
     zone: str = "UTC"
     standings: ir.Table | None = None
+    habits: Habits | None = None
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What customers did by themselves, counted once for all landmarks.
+
+    Attributes
+    ----------
+    landmarks
+        The instants before which is counted, in order; the last is that of the run.
+    topics
+        `customer_id`, `topic`, `passed` (how many landmarks had passed by then), `n` (an order counts for several visits).
+    hours
+        `customer_id`, `hour`, `weekday` (1 is Monday), `passed`, `n`: of visits alone.
+    """
+
+    landmarks: Sequence[dt.datetime]
+    topics: ir.Table
+    hours: ir.Table
+
+    def before(self, rows: ir.Table, landmark: dt.datetime | None) -> ir.Table:
+        """Those of the counts that were known at a landmark; None is the last."""
+        passed = self.landmarks.index(self.landmarks[-1] if landmark is None else landmark)
+        return rows.filter(rows["passed"] <= passed)
 
 
 @dataclass(frozen=True)
@@ -281,27 +310,55 @@ def own_history(sent: ir.Table, before: ir.TimestampValue) -> ir.Table:
     return each.select("customer_id", **logs)
 
 
-def interests(visits: ir.Table | None, before: ir.TimestampValue) -> ir.Table:
-    """How much of what each customer did by themselves was about each topic?
+def habits(visits: ir.Table, landmarks: Sequence[dt.datetime], zone: str, engine) -> Habits:
+    """How often did each customer do something of their own accord, about what and at which hour?
 
     Parameters
     ----------
     visits
-        `customer_id`, `at`, `topic`.
-    before
-        What happened later is not looked at.
+        Of :func:`visits`, kept.
+    landmarks
+        Before which is counted, in order.
+    zone
+        The book's.
+    engine
+        Where the counts are kept.
+    """
+    passed = sum((visits["at"] >= _moment(mark)).cast("int64") for mark in landmarks)
+    v = visits.mutate(passed=passed)
+    v = v.filter(v["passed"] < len(landmarks))
+    told = v.filter(v["topic"].notnull())
+    topics = told.group_by("customer_id", "topic", "passed").agg(
+        n=as_count(told.count() + (ORDER_VISITS - 1) * told["is_order"].cast("int64").sum())
+    )
+    own = v.filter(v["is_visit"])
+    local = parsing.local(own["at"], zone)
+    own = own.select("customer_id", "passed", hour=local.hour().cast("int64"),
+                     weekday=(local.day_of_week.index() + 1).cast("int64"))  # fmt: skip
+    hours = own.group_by("customer_id", "hour", "weekday", "passed").agg(n=own.count())
+    return Habits(tuple(landmarks), keep(engine, topics), keep(engine, hours))
+
+
+def interests(counted: Habits | None, landmark: dt.datetime | None = None) -> ir.Table:
+    """How much of what each customer did by themselves was about each topic?
+
+    Parameters
+    ----------
+    counted
+        Of :func:`habits`; None in a book without events.
+    landmark
+        What happened later is not looked at; None is the last landmark.
 
     Returns
     -------
     ibis.expr.types.Table
         `customer_id`, `topic`, `share`, `interest`: log of the share beside an even one, between -1.5 and 1.5.
     """
-    if visits is None:
+    if counted is None:
         return _empty(customer_id="string", topic="string", share="float64", interest="float64")
-    v = visits.filter(visits["at"] < before, visits["topic"].notnull())
-    topics = v.select("topic").distinct().count().as_scalar()
-    bought = v["is_order"].cast("int64").sum()
-    each = v.group_by("customer_id", "topic").agg(n=as_count(v.count() + (ORDER_VISITS - 1) * bought))
+    v = counted.before(counted.topics, landmark)
+    topics = v["topic"].nunique().to_pyarrow().as_py()
+    each = v.group_by("customer_id", "topic").agg(n=as_count(v["n"].sum()))
     everything = each["n"].sum().over(ibis.window(group_by="customer_id"))
     share = (each["n"] + 0.5) / (everything + 0.5 * topics)
     return each.select(
@@ -309,17 +366,15 @@ def interests(visits: ir.Table | None, before: ir.TimestampValue) -> ir.Table:
     )
 
 
-def active_times(visits: ir.Table | None, before: ir.TimestampValue, zone: str) -> ir.Table:
+def active_times(counted: Habits | None, landmark: dt.datetime | None = None) -> ir.Table:
     """When is each customer about, by what they did themselves?
 
     Parameters
     ----------
-    visits
-        `customer_id`, `at`.
-    before
-        What happened later is not looked at.
-    zone
-        The book's.
+    counted
+        Of :func:`habits`; None in a book without events.
+    landmark
+        What happened later is not looked at; None is the last landmark.
 
     Returns
     -------
@@ -327,19 +382,21 @@ def active_times(visits: ir.Table | None, before: ir.TimestampValue, zone: str) 
         `customer_id`, `active_weekday` (the most frequent, 1 is Monday), `active_hour` (about which most is done), of those
         with enough visits.
     """
-    if visits is None:
+    if counted is None:
         return _empty(customer_id="string", active_hour="int64", active_weekday="int64")
-    v = visits.filter(visits["at"] < before, visits["is_visit"])
-    local = parsing.local(v["at"], zone)
-    v = v.select("customer_id", hour=local.hour().cast("int64"), weekday=(local.day_of_week.index() + 1).cast("int64"))
-    each = v.group_by("customer_id", "hour", "weekday").agg(n=v.count())
-    first = ibis.window(group_by="customer_id", order_by=[ibis.desc("n"), "weekday"])
-    days = each.group_by("customer_id", "weekday").agg(n=each["n"].sum())
-    days = days.mutate(_rank=ibis.row_number().over(first), _all=days["n"].sum().over(ibis.window(group_by="customer_id")))
-    days = days.filter(days["_rank"] == 0, days["_all"] >= FEWEST_VISITS)
-    hours = each.group_by("customer_id", "hour").agg(n=each["n"].sum())
-    both = days.select("customer_id", active_weekday="weekday").inner_join(busiest(hours, "customer_id"), "customer_id")
-    return both.select("customer_id", "active_weekday", active_hour="busiest")
+    rows = counted.before(counted.hours, landmark).to_pyarrow()
+    whose = rows["customer_id"].combine_chunks().dictionary_encode()
+    person, n, many = whose.indices.to_numpy(), rows["n"].to_numpy().astype(float), len(whose.dictionary)
+    hours, days = (
+        np.bincount(person * size + rows[name].to_numpy() - first, weights=n, minlength=many * size).reshape(many, size)
+        for name, size, first in (("hour", 24, 0), ("weekday", 7, 1))
+    )
+    around = sum(weight * np.roll(hours, off, axis=1) for off, weight in _AROUND)
+    enough = days.sum(axis=1) >= FEWEST_VISITS
+    return ibis.memtable(pa.table({
+        "customer_id": whose.dictionary.filter(pa.array(enough)),
+        "active_weekday": days.argmax(axis=1)[enough] + 1, "active_hour": around.argmax(axis=1)[enough],
+    }))  # fmt: skip
 
 
 def busiest(hours: ir.Table, key: str) -> ir.Table:
@@ -357,8 +414,7 @@ def busiest(hours: ir.Table, key: str) -> ir.Table:
     ibis.expr.types.Table
         The key, `busiest`: the hour about which most is done, the nearer the more it counts; the earlier of two alike.
     """
-    reach = [(off, AROUND_HOURS - abs(off)) for off in range(1 - AROUND_HOURS, AROUND_HOURS)]
-    near = ibis.memtable({"off": [off for off, _ in reach], "weight": [weight for _, weight in reach]})
+    near = ibis.memtable({"off": [off for off, _ in _AROUND], "weight": [weight for _, weight in _AROUND]})
     around = hours.cross_join(near)
     around = around.select(key, hour=(around["hour"] + around["off"] + 24) % 24, n=around["n"] * around["weight"])
     around = around.group_by(key, "hour").agg(n=as_count(around["n"].sum()))
@@ -372,7 +428,7 @@ def answered(rows: ir.Table) -> ir.IntegerColumn:
     return ((rows["clicked"] + rows["replied"]) > 0).cast("int64")
 
 
-def featured(asks: ir.Table, signs: Signs, before: ir.TimestampValue, engine) -> ir.Table:
+def featured(asks: ir.Table, signs: Signs, landmark: dt.datetime, engine) -> ir.Table:
     """Askings with what is known at a landmark.
 
     Parameters
@@ -382,8 +438,8 @@ def featured(asks: ir.Table, signs: Signs, before: ir.TimestampValue, engine) ->
         (of sending, local; null: at the customer's own), `recent` (messages to the account in the period).
     signs
         What speaks for an answer.
-    before
-        The landmark.
+    landmark
+        What happened later is not looked at.
     engine
         Where it is computed.
 
@@ -392,10 +448,10 @@ def featured(asks: ir.Table, signs: Signs, before: ir.TimestampValue, engine) ->
     ibis.expr.types.Table
         The rows with `WORDS` and `NUMBERS`.
     """
-    own = keep(engine, own_history(signs.sent, before))
+    own = keep(engine, own_history(signs.sent, _moment(landmark)))
     rows = _beside(asks, own, "customer_id")
-    rows = _beside(rows, keep(engine, interests(signs.visits, before)).drop("share"), "customer_id", "topic")
-    rows = _beside(rows, keep(engine, active_times(signs.visits, before, signs.zone)), "customer_id")
+    rows = _beside(rows, keep(engine, interests(signs.habits, landmark)).drop("share"), "customer_id", "topic")
+    rows = _beside(rows, active_times(signs.habits, landmark), "customer_id")
     known = signs.roles is not None and signs.piece_roles is not None
     if known:
         rows = _beside(rows, signs.roles, "customer_id")
@@ -463,7 +519,7 @@ def fit(signs: Signs, rates: pd.DataFrame, days: int, now: dt.datetime, engine) 
     asks = keep(engine, _asked(signs, starts[0], days))
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], now], strict=True)):
         inside = asks.filter(asks["at"] >= _moment(start), asks["at"] < _moment(end))
-        rows = featured(inside, signs, _moment(start), engine)
+        rows = featured(inside, signs, start, engine)
         parts.append(rows.mutate(window=ibis.literal(number, "int64")))
     rows = keep(engine, ibis.union(*parts))
     n = rows.count().to_pyarrow().as_py()

@@ -25,7 +25,7 @@ from clientbook.journeys.inference import (
     stood,
 )
 from clientbook.journeys.moments import acquaintance, corrected, moments
-from clientbook.journeys.paths import event_transitions, funnel, raw_events, variants
+from clientbook.journeys.paths import Sequences, event_transitions, funnel, raw_events, sequences, variants
 from clientbook.journeys.pictures import (
     commonest_persona,
     feeling,

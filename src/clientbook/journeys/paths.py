@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 # A way of so many events is a robot's or a crowd's; the rest of it is cut, or one subject could fill the memory.
 LONGEST_VARIANT = 1_000
-JOIN = " > "
+JOIN, CUT = " > ", "…"
+# So many events are held at once beside the codes themselves.
+_BLOCK = 1 << 20
+# Up to so many pairs of names each has a counter of its own, which is faster than to sort.
+_MOST_COUNTERS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What did each subject do, one after the other? In numbers, as much is counted from them.
+
+    Attributes
+    ----------
+    names
+        The events' names, in the order of the alphabet.
+    first
+        Where each subject begins among the codes, and how many there are in all: one longer than the subjects.
+    codes
+        Each event's place among the names.
+    """
+
+    names: list[str]
+    first: np.ndarray
+    codes: np.ndarray
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """From which subject to before which other are about as many events as fit into memory at once?"""
+        begin, last = 0, len(self.first) - 1
+        while begin < last:
+            end = int(np.searchsorted(self.first, self.first[begin] + _BLOCK, side="right")) - 1
+            end = min(max(end, begin + 1), last)
+            yield begin, end
+            begin = end
 
 
 def raw_events(timeline: ir.Table) -> ir.Table:
@@ -25,33 +61,110 @@ def raw_events(timeline: ir.Table) -> ir.Table:
     return events if events.limit(1).count().to_pyarrow().as_py() else timeline
 
 
-def event_transitions(events: ir.Table) -> ir.Table:
-    """How often does one event directly follow another of the same subject?
+def sequences(events: ir.Table) -> Sequences:
+    """In which order did each subject do what?
 
     Parameters
     ----------
     events
-        `subject_id`, `event_name`, `occurred_at`, `arrival`; equal times keep the order of arrival.
+        `subject_id`, `event_name`, `occurred_at`, `arrival`; equal times keep the order of arrival. What stands in that
+        order already, as the public table `timeline` does, is not sorted again.
+    """
+    names = events.filter(events["event_name"].notnull()).select("event_name").distinct().to_pyarrow()["event_name"]
+    names = sorted(names.to_pylist())
+    small = np.min_scalar_type(len(names))
+    known = pa.table({"event_name": pa.array(names, pa.string()), "code": np.arange(len(names), dtype=small)})
+    rows = events.inner_join(ibis.memtable(known), "event_name")
+    rows = rows.select(
+        "code", "arrival", who=rows["subject_id"].hash(), at=rows["occurred_at"].cast("timestamp")
+    )
+    found = _read(rows, small, check=True)
+    if found is None:
+        found = _read(rows.order_by("who", "at", "arrival", "code"), small, check=False)
+    return Sequences(names, *found)
+
+
+def _read(rows: ir.Table, small: np.dtype, *, check: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Where each subject begins, and the codes; None where they are not in order."""
+    codes, starts, whose, place, before = [], [], [], 0, None
+    for batch in rows.to_pyarrow_batches(chunk_size=_BLOCK):
+        code, who = (batch[name].to_numpy(zero_copy_only=False) for name in ("code", "who"))
+        if not len(code):
+            continue
+        codes.append(code.astype(small))
+        fresh = np.append(before is None or who[0] != before[0], who[1:] != who[:-1])
+        if check:
+            at, arrival = batch["at"].cast(pa.int64()).to_numpy(), batch["arrival"].to_numpy(zero_copy_only=False)
+            keys = [np.append(last, key) for key, last in zip((at, arrival, code), before[1:] if before else (at[0], arrival[0],
+                    code[0]), strict=True)]  # fmt: skip
+            falls = np.zeros(len(code), bool)
+            # the first of the three that differs decides
+            for key in reversed(keys):
+                falls = (key[1:] < key[:-1]) | ((key[1:] == key[:-1]) & falls)
+            if (falls & ~fresh).any():
+                return None
+            before = (who[-1], at[-1], arrival[-1], code[-1])
+        else:
+            before = (who[-1],)
+        begins = np.flatnonzero(fresh)
+        starts.append(begins + place)
+        whose.append(who[begins])
+        place += len(code)
+    first = np.concatenate([*starts, [place]]).astype(np.int64)
+    if check and len(np.unique(np.concatenate(whose or [[]]))) < len(first) - 1:
+        return None
+    return first, np.concatenate(codes or [np.empty(0, small)])
+
+
+def event_transitions(done: Sequences) -> ir.Table:
+    """How often does one event directly follow another of the same subject?
+
+    Parameters
+    ----------
+    done
+        As from :func:`sequences`.
 
     Returns
     -------
     ibis.expr.types.Table
         The public table `event_transitions`, most frequent first.
     """
-    along = ibis.window(group_by="subject_id", order_by=["occurred_at", "arrival", "event_name"])
-    pairs = events.mutate(event_from=events["event_name"].lag().over(along))
-    pairs = pairs.filter(pairs["event_from"].notnull())
-    counted = pairs.group_by("event_from", event_to=pairs["event_name"]).agg(n=pairs.count())
-    return counted.order_by(ibis.desc("n"), "event_from", "event_to")
+    size = len(done.names)
+    dense = size * size <= _MOST_COUNTERS
+    pairs, counts = [np.arange(size * size)], [np.zeros(size * size, np.int64)]
+    if not dense:
+        pairs, counts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for begin, end in done.blocks():
+        code = done.codes[done.first[begin] : done.first[end]].astype(np.int64)
+        pair = code[:-1] * size + code[1:]
+        inside = np.ones(len(pair), bool)
+        inside[done.first[begin + 1 : end] - done.first[begin] - 1] = False
+        if dense:
+            counts[0] += np.bincount(pair[inside], minlength=size * size)
+        else:
+            some, n = np.unique(pair[inside], return_counts=True)
+            pairs, counts = _merged(np.append(pairs[0], some), np.append(counts[0], n))
+    seen = np.flatnonzero(counts[0])
+    pair, names = pairs[0][seen], pa.array(done.names, pa.string())
+    rows = ibis.memtable(pa.table({
+        "event_from": names.take(pa.array(pair // max(size, 1))), "event_to": names.take(pa.array(pair % max(size, 1))),
+        "n": counts[0][seen],
+    }))  # fmt: skip
+    return rows.order_by(ibis.desc("n"), "event_from", "event_to")
 
 
-def variants(events: ir.Table, longest: int = LONGEST_VARIANT) -> ir.Table:
+def _merged(pairs: np.ndarray, counts: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    every, place = np.unique(pairs, return_inverse=True)
+    return [every], [np.bincount(place, weights=counts, minlength=len(every)).astype(np.int64)]
+
+
+def variants(done: Sequences, longest: int = LONGEST_VARIANT) -> ir.Table:
     """Which ways did subjects take, from their first event to their last, and how many took each?
 
     Parameters
     ----------
-    events
-        As for :func:`event_transitions`.
+    done
+        As from :func:`sequences`.
     longest
         Ways of more events are cut there, and end in ` > …`.
 
@@ -60,24 +173,48 @@ def variants(events: ir.Table, longest: int = LONGEST_VARIANT) -> ir.Table:
     ibis.expr.types.Table
         The public table `variants`, most frequent first.
     """
-    order = ["occurred_at", "arrival", "event_name"]
-    counted = events.group_by("subject_id").agg(length=events.count())
-    ways = [events]
-    if (counted["length"].max().to_pyarrow().as_py() or 0) > longest:
-        # only what is too long has to be numbered
-        long = counted.filter(counted["length"] > longest)
-        along = ibis.window(group_by="subject_id", order_by=order)
-        placed = events.semi_join(long, "subject_id").mutate(place=ibis.row_number().over(along))
-        placed = placed.filter(placed["place"] <= longest)
-        cut = placed.mutate(event_name=(placed["place"] < longest).ifelse(placed["event_name"], "…")).drop("place")
-        ways = [events.anti_join(long, "subject_id"), cut]
-    each = [
-        way.group_by("subject_id").agg(variant=way["event_name"].group_concat(JOIN, order_by=[way[c] for c in order]))
-        for way in ways
-    ]
-    each = ibis.union(*each) if len(each) > 1 else each[0]
-    counts = each.group_by("variant").agg(n=each.count())
-    return counts.order_by(ibis.desc("n"), "variant")
+    length = np.diff(done.first)
+    # two ways are the same if 128 bits of theirs are: two that differ share them less often than memory errs
+    marks = np.empty((len(length), 2), np.uint64)
+    for begin, end in done.blocks():
+        code, starts, place = _tokens(done, np.arange(begin, end), longest)
+        token = (place.astype(np.uint64) << np.uint64(32)) | (code.astype(np.uint64) + np.uint64(1))
+        for side, seed in enumerate((0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)):
+            marks[begin:end, side] = np.add.reduceat(_mixed(token, seed), starts) if len(starts) else 0
+    order = np.lexsort((marks[:, 1], marks[:, 0]))
+    fresh = np.append(True, (np.diff(marks[order], axis=0) != 0).any(axis=1)) if len(order) else np.empty(0, bool)
+    at = np.flatnonzero(fresh)
+    n = np.diff(np.append(at, len(order)))
+    # a stable sort: the first of those who took a way tells it
+    tells = order[at]
+    words = pa.array([*done.names, CUT], pa.string())
+    texts = []
+    room = np.cumsum(np.minimum(length[tells], longest + 1))
+    for some in np.split(tells, np.searchsorted(room, np.arange(_BLOCK, room[-1] if len(room) else 0, _BLOCK))):
+        code, starts, _ = _tokens(done, some, longest)
+        ways = pa.ListArray.from_arrays(pa.array(np.append(starts, len(code)), pa.int32()), words.take(pa.array(code)))
+        texts.append(pc.binary_join(ways, JOIN))
+    rows = pa.table({"variant": pa.chunked_array(texts, pa.string()), "n": n})
+    return ibis.memtable(rows).order_by(ibis.desc("n"), "variant")
+
+
+def _tokens(done: Sequences, subjects: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What these subjects did, what is too long cut; where each of them begins; and the place of each on its way."""
+    length = np.minimum(done.first[subjects + 1] - done.first[subjects], longest + 1)
+    starts = np.cumsum(length) - length
+    place = np.arange(length.sum()) - np.repeat(starts, length)
+    code = done.codes[np.repeat(done.first[subjects], length) + place].astype(np.int64)
+    code[place == longest] = len(done.names)
+    return code, starts, place
+
+
+def _mixed(values: np.ndarray, seed: int) -> np.ndarray:
+    """Sixty-four bits that look like chance, always the same for the same value (splitmix64)."""
+    x = values + np.uint64(seed)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x ^= x >> np.uint64(shift)
+        x *= np.uint64(factor)
+    return x ^ (x >> np.uint64(31))
 
 
 def funnel(events: ir.Table, names: Sequence[str]) -> pd.DataFrame:

@@ -15,10 +15,13 @@ from clientbook.site.palette import DENSITY, INK, MUTED, SCALE, look
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 WIDTH, HEIGHT = 860, 400
 # A phone's, and how much taller a figure becomes on it.
 NARROW, _TALLER = 350, 0.95
+# Fills take a dozen; the rest are the edges of letters and lines, of which more make pages heavier and nothing clearer.
+COLOURS = 64
 _HEAD = "report-title"
 # The average advance of the typeface's letters as a share of its size.
 _BOLD, _REGULAR = 0.66, 0.57
@@ -109,11 +112,9 @@ def png(fig: Figure, width: int | None = None) -> bytes:
     Returns
     -------
     bytes
-        A PNG of at most 256 colours at twice the page's density, without a word on when and by what it was
-        made.
+        A PNG of few colours at twice the page's density, without a word on when and by what it was made.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
 
     small = io.BytesIO()
     size, head = fig.get_size_inches(), getattr(fig, "_report_title", None)
@@ -125,16 +126,32 @@ def png(fig: Figure, width: int | None = None) -> bytes:
             fig.dpi = DENSITY * SCALE
             canvas = FigureCanvasAgg(fig)
             canvas.draw()
-            picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+            drawn = np.array(canvas.buffer_rgba())
         finally:
             fig.dpi = DENSITY
             if width:
                 fig.set_size_inches(size)
                 _head(fig, *head)
-    # next to the median cut, it keeps every colour closer to its own, in half of the time; level 9 takes thrice as long as 8
-    few = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(small, format="png", compress_level=8)
+    # the highest level takes thrice as long as the one below it, for a fiftieth of the size
+    _with_few_colours(drawn).save(small, format="png", compress_level=8)
     return small.getvalue()
+
+
+def _with_few_colours(drawn: np.ndarray) -> Image:
+    """The picture in its commonest colours, which stay as they are: what is between two at an edge takes the nearest."""
+    import pandas as pd
+    from PIL import Image
+
+    high, wide, _ = drawn.shape
+    dots = drawn.reshape(-1, 4).view("<u4").ravel() & 0xFFFFFF
+    place, colours = pd.factorize(dots)
+    common = np.lexsort((colours, -np.bincount(place)))[:COLOURS]
+    parts = np.stack([colours & 255, colours >> 8 & 255, colours >> 16], axis=1).astype(np.int32)
+    off = parts[:, None] - parts[common]
+    nearest = np.square(off).sum(axis=2).argmin(axis=1).astype(np.uint8)
+    few = Image.frombytes("P", (wide, high), nearest[place].tobytes())
+    few.putpalette(parts[common].astype(np.uint8).tobytes())
+    return few
 
 
 def show(fig: Figure, alt: str) -> None:
