@@ -982,9 +982,9 @@ def _judge(
     judged = judged.mutate(**_unseen(judged, table, as_of, book.settings.timezone), **_derived(judged, item, book))
     spent = [c for c in judged.columns if c.startswith("bad:")]
     judged = _without_doubles(judged, item, substituted).drop("_merged", "_digest", *spent)
-    # what follows reads the rows several times; where nothing is joined to them, to write them takes longer than that
-    lazy = alone and not repeated and not looked.joined
-    return replace(looked, rows=judged if lazy else engine.keep(judged))
+    # what follows reads the rows several times
+    rows = sum(facts.rows for facts in item.raw.files)
+    return replace(looked, rows=engine.keep(judged, rows=rows))
 
 
 def _without_doubles(judged: ir.Table, item: _Loaded, substituted: Sequence[str]) -> ir.Table:

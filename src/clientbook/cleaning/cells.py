@@ -51,14 +51,11 @@ class Looked:
         Canonical columns that have a `rules:` column.
     notes
         Columns that were left alone, a sentence each.
-    joined
-        Whether what the values become had to be joined to the rows.
     """
 
     rows: ir.Table
     columns: tuple[str, ...]
     notes: tuple[str, ...]
-    joined: bool
 
 
 def asked(rows: ir.Table, table: Table, mapping: Mapping[str, str], substituted: Sequence[str], book: Book,
@@ -232,7 +229,7 @@ def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str
     notes_of_money: tuple[str, ...] = ()
     if "values:currency" in seen.column_names and _has_foreign(seen, table, book):
         rows, notes_of_money = _converted(rows, table, mapping, book, where)
-    return Looked(rows, tuple(told), tuple(notes) + notes_of_money, bool(parts))
+    return Looked(rows, tuple(told), tuple(notes) + notes_of_money)
 
 
 KIND_IN_WORDS = {
