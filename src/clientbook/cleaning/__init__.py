@@ -954,10 +954,11 @@ def _judge(
     )
     substituted = [name for name in item.mapping if _given(item, name)]
     # one query for all that has to be known of the delivery first; each more would be built, compiled and read again
-    told = _understood(wide, item, mapped)
-    asked = cells.asked(told, table, item.mapping, substituted, book, as_of)
-    seen = told.aggregate(**asked, rows=told.count(), digests=told["_digest"].nunique()).to_pyarrow()
-    tidy = cells.tidy(seen, told, item.mapping, substituted)
+    asked = cells.asked(
+        wide, lambda name: _typed(wide, item, table[name]), table, item.mapping, substituted, book, as_of
+    )
+    seen = wide.aggregate(**asked, rows=wide.count(), digests=wide["_digest"].nunique()).to_pyarrow()
+    tidy = cells.tidy(seen, wide, item.mapping, substituted)
     wide = _understood(wide, item, mapped, tidy)
     alone = seen["rows"][0].as_py() == seen["digests"][0].as_py()
     wide = _with_merged(wide, item, delivered, engine, repeated, alone)
@@ -1117,7 +1118,9 @@ def _allowed(value: ir.Column, column: Column) -> ir.Column:
 
 
 def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
-    value = parsing.parse(_meant(raw[item.mapping[column.name]], item, column.name), column.kind, item.readings[column.name])
+    delivered = item.mapping[column.name]
+    there = f"raw:{delivered}" if f"raw:{delivered}" in raw.columns else delivered
+    value = parsing.parse(_meant(raw[there], item, column.name), column.kind, item.readings[column.name])
     return _allowed(value, column)
 
 

@@ -58,13 +58,17 @@ class Looked:
     notes: tuple[str, ...]
 
 
-def asked(rows: ir.Table, table: Table, mapping: Mapping[str, str], substituted: Sequence[str], book: Book,
-          as_of: dt.date) -> dict[str, ir.Scalar]:  # fmt: skip
+def asked(rows: ir.Table, typed_of: Callable[[str], ir.Column], table: Table, mapping: Mapping[str, str],
+          substituted: Sequence[str], book: Book, as_of: dt.date) -> dict[str, ir.Scalar]:  # fmt: skip
     """What has to be known of a delivery before its cells can be put right? As aggregates, for one query.
 
     Parameters
     ----------
-    rows, table, mapping, substituted, book, as_of
+    rows
+        With `raw:` columns alone.
+    typed_of
+        What a canonical column means.
+    table, mapping, substituted, book, as_of
         As for :func:`put_right`.
     """
     told: dict[str, ir.Scalar] = {}
@@ -75,34 +79,27 @@ def asked(rows: ir.Table, table: Table, mapping: Mapping[str, str], substituted:
         looked_up = column is not None and _is_looked_up(table, column, book)
         if looked_up:
             # as delivered: to take blanks off the distinct values is less work than off all
-            values = _said(rows, name, mapping, substituted)
+            values = said = raw if plain else typed_of(name)
             wanted = values.notnull()
             if column.kind == "id":
                 # ids are as many as rows, and few words stand for none
                 wanted = values.lower().isin(_no_ids(table, column, book))
                 wanted = wanted | parsing.is_untidy(raw) if plain else wanted
-            if contexts := _contexts(name, rows):
-                parts = {str(i): _said(rows, c, mapping, substituted) for i, c in enumerate(contexts, 1)}
+            if contexts := _contexts(name, mapping):
+                parts = {str(i): typed_of(other) for i, other in enumerate(contexts, 1)}
                 values = ibis.struct({"0": values, **parts})
             told[f"values:{name}"] = values.collect(where=wanted, distinct=True)
         elif plain:
             told[f"untidy:{name}"] = parsing.is_untidy(raw).any()
         if column is None:
             continue
-        typed = rows[f"typed:{name}"]
         if name == "street":
-            told["sharp"] = typed.lower().contains("straße").sum()
-            told["double"] = typed.lower().contains("strasse").sum()
-        out, _ = _outside(typed, table, column, book, as_of)
+            told["sharp"] = said.lower().contains("straße").sum()
+            told["double"] = said.lower().contains("strasse").sum()
+        out, _ = _outside(typed := typed_of(name), table, column, book, as_of)
         if out is not None and setting(book.settings.cleaning.ranges, table, name) is None:
             told[f"out:{name}"], told[f"of:{name}"] = out.sum(), typed.count()
     return told
-
-
-def _said(rows: ir.Table, name: str, mapping: Mapping[str, str], substituted: Sequence[str]) -> ir.StringColumn:
-    """A column as it was delivered, where it is text and the book does not say what it means; else what it means."""
-    raw = rows[f"raw:{mapping[name]}"]
-    return raw if raw.type().is_string() and name not in substituted else rows[f"typed:{name}"]
 
 
 def tidy(seen: pa.Table, rows: ir.Table, mapping: Mapping[str, str], substituted: Sequence[str]) -> tuple[str, ...]:
@@ -176,7 +173,7 @@ def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str
     for column in columns:
         if f"values:{column.name}" in seen.column_names:
             function = _function(table, column, book, seen)
-            part = _look_up(rows, column, function, _cells(seen, column.name), made)
+            part = _look_up(rows, column, mapping, function, _cells(seen, column.name), made)
             parts += [part] if part is not None else []
     if parts:
         joined = rows
@@ -265,9 +262,9 @@ def _is_looked_up(table: Table, column: Column, book: Book) -> bool:
     return not plain or bool(_own(table, column, book))
 
 
-def _contexts(name: str, rows: ir.Table) -> list[str]:
+def _contexts(name: str, mapping: Mapping[str, str]) -> list[str]:
     """Which other columns a value has to be read with."""
-    return ["country"] if name in ("phone", "street") and "typed:country" in rows.columns else []
+    return ["country"] if name in ("phone", "street") and "country" in mapping else []
 
 
 def _function(table: Table, column: Column, book: Book, seen: pa.Table) -> Callable[..., Standard]:
@@ -331,10 +328,11 @@ class _Part:
 
 
 def _look_up(
-    rows: ir.Table, column: Column, function: Callable, cells: Sequence[tuple], made: dict[str, list[str]]
+    rows: ir.Table, column: Column, mapping: Mapping[str, str], function: Callable, cells: Sequence[tuple],
+    made: dict[str, list[str]],
 ) -> _Part | None:
     name = column.name
-    contexts = _contexts(name, rows)
+    contexts = _contexts(name, mapping)
     kept: list[list] = [[] for _ in range(len(contexts) + 1)]
     to, rules, beside = [], [], []
     wants_key = name in _NAMES
