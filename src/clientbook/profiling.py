@@ -1091,17 +1091,15 @@ def _shapes(rows: ir.Table, columns: list[str], n: int, every: int, engine: Engi
     for column in columns:
         # a value that stands in many rows is looked at once
         held = some.group_by("source", value=some[column].substr(0, 60)).agg(n=some.count())
-        value = held["value"]
-        shape = (
-            value.re_replace(r"[\p{Ll}\p{Lo}\p{Lm}\p{Lt}]+", "a").re_replace(r"\p{Lu}+", "A").re_replace(r"\p{N}", "9")
-        )
-        looks = ibis.cases(
-            (value.re_search(_EMAIL), "email"), (value.re_search(_PHONE), "phone"), (value.re_search(_STREET), "address"),
-            (value.re_search(_BORN), "birth_date"),
-        )  # fmt: skip
-        part = held.select("source", "n", column=ibis.literal(column), shape=shape, looks=looks)
-        parts.append(part.filter(part["shape"].notnull()))
-    told = ibis.union(*parts) if len(parts) > 1 else parts[0]
+        parts.append(held.filter(held["value"].notnull()).select("source", "value", "n", column=ibis.literal(column)))
+    every_value = ibis.union(*parts) if len(parts) > 1 else parts[0]
+    value = every_value["value"]
+    shape = value.re_replace(r"[\p{Ll}\p{Lo}\p{Lm}\p{Lt}]+", "a").re_replace(r"\p{Lu}+", "A").re_replace(r"\p{N}", "9")
+    looks = ibis.cases(
+        (value.re_search(_EMAIL), "email"), (value.re_search(_PHONE), "phone"), (value.re_search(_STREET), "address"),
+        (value.re_search(_BORN), "birth_date"),
+    )  # fmt: skip
+    told = every_value.select("source", "n", "column", shape=shape, looks=looks)
     counted = told.group_by("source", "column", "shape", "looks").agg(n=told["n"].sum()).to_pandas()
     keys = ["source", "column"]
     totals = counted.groupby(keys)["n"].sum()
