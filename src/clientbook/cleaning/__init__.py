@@ -1105,7 +1105,10 @@ def _can_be_bad(column: Column) -> bool:
 
 def _understood(wide: ir.Table, item: _Loaded, mapped: Sequence[Column], tidy: Collection[str] = ()) -> ir.Table:
     """The rows with what every mapped column means, `typed:`; extra columns are text. None of `tidy` has stray blanks."""
-    told = {f"typed:{c.name}": (_meant(wide[f"raw:{item.mapping[c.name]}"], item, c.name), c.kind, item.readings[c.name]) for c in mapped}
+    told = {
+        f"typed:{c.name}": (_meant(wide[f"raw:{item.mapping[c.name]}"], item, c.name), c.kind, item.readings[c.name])
+        for c in mapped
+    }
     extras = [name for name in item.mapping if name not in item.table.names]
     told |= {f"typed:x_{n}": (_meant(wide[f"raw:{item.mapping[n]}"], item, n), "text", parsing.Reading()) for n in extras}
     wide = parsing.parse_all(wide, told, [f"typed:{n}" if n in item.table.names else f"typed:x_{n}" for n in tidy])
