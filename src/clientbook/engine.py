@@ -27,6 +27,11 @@ LONGEST_LINE_BYTES = 2_000_000
 LONGEST_OBJECT_BYTES = 64 * 1024 * 1024
 
 
+# What a cell of a table that is held in memory takes, as a rule; of all memory, tables may take this share.
+CELL_BYTES = 20
+HELD_SHARE = 0.25
+
+
 # Deeper objects stay text, and those whose names are data themselves, as a price for each product is.
 DEEPEST_OBJECT = 12
 MOST_INNER_NAMES = 500
@@ -133,6 +138,7 @@ class Engine:
             settings["threads"] = int(threads)
         for setting, value in settings.items():
             self._run(f"SET {setting} = {_literal(value)}")
+        self._held = self._most_held = 0
         # it would be drawn into what is printed, a schedule's log too; in a notebook without ipywidgets there is none
         with contextlib.suppress(duckdb.InvalidInputException):
             self._run("SET enable_progress_bar = false")
@@ -143,6 +149,7 @@ class Engine:
             raise FaultError(
                 Fault(f"{memory!r} is not an amount of memory.", "Set CLIENTBOOK_MEMORY to a size such as 4GB.")
             ) from None
+        self._most_held = int(self._memory() * HELD_SHARE)
 
     def __repr__(self) -> str:
         return f"Engine({self.name!r}, scratch={str(self.scratch)!r})"
@@ -463,16 +470,30 @@ class Engine:
         found[told["_row"].to_numpy()] = told["told"].to_numpy()
         return found
 
-    def keep(self, expr: ir.Table) -> ir.Table:
+    def keep(self, expr: ir.Table, *, rows: int | None = None) -> ir.Table:
         """What does this table hold? Computed now, once, and read from then on from the scratch folder.
 
         Parameters
         ----------
         expr
             Read several times by what follows; the order is kept.
+        rows
+            So many rows at most, where that is known: few stay in memory, where they are written in half the time.
         """
         self.connection._run_pre_execute_hooks(expr)
+        taken = None if rows is None else rows * len(expr.columns) * CELL_BYTES
+        if taken is not None and self._held + taken <= self._most_held:
+            self._held += taken
+            name = f"held_{next(self._numbers)}"
+            self._ask(f"CREATE TABLE {_name(name)} AS {self.connection.compile(expr)}")
+            return self.connection.table(name)
         return self.read_parquet(self._stage(self.connection.compile(expr)))
+
+    def _memory(self) -> int:
+        """The bound in bytes, of what the engine says: `5.7 GiB`."""
+        ((told,),) = self._ask("SELECT current_setting('memory_limit')")
+        number, unit = told.split()
+        return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit))
 
     def _stage(self, query: str) -> Path:
         path = self.scratch_file(".parquet")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import ibis
+import ibis.expr.datatypes as dtypes
 import ibis.expr.types as ir
 
 from clientbook.faults import Fault
@@ -30,10 +32,11 @@ _WALL = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?
 _OFFSET = r"Z|z|UTC|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?"
 _ISO = rf"^({_WALL}) ?({_OFFSET})?$"
 _PLAIN = rf"^{_WALL}$"
+_DIGITS = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 # every blank that Unicode knows, and two that show nothing at all: spreadsheets and web pages leave them around ids
 _WIDE = (0x85, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF)
-_BLANKS = "".join(map(chr, (*range(9, 14), *range(28, 33), *_WIDE)))
-_BLANK = "[" + "".join(rf"\x{{{ord(letter):x}}}" for letter in _BLANKS) + "]"
+BLANKS = "".join(map(chr, (*range(9, 14), *range(28, 33), *_WIDE)))
+_BLANK = "[" + "".join(rf"\x{{{ord(letter):x}}}" for letter in BLANKS) + "]"
 _AT_THE_EDGE = f"^{_BLANK}|{_BLANK}$"
 _TRUE = ("true", "t", "yes", "y", "1", "ja", "j", "oui", "si", "sí", "x")
 _FALSE = ("false", "f", "no", "n", "0", "nein", "non")
@@ -98,16 +101,65 @@ def parse(column: ir.Column, kind: Kind, reading: Reading = Reading()) -> ir.Col
         string for `id` and `text`, float64 for `number` and `money`, timestamp (UTC) for `time`, date, boolean.
         Null where the value is blank or does not mean such a thing.
     """
+    for step in _steps(column.type(), kind, reading):
+        column = step(column)
+    return column
+
+
+def parse_all(
+    rows: ir.Table, columns: Mapping[str, tuple[ir.Column, Kind, Reading]], tidy: Collection[str] = ()
+) -> ir.Table:
+    """What does each of several columns mean?
+
+    Parameters
+    ----------
+    rows
+        Where the columns are.
+    columns
+        By the name that the meaning is to have: the column, as delivered, and the rest as for :func:`parse`.
+    tidy
+        Names of columns of text without :func:`is_untidy` values.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        The rows with what :func:`parse` gives of each column. What a value needs twice is worked out once for it, as it
+        is a column of its own on the way.
+    """
+    steps = {
+        name: _steps(column.type(), kind, reading, name in tidy) for name, (column, kind, reading) in columns.items()
+    }
+    rows = rows.mutate(**{name: steps[name][0](column) for name, (column, _, _) in columns.items()})
+    for level in range(1, max(map(len, steps.values()), default=0)):
+        rows = rows.mutate(**{name: step[level](rows[name]) for name, step in steps.items() if len(step) > level})
+    return rows
+
+
+def _steps(
+    delivered: dtypes.DataType, kind: Kind, reading: Reading, tidy: bool = False
+) -> list[Callable[[ir.Column], ir.Column]]:
+    """One after another they turn a delivered column into what it means; each needs what is before it several times."""
+    read = _as_it_is if tidy else text
     if kind in ("id", "text"):
-        return text(column)
+        return [read]
     if kind in ("number", "money"):
-        return _number(column, reading.decimal)
+        return [*_number(delivered, reading.decimal, read), _fitting]
     if kind == "flag":
-        return _flag(column)
+        return [_as_it_is] if delivered.is_boolean() else [lambda column: read(column).lower(), _flag]
+    said = [] if delivered.is_timestamp() or delivered.is_date() else [read]
     if kind == "date":
         # a day of birth has no zone: it is what the form says
-        return _within(_wall_clock(column, reading), OLDEST).date()
-    return _within(_instant(column, reading), EARLIEST)
+        return [*said, lambda column: _wall_clock(column, reading), lambda column: _within(column, OLDEST).date()]
+    return [*said, lambda column: _instant(column, reading), lambda column: _within(column, EARLIEST)]
+
+
+def _as_it_is(column: ir.Column) -> ir.Column:
+    return column
+
+
+def is_untidy(column: ir.StringColumn) -> ir.BooleanColumn:
+    """Has a text blanks around it, or is it empty? Of any other :func:`text` makes nothing but itself."""
+    return column.re_search(_AT_THE_EDGE) | (column == "")
 
 
 def text(column: ir.Column) -> ir.StringColumn:
@@ -122,7 +174,7 @@ def text(column: ir.Column) -> ir.StringColumn:
     elif not column.type().is_string():
         column = column.cast("string")
     # trimming so many kinds of blank takes forty times as long as seeing that there is none
-    return column.re_search(_AT_THE_EDGE).ifelse(_trim(column, _BLANKS), column).nullif("")
+    return column.re_search(_AT_THE_EDGE).ifelse(_trim(column, BLANKS), column).nullif("")
 
 
 def local(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
@@ -185,30 +237,33 @@ def _differ(values: ir.Table, one: str, other: str) -> bool:
     return bool((~a.identical_to(b)).any().to_pyarrow().as_py())
 
 
-def _number(column: ir.Column, decimal: str) -> ir.FloatingColumn:
-    if column.type().is_numeric():
-        value = column.cast("float64")
-    elif column.type().is_boolean():
-        value = column.cast("int64").cast("float64")
-    else:
-        cleaned = text(column).re_replace(r"[\s'’\x{00A0}\x{202F}]", "")
-        if decimal == ",":
-            grouped = cleaned.re_search(r"^[+-]?\d{1,3}(\.\d{3})+(,\d*)?$")
-            cleaned = grouped.ifelse(cleaned.replace(".", ""), cleaned)
-            # with a decimal comma, a point that does not part thousands makes the number unreadable
-            cleaned = cleaned.contains(".").ifelse(ibis.null("string"), cleaned.replace(",", "."))
-        else:
-            grouped = cleaned.re_search(r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$")
-            cleaned = grouped.ifelse(cleaned.replace(",", ""), cleaned)
-        plain = cleaned.re_search(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$")
-        value = plain.ifelse(cleaned, ibis.null("string")).try_cast("float64")
+def _number(delivered: dtypes.DataType, decimal: str, read: Callable) -> list[Callable[[ir.Column], ir.Column]]:
+    if delivered.is_numeric():
+        return [lambda column: column.cast("float64")]
+    if delivered.is_boolean():
+        return [lambda column: column.cast("int64").cast("float64")]
+    return [
+        lambda column: read(column).re_replace(r"[\s'’\x{00A0}\x{202F}]", ""),
+        lambda said: _ungrouped(said, decimal),
+        lambda said: said.re_search(_DIGITS).ifelse(said, ibis.null("string")).try_cast("float64"),
+    ]
+
+
+def _ungrouped(said: ir.StringColumn, decimal: str) -> ir.StringColumn:
+    if decimal == ",":
+        grouped = said.re_search(r"^[+-]?\d{1,3}(\.\d{3})+(,\d*)?$")
+        said = grouped.ifelse(said.replace(".", ""), said)
+        # with a decimal comma, a point that does not part thousands makes the number unreadable
+        return said.contains(".").ifelse(ibis.null("string"), said.replace(",", "."))
+    grouped = said.re_search(r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$")
+    return grouped.ifelse(said.replace(",", ""), said)
+
+
+def _fitting(value: ir.FloatingColumn) -> ir.FloatingColumn:
     return (value.abs() <= LARGEST).ifelse(value, ibis.null("float64"))
 
 
-def _flag(column: ir.Column) -> ir.BooleanColumn:
-    if column.type().is_boolean():
-        return column
-    word = text(column).lower()
+def _flag(word: ir.StringColumn) -> ir.BooleanColumn:
     return ibis.cases((word.isin(_TRUE), True), (word.isin(_FALSE), False), else_=ibis.null("boolean"))
 
 
@@ -219,8 +274,7 @@ def _wall_clock(column: ir.Column, reading: Reading) -> ir.TimestampColumn:
         return naive if kind.timezone is None else local(naive, reading.zone)
     if kind.is_date():
         return column.try_cast("timestamp")
-    value = text(column)
-    return ibis.coalesce(*[_formatted(value, pattern) for pattern in reading.formats], _iso(value))
+    return ibis.coalesce(*[_formatted(column, pattern) for pattern in reading.formats], _iso(column))
 
 
 def _instant(column: ir.Column, reading: Reading) -> ir.TimestampColumn:
@@ -229,18 +283,19 @@ def _instant(column: ir.Column, reading: Reading) -> ir.TimestampColumn:
         return column.try_cast("timestamp")
     if kind.is_timestamp() or kind.is_date():
         return utc(_wall_clock(column, reading), reading.zone)
-    value = text(column)
     written = [
-        _formatted(value, pattern) if _tells_offset(pattern) else utc(_formatted(value, pattern), reading.zone)
+        _formatted(column, pattern) if _tells_offset(pattern) else utc(_formatted(column, pattern), reading.zone)
         for pattern in reading.formats
     ]
     # most are a wall clock and no more; to take a text apart takes longer than to see that
-    wall = _iso(value)
-    offset = value.re_search(_PLAIN).ifelse(ibis.null("string"), value.re_extract(_ISO, 2).nullif(""))
+    offset = column.re_extract(_ISO, 2).nullif("")
     # a plain cast would drop the offset without a word
     offset = offset.isin(("Z", "z", "UTC")).ifelse("+00", offset)
+    wall = column.re_extract(_ISO, 1).try_cast("timestamp")
     zoned = (wall.cast("string") + offset).try_cast("timestamp('UTC')").cast("timestamp")
-    return ibis.coalesce(*written, offset.notnull().ifelse(zoned, utc(wall, reading.zone)))
+    plain = utc(column.try_cast("timestamp"), reading.zone)
+    told = column.re_search(_PLAIN).ifelse(plain, offset.notnull().ifelse(zoned, utc(wall, reading.zone)))
+    return ibis.coalesce(*written, told) if written else told
 
 
 def _iso(value: ir.StringColumn) -> ir.TimestampColumn:

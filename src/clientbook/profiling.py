@@ -989,7 +989,7 @@ def _profile(name: str, rows: ir.Table, engine: Engine, p: ProfilingParameters) 
         return pd.DataFrame()
     counted = filled.merge(rows.group_by("source").agg(**sums).to_pandas(), on="source")
     texts = [known[i] for i in delivered if rows[known[i]].type().is_string() and known[i] not in _PROSE]
-    shapes, found = _shapes(rows, texts, n // p.shape_rows + 1, engine)
+    shapes, found = _shapes(rows, texts, n, n // p.shape_rows + 1, engine)
     told = []
     for row in counted.to_dict("records"):
         for i in delivered:
@@ -1082,27 +1082,25 @@ def _kind(rows: ir.Table, column: str, canonical: Mapping[str, Column]) -> str:
     return next((word for is_it, word in named if is_it()), "text")
 
 
-def _shapes(rows: ir.Table, columns: list[str], every: int, engine: Engine) -> tuple[dict, dict]:
+def _shapes(rows: ir.Table, columns: list[str], n: int, every: int, engine: Engine) -> tuple[dict, dict]:
     """By source and column the commonest shape and its share (of equals the first), and what most look like."""
     if not columns:
         return {}, {}
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(rows.filter(rows["arrival"] % every == 0).select("source", *columns), path)
-    some = engine.read_parquet(path)
+    some = engine.keep(rows.filter(rows["arrival"] % every == 0).select("source", *columns), rows=n // every + 1)
     parts = []
     for column in columns:
-        value = some[column].substr(0, 60)
-        shape = (
-            value.re_replace(r"[\p{Ll}\p{Lo}\p{Lm}\p{Lt}]+", "a").re_replace(r"\p{Lu}+", "A").re_replace(r"\p{N}", "9")
-        )
-        looks = ibis.cases(
-            (value.re_search(_EMAIL), "email"), (value.re_search(_PHONE), "phone"), (value.re_search(_STREET), "address"),
-            (value.re_search(_BORN), "birth_date"),
-        )  # fmt: skip
-        part = some.select("source", column=ibis.literal(column), shape=shape, looks=looks)
-        parts.append(part.filter(part["shape"].notnull()))
-    told = ibis.union(*parts) if len(parts) > 1 else parts[0]
-    counted = told.group_by("source", "column", "shape", "looks").agg(n=told.count()).to_pandas()
+        # a value that stands in many rows is looked at once
+        held = some.group_by("source", value=some[column].substr(0, 60)).agg(n=some.count())
+        parts.append(held.filter(held["value"].notnull()).select("source", "value", "n", column=ibis.literal(column)))
+    every_value = ibis.union(*parts) if len(parts) > 1 else parts[0]
+    value = every_value["value"]
+    shape = value.re_replace(r"[\p{Ll}\p{Lo}\p{Lm}\p{Lt}]+", "a").re_replace(r"\p{Lu}+", "A").re_replace(r"\p{N}", "9")
+    looks = ibis.cases(
+        (value.re_search(_EMAIL), "email"), (value.re_search(_PHONE), "phone"), (value.re_search(_STREET), "address"),
+        (value.re_search(_BORN), "birth_date"),
+    )  # fmt: skip
+    told = every_value.select("source", "n", "column", shape=shape, looks=looks)
+    counted = told.group_by("source", "column", "shape", "looks").agg(n=told["n"].sum()).to_pandas()
     keys = ["source", "column"]
     totals = counted.groupby(keys)["n"].sum()
     by_shape = counted.groupby([*keys, "shape"], as_index=False)["n"].sum()

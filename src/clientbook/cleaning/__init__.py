@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import functools
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import ibis
 import ibis.expr.types as ir
@@ -943,25 +945,24 @@ def _judge(
     table, raw = item.table, item.raw.table
     delivered = sorted(set(item.mapping.values()))
     mapped = [column for column in table.columns if column.name in item.mapping]
-    typed = {c.name: _typed(raw, item, c) for c in mapped}
-    extras = {f"x_{n}": parsing.text(_substituted(raw, item, n)) for n in item.mapping if n not in table.names}
-    # typing happens once and is staged: what follows reads it several times
     wide = raw.select(
         **{f"raw:{name}": raw[name] for name in delivered},
-        **{f"typed:{name}": value for name, value in (typed | extras).items()},
         file=raw["_file"],
         row=raw["_row"],
         arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
-        _digest=_digest([raw[name] for name in delivered]),
+        _digest=repeats.digest([raw[name] for name in delivered]),
     )
-    wide = engine.keep(wide)
+    substituted = [name for name in item.mapping if _given(item, name)]
     # one query for all that has to be known of the delivery first; each more would be built, compiled and read again
-    asked = cells.asked(wide, table, item.mapping, book, as_of)
+    asked = cells.asked(
+        wide, lambda name: _typed(wide, item, table[name]), table, item.mapping, substituted, book, as_of
+    )
     seen = wide.aggregate(**asked, rows=wide.count(), digests=wide["_digest"].nunique()).to_pyarrow()
+    tidy = cells.tidy(seen, wide, item.mapping, substituted)
+    wide = _understood(wide, item, mapped, tidy)
     alone = seen["rows"][0].as_py() == seen["digests"][0].as_py()
     wide = _with_merged(wide, item, delivered, engine, repeated, alone)
     wide = wide.mutate(**{f"bad:{c.name}": _is_bad(wide, item, c) for c in mapped if _can_be_bad(c)})
-    substituted = [name for name in item.mapping if _given(item, name)]
     where = f"{item.source}.{table.name}"
     looked = cells.put_right(wide, seen, table, item.mapping, substituted, book, engine, as_of, where)
     wide = looked.rows
@@ -980,7 +981,38 @@ def _judge(
     )
     judged = wide.mutate(_fate=fate, _column=column, _reason=reason)
     judged = judged.mutate(**_unseen(judged, table, as_of, book.settings.timezone), **_derived(judged, item, book))
-    return cells.Looked(engine.keep(judged.drop("_merged", "_digest")), looked.columns, looked.notes)
+    spent = [c for c in judged.columns if c.startswith("bad:")]
+    judged = _without_doubles(judged, item, substituted).drop("_merged", "_digest", *spent)
+    # what follows reads the rows several times
+    rows = sum(facts.rows for facts in item.raw.files)
+    return replace(looked, rows=engine.keep(judged, rows=rows))
+
+
+def _without_doubles(judged: ir.Table, item: _Loaded, substituted: Sequence[str]) -> ir.Table:
+    """The rows without what was delivered in cells that are good: what they say stands in the `typed:` column beside.
+
+    It stays in rows that are rejected, and where a cell says nothing, or something that a rule speaks of. A column that
+    another or a default may fill keeps all of it, so that it can be told what was delivered.
+    """
+    needed: dict[str, list[ir.BooleanValue]] = {}
+    for name, delivered in item.mapping.items():
+        tests = needed.setdefault(delivered, [])
+        typed = f"typed:{name}" if f"typed:{name}" in judged.columns else f"typed:x_{name}"
+        if name in (*_FILLED, *substituted):
+            tests.append(ibis.literal(True))
+        else:
+            tests.append(judged[typed].isnull())
+            tests += [judged[f"rules:{name}"].notnull()] if f"rules:{name}" in judged.columns else []
+    rejected = judged["_column"].notnull() & (judged["_fate"] == "rejected")
+    kept = {}
+    for delivered, tests in needed.items():
+        raw = judged[f"raw:{delivered}"]
+        kept[f"raw:{delivered}"] = functools.reduce(operator.or_, tests, rejected).ifelse(raw, ibis.null(raw.type()))
+    return judged.mutate(**kept)
+
+
+# What a default, a whole name or a price times a quantity may fill.
+_FILLED = ("given_name", "family_name", "quantity", "amount", "purpose")
 
 
 @dataclass
@@ -1071,15 +1103,28 @@ def _can_be_bad(column: Column) -> bool:
     return column.kind not in ("id", "text") or bool(column.allowed)
 
 
+def _understood(wide: ir.Table, item: _Loaded, mapped: Sequence[Column], tidy: Collection[str] = ()) -> ir.Table:
+    """The rows with what every mapped column means, `typed:`; extra columns are text. None of `tidy` has stray blanks."""
+    told = {
+        f"typed:{c.name}": (_meant(wide[f"raw:{item.mapping[c.name]}"], item, c.name), c.kind, item.readings[c.name])
+        for c in mapped
+    }
+    extras = [name for name in item.mapping if name not in item.table.names]
+    told |= {f"typed:x_{n}": (_meant(wide[f"raw:{item.mapping[n]}"], item, n), "text", parsing.Reading()) for n in extras}
+    wide = parsing.parse_all(wide, told, [f"typed:{n}" if n in item.table.names else f"typed:x_{n}" for n in tidy])
+    listed = {f"typed:{column.name}": _allowed(wide[f"typed:{column.name}"], column) for column in mapped if column.allowed}
+    return wide.mutate(**listed) if listed else wide
+
+
+def _allowed(value: ir.Column, column: Column) -> ir.Column:
+    return value.isin(column.allowed).ifelse(value, ibis.null("string")) if column.allowed else value
+
+
 def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
-    value = parsing.parse(_substituted(raw, item, column.name), column.kind, item.readings[column.name])
-    if column.allowed:
-        value = value.isin(column.allowed).ifelse(value, ibis.null("string"))
-    return value
-
-
-def _substituted(raw: ir.Table, item: _Loaded, name: str) -> ir.Column:
-    return _meant(raw[item.mapping[name]], item, name)
+    delivered = item.mapping[column.name]
+    there = f"raw:{delivered}" if f"raw:{delivered}" in raw.columns else delivered
+    value = parsing.parse(_meant(raw[there], item, column.name), column.kind, item.readings[column.name])
+    return _allowed(value, column)
 
 
 def _meant(delivered: ir.Column, item: _Loaded, name: str) -> ir.Column:
@@ -1103,14 +1148,6 @@ def _is_bad(wide: ir.Table, item: _Loaded, column: Column) -> ir.BooleanColumn:
     said = parsing.text(_meant(wide[f"raw:{item.mapping[column.name]}"], item, column.name)).notnull()
     # what was said is asked only where nothing was understood
     return wide[f"typed:{column.name}"].isnull().ifelse(said, False)
-
-
-def _digest(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
-    """A number that equal rows share, and others almost never."""
-    digest = ibis.literal(0, "int64")
-    for column in columns:
-        digest = (digest ^ column.hash()).hash()
-    return digest
 
 
 def _with_merged(
@@ -1324,9 +1361,15 @@ def _changes(rows: ir.Table, item: _Loaded, names: Sequence[str]) -> ir.Table:
 def _count(judged: ir.Table, item: _Loaded) -> pd.DataFrame:
     """How many rows of each file met each fate and fail the same rules, and how many of their cells were filled?"""
     names = [name.removeprefix("rules:") for name in judged.columns if name.startswith("rules:")]
-    filled = {f"filled:{name}": judged[f"raw:{item.mapping[name]}"].count() for name in names}
+    filled = {f"filled:{name}": _is_filled(judged, item, name).sum() for name in names}
     keys = ["file", "_fate", *(f"rules:{name}" for name in names)]
     return judged.group_by(*keys).agg(n=judged.count(), **filled).to_pandas()
+
+
+def _is_filled(judged: ir.Table, item: _Loaded, name: str) -> ir.BooleanValue:
+    """Whether anything was delivered, seen from either column: a good cell stands in one of them alone."""
+    filled = judged[f"raw:{item.mapping[name]}"].notnull()
+    return filled if name in _FILLED or _given(item, name) else filled | judged[f"typed:{name}"].notnull()
 
 
 def _account(seen: pd.DataFrame, item: _Loaded) -> list[dict]:

@@ -15,6 +15,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from clientbook import parsing
 from clientbook.book import Book
 from clientbook.cleaning import standards
 from clientbook.cleaning.standards import Standard
@@ -57,36 +58,85 @@ class Looked:
     notes: tuple[str, ...]
 
 
-def asked(rows: ir.Table, table: Table, mapping: Mapping[str, str], book: Book, as_of: dt.date) -> dict[str, ir.Scalar]:
+def asked(rows: ir.Table, typed_of: Callable[[str], ir.Column], table: Table, mapping: Mapping[str, str],
+          substituted: Sequence[str], book: Book, as_of: dt.date) -> dict[str, ir.Scalar]:  # fmt: skip
     """What has to be known of a delivery before its cells can be put right? As aggregates, for one query.
 
     Parameters
     ----------
-    rows, table, mapping, book, as_of
+    rows
+        With `raw:` columns alone.
+    typed_of
+        What a canonical column means.
+    table, mapping, substituted, book, as_of
         As for :func:`put_right`.
     """
     told: dict[str, ir.Scalar] = {}
-    for column in table.columns:
-        name = column.name
-        if name not in mapping:
-            continue
-        typed = rows[f"typed:{name}"]
-        if _is_looked_up(table, column, book):
-            value = typed
-            wanted = typed.notnull()
+    for name, delivered in mapping.items():
+        column = table[name] if name in table.names else None
+        raw = rows[f"raw:{delivered}"]
+        plain = raw.type().is_string() and name not in substituted
+        looked_up = column is not None and _is_looked_up(table, column, book)
+        if looked_up:
+            # as delivered: to take blanks off the distinct values is less work than off all
+            values = said = raw if plain else typed_of(name)
+            wanted = values.notnull()
             if column.kind == "id":
                 # ids are as many as rows, and few words stand for none
-                wanted = typed.lower().isin(sorted({*_NO_IDS, *_own(table, column, book)}))
-            if contexts := _contexts(name, rows):
-                value = ibis.struct({"0": typed, **{str(i): rows[f"typed:{c}"] for i, c in enumerate(contexts, 1)}})
-            told[f"values:{name}"] = value.collect(where=wanted, distinct=True)
+                wanted = values.lower().isin(_no_ids(table, column, book))
+                wanted = wanted | parsing.is_untidy(raw) if plain else wanted
+            if contexts := _contexts(name, mapping):
+                parts = {str(i): typed_of(other) for i, other in enumerate(contexts, 1)}
+                values = ibis.struct({"0": values, **parts})
+            told[f"values:{name}"] = values.collect(where=wanted, distinct=True)
+        elif plain:
+            told[f"untidy:{name}"] = parsing.is_untidy(raw).any()
+        if column is None:
+            continue
         if name == "street":
-            told["sharp"] = typed.lower().contains("straße").sum()
-            told["double"] = typed.lower().contains("strasse").sum()
-        out, _ = _outside(typed, table, column, book, as_of)
+            told["sharp"] = said.lower().contains("straße").sum()
+            told["double"] = said.lower().contains("strasse").sum()
+        out, _ = _outside(typed := typed_of(name), table, column, book, as_of)
         if out is not None and setting(book.settings.cleaning.ranges, table, name) is None:
             told[f"out:{name}"], told[f"of:{name}"] = out.sum(), typed.count()
     return told
+
+
+def tidy(seen: pa.Table, rows: ir.Table, mapping: Mapping[str, str], substituted: Sequence[str]) -> tuple[str, ...]:
+    """Which columns of text hold no value with blanks around it, and no empty one?
+
+    Parameters
+    ----------
+    seen
+        The one row that the query of what is :func:`asked` gave.
+    rows, mapping, substituted
+        As for :func:`put_right`.
+    """
+    found = []
+    for name, delivered in mapping.items():
+        if not rows[f"raw:{delivered}"].type().is_string() or name in substituted:
+            continue
+        if f"untidy:{name}" in seen.column_names:
+            untidy = seen[f"untidy:{name}"][0].as_py()
+        else:
+            values = _distinct(seen, name)[0]
+            untidy = any(one is not None and (not one or one.strip(parsing.BLANKS) != one) for one in values)
+        found += [] if untidy else [name]
+    return tuple(found)
+
+
+def _distinct(seen: pa.Table, name: str) -> list[list[str | None]]:
+    """The distinct values of a column, as delivered, and what stands in each column that they are read with."""
+    values = seen[f"values:{name}"].combine_chunks().flatten()
+    if pa.types.is_struct(values.type):
+        return [values.field(i).to_pylist() for i in range(values.type.num_fields)]
+    return [values.to_pylist()]
+
+
+def _cells(seen: pa.Table, name: str) -> list[tuple[str | None, ...]]:
+    """The same without blanks around them, each once."""
+    columns = [[one.strip(parsing.BLANKS) or None if one else None for one in column] for column in _distinct(seen, name)]
+    return [cell for cell in dict.fromkeys(zip(*columns, strict=True)) if cell[0] is not None]
 
 
 def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str, str], substituted: Sequence[str], book: Book,
@@ -119,18 +169,17 @@ def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str
     columns = [column for column in table.columns if column.name in mapping]
     beside_names = DERIVED.get(table.name, ())
     made: dict[str, list[str]] = {column.name: [] for column in beside_names}
-    parts = []
+    parts: list[_Part] = []
     for column in columns:
         if f"values:{column.name}" in seen.column_names:
             function = _function(table, column, book, seen)
-            part = _look_up(rows, column, function, seen[f"values:{column.name}"].combine_chunks(), made)
+            part = _look_up(rows, column, mapping, function, _cells(seen, column.name), made)
             parts += [part] if part is not None else []
     if parts:
         joined = rows
         for part in parts:
             joined = joined.left_join(part.table, part.on)
-        # what was looked up is read several times from here on
-        rows = engine.keep(joined.select(*rows.columns, *[name for part in parts for name in part.brings]))
+        rows = joined.select(*rows.columns, *[name for part in parts for name in part.brings])
     changed: dict[str, ir.Value] = {}
     for column in columns:
         name, rules = column.name, []
@@ -165,9 +214,8 @@ def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str
             changed[f"rules:{name}"] = _together(rules)
             told[name] = rules
     for column in beside_names:
-        parts = [rows[name] for name in made[column.name]]
-        if parts:
-            changed[f"typed:{column.name}"] = ibis.coalesce(*parts)
+        if made[column.name]:
+            changed[f"typed:{column.name}"] = ibis.coalesce(*[rows[name] for name in made[column.name]])
     for part in ("given_name", "family_name"):
         spare = [name for name in made.get(f"+{part}", []) if name in rows.columns]
         if spare and table.name == "people":
@@ -214,9 +262,9 @@ def _is_looked_up(table: Table, column: Column, book: Book) -> bool:
     return not plain or bool(_own(table, column, book))
 
 
-def _contexts(name: str, rows: ir.Table) -> list[str]:
+def _contexts(name: str, mapping: Mapping[str, str]) -> list[str]:
     """Which other columns a value has to be read with."""
-    return ["country"] if name in ("phone", "street") and "typed:country" in rows.columns else []
+    return ["country"] if name in ("phone", "street") and "country" in mapping else []
 
 
 def _function(table: Table, column: Column, book: Book, seen: pa.Table) -> Callable[..., Standard]:
@@ -249,6 +297,10 @@ def _function(table: Table, column: Column, book: Book, seen: pa.Table) -> Calla
 _NO_IDS = frozenset({"n/a", "#n/a", "null", "(null)", "<null>", "nan", "none", "-", "--", "n.a.", "undefined"})
 
 
+def _no_ids(table: Table, column: Column, book: Book) -> list[str]:
+    return sorted({*_NO_IDS, *_own(table, column, book)})
+
+
 def _is_no_id(value: str, own: frozenset[str], kept: frozenset[str]) -> bool:
     small = value.lower()
     return small not in kept and (small in _NO_IDS or small in own)
@@ -275,11 +327,12 @@ class _Part:
     brings: list[str]
 
 
-def _look_up(rows: ir.Table, column: Column, function: Callable, values: pa.Array, made: dict[str, list[str]]) -> _Part | None:
+def _look_up(
+    rows: ir.Table, column: Column, mapping: Mapping[str, str], function: Callable, cells: Sequence[tuple],
+    made: dict[str, list[str]],
+) -> _Part | None:
     name = column.name
-    flat = values.flatten()
-    contexts = _contexts(name, rows)
-    cells = zip(*(flat.field(i).to_pylist() for i in range(len(contexts) + 1)), strict=True) if contexts else zip(flat.to_pylist())
+    contexts = _contexts(name, mapping)
     kept: list[list] = [[] for _ in range(len(contexts) + 1)]
     to, rules, beside = [], [], []
     wants_key = name in _NAMES
@@ -382,7 +435,7 @@ def _has_foreign(seen: pa.Table, table: Table, book: Book) -> bool:
     """Whether any distinct currency of a delivery is another than the book's."""
     home = book.settings.currency
     function = _function(table, table["currency"], book, seen)
-    codes = {function(value).value for value in seen["values:currency"].combine_chunks().flatten().to_pylist()}
+    codes = {function(value).value for (value,) in _cells(seen, "currency")}
     return any(code and code.upper() != home and code.upper() in standards.currencies() for code in codes)
 
 

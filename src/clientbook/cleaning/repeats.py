@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import ibis
 import ibis.expr.types as ir
@@ -42,6 +44,23 @@ class Judged:
     owners: dict[str, str]
 
 
+def digest(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
+    """A number that equal rows share, and others almost never."""
+    return _hash_of(tuple(column.type() for column in columns))(*columns)
+
+
+@lru_cache(maxsize=1_000)
+def _hash_of(types: tuple):
+    """The engine's own hash of several columns at once; hashing them one after another takes three times as long."""
+
+    def hash_(*columns):
+        raise NotImplementedError
+
+    places = [inspect.Parameter(f"c{i}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in range(len(types))]
+    hash_.__signature__ = inspect.Signature(places)
+    return ibis.udf.scalar.builtin(hash_, name="hash", signature=(types, "uint64"))
+
+
 def again(table: Table, parts: Sequence[Judged], engine: Engine) -> ir.Table | None:
     """Which rows of later deliveries are equal, in all their columns, to one that came before?
 
@@ -75,10 +94,7 @@ def again(table: Table, parts: Sequence[Judged], engine: Engine) -> ir.Table | N
             if optional:
                 rows = rows.filter(rows[f"typed:{table.key}"].notnull())
             cells = {f"c{i}": _cell(rows, name, part.mapping[name]) for i, name in enumerate(names)}
-            digest = ibis.literal(0, "int64")
-            for cell in cells.values():
-                digest = (digest ^ cell.hash()).hash()
-            stacked.append(rows.select(**cells, digest=digest, arrival=rows["arrival"]))
+            stacked.append(rows.select(**cells, digest=digest(list(cells.values())), arrival=rows["arrival"]))
         every = engine.keep(ibis.union(*stacked))
         shared = every.group_by("digest").agg(n=every.count())
         alike = every.semi_join(shared.filter(shared["n"] > 1), "digest")
