@@ -316,6 +316,20 @@ def test_a_customer_keeps_the_id_that_an_unmatched_record_has(engine):
     assert "Each of 2 ids" in matching.answer(counted, matched.scored.method, 0)
 
 
+def test_a_browser_that_never_logged_in_is_neither_customer_nor_record():
+    identities = ibis.memtable(
+        pd.DataFrame(
+            [("shop", "1", "c1"), ("web", "cookie 1", "c1"), ("crm", "7", "c2"), ("web", "cookie 2", "c3")],
+            columns=["source", "person_id", "customer_id"],
+        )
+    )
+    customers = ibis.memtable(pd.DataFrame({"customer_id": ["c1", "c2", "c3"], "sources": ["shop,web", "crm", "web"]}))
+    people = table("people", [{"source": "shop", "person_id": "1"}, {"source": "crm", "person_id": "7"}])
+    told = matching.counts(identities, customers, people)
+    assert told == {"customers": 3, "known": 2, "several": 1, "records": 3, "systems": 3}
+    assert "**3 records of 3 systems are 2 customers**" in matching.answer(told, "model", 0)
+
+
 def test_a_book_that_names_nobody_has_nothing_to_show(engine):
     with pytest.raises(NothingToShow):
         matching.match({"people": None, "orders": None}, engine, "DE", P)

@@ -153,6 +153,8 @@ def test_a_run_tells_its_day_its_tables_and_what_it_lacks(store):
     write_json(run.folder / "models" / "bg.json", {"r": 0.25})
     assert (run.as_of, run.tables, run.info) == (DAY, ("orders", "value"), {})
     assert run.read("orders").to_pandas()["person_id"].tolist()[0] == "007"
+    # who looks at a book joins what it holds
+    assert run.read("orders").join(run.read("value"), "person_id").count().to_pandas() == 1
     assert run.model("bg") == {"r": 0.25}
     assert run.record("cleaning") == {}
     with pytest.raises(ClientbookError, match=r"no table 'customers'; its tables: orders, value"):

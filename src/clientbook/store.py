@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from clientbook.faults import ClientbookError
 KEEP = 12
 
 _DEAD = ".killed-"
+_own = threading.local()
 _NAME = re.compile(r"^\d{4}-\d{2}-\d{2}\.\d{3,}$")
 
 
@@ -78,16 +80,15 @@ class Run:
         table
             Its name, such as `customers`.
         connection
-            An Ibis backend to read it with; None means an in-memory DuckDB of its own.
+            An Ibis backend to read it with; None means an in-memory DuckDB that all tables read so share, so that they
+            can be joined.
 
         Returns
         -------
         ibis.expr.types.Table
             Read lazily; `.to_pandas()` brings it into memory.
         """
-        import ibis
-
-        connection = connection or ibis.duckdb.connect()
+        connection = connection or _shared()
         return connection.read_parquet(str(self.path(table)))
 
     def model(self, name: str) -> dict[str, Any]:
@@ -201,6 +202,15 @@ def sweep(folder: Path, pattern: str = "*") -> None:
         number = path.name.split("-")[1] if path.name.count("-") > 1 else ""
         if not (number.isdigit() and psutil.pid_exists(int(number))):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _shared():
+    """A connection of DuckDB belongs to one thread."""
+    import ibis
+
+    if not hasattr(_own, "connection"):
+        _own.connection = ibis.duckdb.connect()
+    return _own.connection
 
 
 def _runs_in(folder: Path) -> list[Path]:

@@ -232,15 +232,15 @@ def counts(identities: ir.Table, customers: ir.Table, people: ir.Table | None) -
     Returns
     -------
     dict
-        `records`, `systems`, `customers`, `known` (customers with a record in people; without people all), `several`
-        (known customers of more than one system).
+        `customers` (all), `known` (those with a record in people; without people all), `several` (known ones of more than
+        one system), `records` and `systems` (of the known ones: a browser that never logged in is an id, and nobody).
     """
-    sums = identities.aggregate(records=identities.count(), systems=identities["source"].nunique()).to_pandas().iloc[0]
     rows = customers.select("customer_id", "sources")
     total = int(rows.count().to_pyarrow().as_py())
     if people is not None:
         named = identities.semi_join(people, ["source", "person_id"]).select("customer_id").distinct()
-        rows = rows.semi_join(named, "customer_id")
+        rows, identities = rows.semi_join(named, "customer_id"), identities.semi_join(named, "customer_id")
+    sums = identities.aggregate(records=identities.count(), systems=identities["source"].nunique()).to_pandas().iloc[0]
     several = rows["sources"].contains(",").cast("int64").sum().fill_null(0)
     told = rows.aggregate(known=rows.count(), several=several).to_pandas().iloc[0]
     return {
@@ -311,7 +311,7 @@ def key_numbers(counts: dict[str, int], undecided: int, accounts: pd.DataFrame) 
         KeyNumber("Known to more than one system", share, "share", "up", n=known),
         KeyNumber(
             "Records a customer",
-            round(counts["records"] / max(counts["customers"], 1), 6),
+            round(counts["records"] / max(known, 1), 6),
             "records",
             n=counts["records"],
         ),

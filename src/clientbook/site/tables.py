@@ -132,7 +132,7 @@ def table(
     columns = [numbers.column(shown.iloc[:, i].tolist(), kind, currency) for i, kind in enumerate(written)]
     small = [bool(count < numbers.SMALL_N) for count in shown[n].tolist()] if n else [False] * len(shown)
     if shown.empty:
-        return Table(caption=f"{caption}: none", labels=[], rows=[], numeric=[], small=[])
+        return Table(caption=caption if caption.endswith(".") else f"{caption}: none", labels=[], rows=[], numeric=[], small=[])
     notes = [f"Grey rows rest on fewer than {numbers.SMALL_N}: read them as hints."] if any(small) else []
     return Table(
         caption=caption,
