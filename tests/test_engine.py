@@ -118,3 +118,16 @@ def test_memory_from_the_environment(tmp_path, monkeypatch):
 def test_an_engine_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="duckdb"):
         engines.open("abacus", scratch=tmp_path)
+
+
+def test_few_rows_are_kept_in_memory_and_many_on_disk_in_the_same_order(tmp_path):
+    with engines.open(scratch=tmp_path, memory="256MB", threads=1) as engine:
+        numbers = ibis.range(0, 5000).unnest().name("n").as_table().order_by(ibis.desc("n"))
+        wanted = rows(numbers)
+        small, unknown, large = engine.keep(numbers, rows=5000), engine.keep(numbers), engine.keep(numbers, rows=10**9)
+        assert rows(small) == rows(unknown) == rows(large) == wanted
+        assert len(list(engine.scratch.glob("*.parquet"))) == 2
+        # what is held is counted: in the end another table goes to disk
+        many = [engine.keep(numbers, rows=500_000) for _ in range(20)]
+        assert 2 < len(list(engine.scratch.glob("*.parquet"))) < 22
+        assert all(rows(each) == wanted for each in many)

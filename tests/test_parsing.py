@@ -275,3 +275,27 @@ def test_days_written_as_whole_numbers_or_with_names_of_months_are_found(detect)
     formats, fault = detect("19970101", "5 Jan 2024", "Jan 5, 2024", "20240105T101500", "01/31/2024 10:00 PM")
     assert fault is None
     assert set(formats) >= {"%Y%m%d", "%d %b %Y", "%b %d, %Y", "%Y%m%dT%H%M%S", "%m/%d/%Y %I:%M %p"}
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ANY_TEXT, min_size=1, max_size=30))
+def test_columns_read_together_are_what_each_is_by_itself(engine, values):
+    table = ibis.memtable(pa.table({"v": pa.array(values, pa.string()), "n": list(range(len(values)))}))
+    readings = dict.fromkeys(KINDS, Reading(decimal=",", zone="Europe/Berlin", formats=("%d.%m.%Y",)))
+    apart = table.select("n", **{kind: parsing.parse(table.v, kind, readings[kind]) for kind in KINDS}).order_by("n")
+    together = parsing.parse_all(table, {kind: (table.v, kind, readings[kind]) for kind in KINDS}).drop("v").order_by("n")
+    assert engine.connection.to_pyarrow(together).to_pylist() == engine.connection.to_pyarrow(apart).to_pylist()
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ANY_TEXT, min_size=1, max_size=30))
+def test_a_column_without_untidy_values_may_skip_the_tidying(engine, values):
+    table = ibis.memtable(pa.table({"v": pa.array(values, pa.string())}))
+    untidy = engine.connection.to_pyarrow(parsing.is_untidy(table.v).name("u").as_table())["u"].to_pylist()
+    clean = [value for value, is_untidy in zip(values, untidy, strict=True) if not is_untidy]
+    table = ibis.memtable(pa.table({"v": pa.array(clean, pa.string()), "n": list(range(len(clean)))}))
+    read = [
+        parsing.parse_all(table, {"text": (table.v, "text", BERLIN)}, tidy).order_by("n") for tidy in ((), ("text",))
+    ]
+    first, second = (engine.connection.to_pyarrow(each)["text"].to_pylist() for each in read)
+    assert first == second
