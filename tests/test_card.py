@@ -44,9 +44,7 @@ def tables() -> dict[str, pd.DataFrame]:
     consents = pd.DataFrame(
         [("crm", "K-1001", "given", None, 0), ("shop", "1:2", "refused", "phone", 1)],
         columns=["person_source", "person_id", "status", "channel", "arrival"],
-    ).assign(
-        source="crm", purpose="marketing", indicated_at=DAY, valid_to=pd.Series([None, None], dtype="datetime64[us]")
-    )
+    ).assign(source="crm", purpose="marketing", indicated_at=DAY, valid_to=pd.Series([None, None], dtype="datetime64[us]"))
     cases = pd.DataFrame(
         {"source": "crm", "person_source": "crm", "person_id": ["K-1001"], "opened_at": [DAY], "channel": ["phone"],
          "closed_at": pd.Series([None], dtype="datetime64[us]"), "reason": ["late"], "text": ["my own words"],
@@ -71,9 +69,7 @@ def write(store, frames, run="2026-07-01.001"):
 
 @pytest.fixture
 def book(make_book):
-    folder = make_book(
-        "name: Made\ncountry: DE\nsources: {shop: {orders: {path: o.csv}}}\n", o__csv="person_id,ordered_at\n"
-    )
+    folder = make_book("name: Made\ncountry: DE\nsources: {shop: {orders: {path: o.csv}}}\n", o__csv="person_id,ordered_at\n")
     write(folder / "store", tables())
     return folder
 
@@ -83,9 +79,7 @@ def reader(book):
     return card.RunReader(Run(book / "store" / "runs" / "2026-07-01.001"))
 
 
-@pytest.mark.parametrize(
-    "who", ["c1", " c1 ", "SABINE@koch.de", "+491702345678", "0170 234 56 78", "crm:K-1001", "shop:1:2"]
-)
+@pytest.mark.parametrize("who", ["c1", " c1 ", "SABINE@koch.de", "+491702345678", "0170 234 56 78", "crm:K-1001", "shop:1:2"])
 def test_customers_are_found_by_what_is_at_hand(reader, who):
     assert card.find_one(reader, who, "DE") == card.Hit("customer", "c1")
 

@@ -113,9 +113,7 @@ def _soup(shown):
 
 def test_table_is_accessible_and_says_what_it_leaves_out():
     frame = pd.DataFrame({"name": [f"c{i}" for i in range(1254)], "clv": 10.5, "n": [12] + [40] * 1253})
-    shown = charts.table(
-        frame, caption="Best", formats={"clv": "money"}, labels={"clv": "CLV"}, n="n", currency="EUR", limit=20
-    )
+    shown = charts.table(frame, caption="Best", formats={"clv": "money"}, labels={"clv": "CLV"}, n="n", currency="EUR", limit=20)
     soup = _soup(shown)
     assert soup.caption.get_text() == "Best"
     assert [(th.get_text(), th["scope"]) for th in soup.thead.find_all("th")] == [
@@ -182,9 +180,7 @@ def test_any_text_escaped_into_markdown_comes_out_as_it_is(value):
 
 @pytest.fixture
 def frame():
-    return pd.DataFrame(
-        {"a": np.arange(10.0), "b": np.arange(10.0)[::-1]}, index=pd.date_range("2024-01-01", periods=10)
-    )
+    return pd.DataFrame({"a": np.arange(10.0), "b": np.arange(10.0)[::-1]}, index=pd.date_range("2024-01-01", periods=10))
 
 
 def _all_kinds(frame):
@@ -202,9 +198,7 @@ def _all_kinds(frame):
 
 
 def test_every_figure_is_the_same_picture_each_time(frame):
-    first, second = (
-        {name: (charts.png(fig), charts.png(fig, 350)) for name, fig in _all_kinds(frame).items()} for _ in range(2)
-    )
+    first, second = ({name: (charts.png(fig), charts.png(fig, 350)) for name, fig in _all_kinds(frame).items()} for _ in range(2))
     assert first == second
     assert all(len(wide) + len(narrow) < 120_000 for wide, narrow in first.values())
 

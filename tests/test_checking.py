@@ -75,7 +75,9 @@ def test_a_file_that_serves_two_tables_is_told_of_twice_over(make_book):
 
 
 def test_files_that_cannot_be_read_are_all_told_and_nothing_stays(make_book):
-    settings = "name: X\nsources:\n  crm:\n    people: {path: gone.csv}\n    accounts: {path: empty.csv}\n    cases: {path: c.xlsx}\n"
+    settings = (
+        "name: X\nsources:\n  crm:\n    people: {path: gone.csv}\n    accounts: {path: empty.csv}\n    cases: {path: c.xlsx}\n"
+    )
     with pytest.raises(FaultError) as caught:
         check(make_book(settings, empty__csv=b"", c__xlsx=b"junk"))
     assert [fault.file for fault in caught.value.faults] == ["gone.csv", "empty.csv", "c.xlsx"]

@@ -64,9 +64,7 @@ class Owners(dict):
 
 def counts(cleaned):
     """What became of the rows, without the fates that none met."""
-    return [
-        {name: row[name] for name in ("source", "table", "file", *cleaning.ROW_COUNTS) if row[name]} for row in cleaned.rows
-    ]
+    return [{name: row[name] for name in ("source", "table", "file", *cleaning.ROW_COUNTS) if row[name]} for row in cleaned.rows]
 
 
 def as_csv(header, records, delimiter=","):
@@ -176,7 +174,9 @@ def count_again(files, cancelled):
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(deliveries(), st.booleans())
 @example([[("A1", "007", "2024-01-05", "p", "2", "1", "", "", "1")] * 3, [], []], True)
-@example([[("", "007", "2024-01-05", "p", "2", "2", "", "", "1")], [], [("", "007", "2024-01-05", "p", "2", "2", "", "", "1")]], True)
+@example(
+    [[("", "007", "2024-01-05", "p", "2", "2", "", "", "1")], [], [("", "007", "2024-01-05", "p", "2", "2", "", "", "1")]], True
+)
 def test_every_row_is_accounted_for_as_a_second_count_says(engine, tmp_path_factory, given_files, cancelled):
     folder = tmp_path_factory.mktemp("book")
     files = dict(zip(("orders_1.csv", "orders_2.csv.gz", "orders_3.csv"), given_files, strict=True))
@@ -233,7 +233,9 @@ def test_events_without_an_event_id_are_never_merged_and_those_with_one_are(clea
 
 
 def test_rows_are_alike_in_the_columns_that_the_book_maps(clean):
-    content = as_csv(("order_id", "person_id", "ordered_at", "who"), [("1", "a", "2024-01-05", "x"), ("1", "a", "2024-01-05", "y")])
+    content = as_csv(
+        ("order_id", "person_id", "ordered_at", "who"), [("1", "a", "2024-01-05", "x"), ("1", "a", "2024-01-05", "y")]
+    )
     assert counts(clean(ORDERS, o__csv=content))[0]["merged"] == 1
     mapped = "  shop:\n    orders: {path: o.csv, columns: {clerk: who}}\n"
     cleaned = clean(mapped, o__csv=content)
@@ -268,7 +270,12 @@ def test_the_day_begins_in_the_zone_of_the_book_and_clocks_show_the_zone_of_the_
 def test_cancellations_of_every_kind_become_returns(clean):
     header = ("order_id", "person_id", "ordered_at", "quantity", "amount", "status")
     line = ("a", "2024-01-05")
-    records = [("C1", *line, "1", "5", ""), ("1C", *line, "2", "5", "void"), ("XCX", *line, "-3", "-5", "VOID"), ("c9", *line, "0", "0", "0")]
+    records = [
+        ("C1", *line, "1", "5", ""),
+        ("1C", *line, "2", "5", "void"),
+        ("XCX", *line, "-3", "-5", "VOID"),
+        ("c9", *line, "0", "0", "0"),
+    ]
     held = {
         "order_id starts with C": ["C1", "XCX"], "order_id ends with C": ["1C", "XCX"], "order_id contains C": ["C1", "1C", "XCX"],
         "order_id is c9": ["XCX", "c9"], "status is void": ["1C", "XCX"], "quantity is 0": ["XCX", "c9"],
@@ -290,7 +297,13 @@ def test_a_rule_for_cancellations_can_ask_for_an_extra_column_but_for_none_that_
 def test_quantity_and_amount_have_defaults_and_a_bad_quantity_has_none(clean):
     header = ("person_id", "ordered_at", "quantity", "unit_price", "amount")
     line = ("a", "2024-01-05")
-    records = [(*line, "", "1.1", ""), (*line, "3", "1.1", ""), (*line, "3", "1.1", "9"), (*line, "x", "1.1", ""), (*line, "2", "", "")]
+    records = [
+        (*line, "", "1.1", ""),
+        (*line, "3", "1.1", ""),
+        (*line, "3", "1.1", "9"),
+        (*line, "x", "1.1", ""),
+        (*line, "2", "", ""),
+    ]
     cleaned = clean(ORDERS, o__csv=as_csv(header, records))
     assert rows(cleaned.tables["orders"], "quantity", "amount") == [(1, 1.1), (3, 3.3), (3, 9), (None, None), (2, None)]
     assert rows(cleaned.tables["changes"], "column", "before", "after", "row") == [("quantity", "x", None, 5)]
@@ -354,7 +367,10 @@ def test_values_are_translated_blanks_and_extra_columns_too(clean):
       values: {status: {ja: given, nein: refused, "": unknown, x: null}, level: {A: gold}}
 """
     header = ("person_id", "purpose", "status", "indicated_at", "Stufe")
-    records = [("1", "marketing", status, "2024-01-05", level) for status, level in (("ja", "A"), (" nein ", "B"), ("", ""), ("given", ""))]
+    records = [
+        ("1", "marketing", status, "2024-01-05", level)
+        for status, level in (("ja", "A"), (" nein ", "B"), ("", ""), ("given", ""))
+    ]
     records += [("1", "marketing", status, "2024-01-05", "") for status in ("maybe", "x", "Given")]
     cleaned = clean(sources, c__csv=as_csv(header, records))
     assert rows(cleaned.tables["consents"], "status", "x_level") == [
@@ -461,7 +477,15 @@ def test_rows_that_cannot_be_cut_into_fields_are_rejected_too(clean):
 @pytest.mark.parametrize("name", CANONICAL)
 def test_every_table_takes_a_whole_row_and_one_that_lacks_what_it_needs(clean, name):
     table = CANONICAL[name]
-    good = {"id": "007", "text": "Words", "number": "5", "money": "5.50", "time": "2024-01-05", "date": "1980-02-29", "flag": "yes"}
+    good = {
+        "id": "007",
+        "text": "Words",
+        "number": "5",
+        "money": "5.50",
+        "time": "2024-01-05",
+        "date": "1980-02-29",
+        "flag": "yes",
+    }
     whole_row = [column.allowed[0] if column.allowed else good[column.kind] for column in table.columns]
     missing = ["" if column.required else cell for column, cell in zip(table.columns, whole_row, strict=True)]
     cleaned = clean(f"  crm:\n    {name}: {{path: t.csv}}\n", t__csv=as_csv(table.names, [whole_row, missing]))
@@ -541,10 +565,19 @@ def test_every_change_is_told_with_its_row_and_can_be_taken_back(clean):
 
 
 def test_days_of_birth_that_nobody_has_are_emptied_but_not_those_of_history(clean):
-    content = "person_id,birth_date\n" + "".join(f"{n},{day}\n" for n, day in enumerate(["1900-01-01", "1890-05-05", "2025-01-01", "1980-02-29", "1975-01-01", "1990-01-01", "2001-01-01"]))
+    content = "person_id,birth_date\n" + "".join(
+        f"{n},{day}\n"
+        for n, day in enumerate(
+            ["1900-01-01", "1890-05-05", "2025-01-01", "1980-02-29", "1975-01-01", "1990-01-01", "2001-01-01"]
+        )
+    )
     cleaned = clean(PEOPLE, p__csv=content)
     assert [row[0] for row in rows(cleaned.tables["people"], "birth_date")][:3] == [None] * 3
-    assert dict(rows(cleaned.tables["changes"], "before", "rule")) == {"1900-01-01": "placeholder", "1890-05-05": "out of range", "2025-01-01": "out of range"}
+    assert dict(rows(cleaned.tables["changes"], "before", "rule")) == {
+        "1900-01-01": "placeholder",
+        "1890-05-05": "out of range",
+        "2025-01-01": "out of range",
+    }
     kept = clean(PEOPLE, p__csv="person_id,birth_date\n1,1749-08-28\n2,1770-12-16\n3,1990-01-01\n4,1900-01-01\n")
     assert None not in [row[0] for row in rows(kept.tables["people"], "birth_date")] and not rows(kept.tables["changes"])
     assert "birth_date lies outside its usual range (3 of 4)" in kept.notes[0]
@@ -591,15 +624,29 @@ def test_a_slip_in_the_section_is_a_fault_that_names_it(make_book, told, where):
 
 def test_of_one_id_with_different_content_the_newest_wins_or_what_the_book_says(make_book, engine):
     content = "person_id,given_name,updated_at\n1,Ann,2024-01-05\n1,Anna,2024-03-01\n1,Anja,2024-02-01\n2,Bob,\n2,Bert,\n3,Cy,2024-01-01\n"
-    wanted = {"newest": ["Anna", "Bert", "Cy"], "oldest": ["Ann", "Bob", "Cy"], "all": ["Ann", "Anna", "Anja", "Bob", "Bert", "Cy"]}
+    wanted = {
+        "newest": ["Anna", "Bert", "Cy"],
+        "oldest": ["Ann", "Bob", "Cy"],
+        "all": ["Ann", "Anna", "Anja", "Bob", "Bert", "Cy"],
+    }
     for rule, names in wanted.items():
         settings = f"name: Made\nsources:\n  crm: {{people: {{path: p.csv}}}}\ncleaning: {{same_id: {{people: {rule}}}}}\n"
         cleaned = cleaning.clean(open_book(make_book(settings, p__csv=content)), engine, AS_OF)
         assert [row[0] for row in rows(cleaned.tables["people"], "given_name")] == names, rule
         assert cleaned.rows[0]["merged"] == 6 - len(names)
         if rule == "newest":
-            told = rows(cleaned.tables["changes"].filter(cleaned.tables["changes"]["column"] == "given_name"), "id", "before", "after", "rule")
-            assert sorted(told) == [("1", "Anja", "Anna", "superseded"), ("1", "Ann", "Anna", "superseded"), ("2", "Bob", "Bert", "superseded")]
+            told = rows(
+                cleaned.tables["changes"].filter(cleaned.tables["changes"]["column"] == "given_name"),
+                "id",
+                "before",
+                "after",
+                "rule",
+            )
+            assert sorted(told) == [
+                ("1", "Anja", "Anna", "superseded"),
+                ("1", "Ann", "Anna", "superseded"),
+                ("2", "Bob", "Bert", "superseded"),
+            ]
             assert failed(cleaned)["crm", "people", "the newest of its id"] == 3
 
 
@@ -615,7 +662,11 @@ def test_equal_rows_are_one_across_the_deliveries_of_a_table(clean):
     b = "who,day,nr,sum\n7,2024-01-05,A1,5\n7,2024-01-06,A2,5\n7,2024-01-05,,5\n"
     c = "person_id,ordered_at,order_id\n7,2024-01-05,A1\n"
     cleaned = clean(sources, a__csv=a, b__csv=b, c__csv=c)
-    assert [(row["file"], row["kept"], row["merged"]) for row in cleaned.rows] == [("a.csv", 3, 0), ("b.csv", 2, 1), ("c.csv", 1, 0)]
+    assert [(row["file"], row["kept"], row["merged"]) for row in cleaned.rows] == [
+        ("a.csv", 3, 0),
+        ("b.csv", 2, 1),
+        ("c.csv", 1, 0),
+    ]
 
 
 def test_a_file_that_is_delivered_again_counts_once(clean, make_book):
@@ -631,7 +682,9 @@ def test_two_sources_may_use_one_id_for_different_people(clean):
     assert rows(cleaned.tables["people"], "source", "person_id", "given_name") == [("crm", "1", "Ann"), ("shop", "1", "Bob")]
 
 
-WHOLE = "person_id,ordered_at,order_id,amount\n" + "".join(f"{n},2024-01-05,A{n},{n if n < 50 else 'n/a EUR'}\n" for n in range(100))
+WHOLE = "person_id,ordered_at,order_id,amount\n" + "".join(
+    f"{n},2024-01-05,A{n},{n if n < 50 else 'n/a EUR'}\n" for n in range(100)
+)
 
 
 def test_a_file_cut_in_the_middle_is_a_fault_at_its_last_row(clean):
@@ -660,7 +713,10 @@ def test_money_comes_out_in_the_currency_of_the_book(make_book, engine):
     assert rows(cleaned.tables["returns"], "amount") == [(11.0,)]
     assert ("10", "12.0", "converted") in rows(cleaned.tables["changes"], "before", "after", "rule")
     told = failed(cleaned)
-    assert told["shop", "orders", "amount has a rate for its currency"] == 1 and told["shop", "orders", "currency is a currency"] == 1
+    assert (
+        told["shop", "orders", "amount has a rate for its currency"] == 1
+        and told["shop", "orders", "currency is a currency"] == 1
+    )
     assert "1 lines are in USD" in cleaned.notes[0]
 
 
@@ -705,7 +761,9 @@ def test_tables_that_contradict_each_other_are_told_and_kept(clean):
 
 
 def test_a_value_that_stands_suspiciously_often_is_told_and_never_emptied(clean):
-    content = "person_id,birth_date\n" + "".join(f"{n},{'1970-01-01' if n % 4 == 0 else dt.date(1960, 1, 1) + dt.timedelta(n * 37)}\n" for n in range(100))
+    content = "person_id,birth_date\n" + "".join(
+        f"{n},{'1970-01-01' if n % 4 == 0 else dt.date(1960, 1, 1) + dt.timedelta(n * 37)}\n" for n in range(100)
+    )
     cleaned = clean(PEOPLE, p__csv=content)
     assert failed(cleaned) == {("crm", "people", "birth_date does not stand suspiciously often"): 25}
     assert None not in [row[0] for row in rows(cleaned.tables["people"], "birth_date")]
@@ -724,7 +782,9 @@ def test_quality_has_owners_and_a_history_of_days(make_book, engine):
     assert cleaning.history(better, AS_OF, [first, second]).equals(second)
     assert cleaning.history(quality, dt.date(2024, 5, 1), [second]).equals(first)
     trend = cleaning.trend(second)
-    assert trend["crm"].iloc[0] > 0 == trend["crm"].iloc[1] and cleaning.say_trend(trend).startswith("Quality got better most in crm")
+    assert trend["crm"].iloc[0] > 0 == trend["crm"].iloc[1] and cleaning.say_trend(trend).startswith(
+        "Quality got better most in crm"
+    )
     assert "first day" in cleaning.say_trend(cleaning.trend(first))
 
 

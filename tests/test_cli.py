@@ -110,7 +110,9 @@ def test_every_fault_of_the_settings_is_told(call, make_book):
 
 
 def test_every_fault_of_the_data_is_told_on_a_line_of_its_own(call, make_book):
-    content = "person_id,ordered_at,amount\nAnn Lee,2024-02-30,1\n,2024-01-05,1\n<script>x</script>,2024-01-05,-5\nBo,2024-01-05,free\n"
+    content = (
+        "person_id,ordered_at,amount\nAnn Lee,2024-02-30,1\n,2024-01-05,1\n<script>x</script>,2024-01-05,-5\nBo,2024-01-05,free\n"
+    )
     folder = make_book(SOUND, o__csv=content)
     code, out, complaint = call("check", folder)
     assert code == 1

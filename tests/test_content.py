@@ -196,13 +196,7 @@ def made_book(seed: int, messages: int = 120) -> dict[str, list[dict]]:
             "account_source": "crm",
             "person_source": "crm",
         }
-        row |= (
-            {"account_id": f"F{r.randrange(4)}"}
-            if owner < 0.5
-            else {"person_id": r.choice(records)[0]}
-            if owner < 0.8
-            else {}
-        )
+        row |= {"account_id": f"F{r.randrange(4)}"} if owner < 0.5 else {"person_id": r.choice(records)[0]} if owner < 0.8 else {}
         deals.append(row)
     parts = [person() | {"opportunity_source": "crm", "opportunity_id": f"o{r.randrange(12)}"} for _ in range(10)]
     intervals = [
@@ -230,9 +224,7 @@ def made_book(seed: int, messages: int = 120) -> dict[str, list[dict]]:
         "stage_intervals": intervals,
         "identities": [{"source": "crm", "person_id": p, "customer_id": c} for p, c in records],
         "customers": [{"customer_id": c, "account_id": a} for c, a in account.items()],
-        "account_identities": [
-            {"source": "crm", "source_account_id": f"F{i}", "account_id": f"a{i}"} for i in range(3)
-        ],
+        "account_identities": [{"source": "crm", "source_account_id": f"F{i}", "account_id": f"a{i}"} for i in range(3)],
     }
 
 
@@ -313,13 +305,9 @@ def plain(book: dict[str, list[dict]], policy: ContactPolicy) -> dict[str, dict]
     told = {}
     for key, m in sent.items():
         t = m["sent_at"]
-        mine = [
-            row for row in book["consents"] if who[row["person_id"]] == m["customer"] and row["purpose"] == m["purpose"]
-        ]
+        mine = [row for row in book["consents"] if who[row["person_id"]] == m["customer"] and row["purpose"] == m["purpose"]]
         said = last([row for row in mine if row["channel"] in (None, m["channel"])], "indicated_at", m)
-        allowed = bool(said) and all(
-            s["status"] == "given" and (s["valid_to"] is None or s["valid_to"] > t) for s in said
-        )
+        allowed = bool(said) and all(s["status"] == "given" and (s["valid_to"] is None or s["valid_to"] > t) for s in said)
         complaint = any(
             who[c["person_id"]] == m["customer"]
             and "complaint" in (c["reason"] or "").lower()
@@ -351,10 +339,7 @@ def plain(book: dict[str, list[dict]], policy: ContactPolicy) -> dict[str, dict]
         stood = [
             i
             for i in book["stage_intervals"]
-            if i["method"] == "filtered"
-            and i["subject_id"] == m["account"]
-            and i["topic"] == m["topic"]
-            and i["valid_from"] < t
+            if i["method"] == "filtered" and i["subject_id"] == m["account"] and i["topic"] == m["topic"] and i["valid_from"] < t
         ]
         stood.sort(key=lambda i: (-i["valid_from"].timestamp(), -i["probability"], i["stage"], i["journey_id"]))
         stage = stood[0]["stage"] if stood and (stood[0]["valid_to"] is None or stood[0]["valid_to"] >= t) else None
@@ -379,9 +364,7 @@ def plain(book: dict[str, list[dict]], policy: ContactPolicy) -> dict[str, dict]
 @pytest.mark.parametrize("seed", range(4))
 def test_every_reason_equals_a_plain_computation(seed, engine):
     r = random.Random(seed)
-    policy = ContactPolicy(
-        max_messages=r.choice((0, 3, 8)), period_days=r.choice((5, 30)), per=r.choice(("account", "customer"))
-    )
+    policy = ContactPolicy(max_messages=r.choice((0, 3, 8)), period_days=r.choice((5, 30)), per=r.choice(("account", "customer")))
     book = made_book(seed)
     # a deal that was closed before it was opened is closed when it opens; such a case was never open
     for deal in book["opportunities"]:
@@ -432,9 +415,7 @@ def test_the_ninth_of_thirty_days_is_over_the_cap_and_one_that_left_is_not(engin
     at = [START, *[START + 10 * DAY] * 8, START + 30 * DAY]
     found = audited({"messages": [one(t, i) for i, t in enumerate(at)]}, ContactPolicy(), engine)
     assert list(found["over_cap"]) == [*[False] * 8, True, True]
-    later = audited(
-        {"messages": [one(t, i) for i, t in enumerate([START] + [START + 30 * DAY] * 8)]}, ContactPolicy(), engine
-    )
+    later = audited({"messages": [one(t, i) for i, t in enumerate([START] + [START + 30 * DAY] * 8)]}, ContactPolicy(), engine)
     assert not later["over_cap"].any()
 
 
@@ -735,9 +716,7 @@ def test_what_follows_a_message_is_counted_as_by_loops(engine):
     known = table(happened, customer_id="string", at="timestamp")
     found = audit.followed(sent, known, 7).to_pandas().set_index("arrival")["followed"]
     for row in sent.to_pandas().itertuples():
-        expected = any(
-            h["customer_id"] == row.customer_id and dt.timedelta(0) < h["at"] - row.at <= 7 * DAY for h in happened
-        )
+        expected = any(h["customer_id"] == row.customer_id and dt.timedelta(0) < h["at"] - row.at <= 7 * DAY for h in happened)
         assert found[row.arrival] == expected
 
 
@@ -883,14 +862,24 @@ def test_an_order_counts_for_the_answer_whose_piece_it_names(engine):
     sent = audit.keep(engine, audit.sendings(table(rows, **MESSAGE), None))
     answered = [row for row in rows if row.get("clicked_at")]
     buys = answered[::4]
-    orders = [dict(person_source=row["person_source"], person_id=row["person_id"], ordered_at=row["clicked_at"] + DAY,
-                   campaign=row["content_id"], arrival=i) for i, row in enumerate(buys)]
+    orders = [
+        dict(
+            person_source=row["person_source"],
+            person_id=row["person_id"],
+            ordered_at=row["clicked_at"] + DAY,
+            campaign=row["content_id"],
+            arrival=i,
+        )
+        for i, row in enumerate(buys)
+    ]
     # orders that name nothing, a day after messages that nobody answered, are nobody's doing
     quiet = [row for row in rows if not row.get("clicked_at")]
     orders += [dict(orders[0], person_id=row["person_id"], ordered_at=row["sent_at"] + DAY, campaign=None) for row in quiet]
     bought = table(orders, **ORDER, campaign="string")
-    stages = ibis.memtable([("a1", "hats", "use", START - 900 * DAY, None)], schema={
-        "account_id": "string", "topic": "string", "stage": "string", "at": "timestamp", "valid_to": "timestamp"})
+    stages = ibis.memtable(
+        [("a1", "hats", "use", START - 900 * DAY, None)],
+        schema={"account_id": "string", "topic": "string", "stage": "string", "at": "timestamp", "valid_to": "timestamp"},
+    )
     signs = response.Signs(sent, stages=stages)
     told = response.extra_orders(signs, bought, None, START + 400 * DAY, 7, engine).set_index("stage")
     buyers, named = {row["person_id"] for row in orders}, {}

@@ -88,7 +88,9 @@ def fill(kind: str, url: str, folder) -> str:
 def served(request, tmp_path, make_book, monkeypatch):
     """A book whose orders come out of a database of each kind; its folder, the kind and the URL."""
     folder = make_book(SETTINGS)
-    url = fill(request.param, request.getfixturevalue(request.param) if request.param in ("postgresql", "mariadb") else "", folder)
+    url = fill(
+        request.param, request.getfixturevalue(request.param) if request.param in ("postgresql", "mariadb") else "", folder
+    )
     monkeypatch.setenv("SHOP_URL", url)
     return folder, request.param, url
 
@@ -111,7 +113,12 @@ def test_a_database_gives_what_a_file_gives(served, engine, make_book):
         ours, theirs = ours.drop(columns=["file", "row"]), theirs.drop(columns=["file", "row"])
         assert ours.astype(str).to_dict("list") == theirs.astype(str).to_dict("list"), (kind, name)
     (row,) = cleaned.rows
-    assert (row["rows_in"], row["kept"], row["returned"] if "returned" in row else row["returns"], row["rejected"]) == (4, 2, 1, 1)
+    assert (row["rows_in"], row["kept"], row["returned"] if "returned" in row else row["returns"], row["rejected"]) == (
+        4,
+        2,
+        1,
+        1,
+    )
 
 
 def test_nothing_is_written_to_a_source(served, engine):
@@ -145,14 +152,18 @@ def test_a_wrong_query_is_told_in_words(served, engine, sql, word):
 def test_credentials_and_hosts_stand_nowhere(served, tmp_path):
     folder, _, url = served
     outcome = runner.run(open_book(folder), out=tmp_path / "reports", only=["cleaning"])
-    told = [path.read_bytes() for place in (folder / "store", tmp_path / "reports") for path in place.rglob("*") if path.is_file()]
+    told = [
+        path.read_bytes() for place in (folder / "store", tmp_path / "reports") for path in place.rglob("*") if path.is_file()
+    ]
     assert told and not any(servers.PASSWORD.encode() in each or url.encode() in each for each in told)
     assert [each["file"] for each in outcome.run.info["inputs"]] == ["env:SHOP_URL"]
     assert json.dumps(outcome.run.info["rows"]).count("env:SHOP_URL") == 1
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
-def test_a_wrong_password_is_refused_at_once_and_a_server_that_is_away_is_tried_again(kind, request, engine, tmp_path, monkeypatch):
+def test_a_wrong_password_is_refused_at_once_and_a_server_that_is_away_is_tried_again(
+    kind, request, engine, tmp_path, monkeypatch
+):
     url = request.getfixturevalue(kind)
     monkeypatch.setenv("SHOP_URL", url.replace(servers.PASSWORD, "wrong-word"))
     with pytest.raises(FaultError, match="refuses the user or the password") as error:

@@ -111,11 +111,7 @@ def test_files_and_dictionary_agree(book):
                 field.name,
                 kinds.get(
                     str(field.type),
-                    "text"
-                    if "dictionary" in str(field.type)
-                    else "integer"
-                    if "int" in str(field.type)
-                    else str(field.type),
+                    "text" if "dictionary" in str(field.type) else "integer" if "int" in str(field.type) else str(field.type),
                 ),
             )
             for field in pq.read_schema(path)
@@ -140,9 +136,7 @@ def header(path, table):
     if path.suffix == ".parquet":
         return pq.read_schema(path).names
     if path.suffix == ".csv":
-        return pd.read_csv(
-            path, sep=table.get("delimiter", ","), encoding=table.get("encoding", "utf-8"), nrows=5
-        ).columns
+        return pd.read_csv(path, sep=table.get("delimiter", ","), encoding=table.get("encoding", "utf-8"), nrows=5).columns
     if path.suffix == ".xlsx":
         return pd.read_excel(path, sheet_name=table["sheet"], nrows=5).columns
     return pd.read_json(path, lines=True, nrows=5).columns
@@ -176,9 +170,7 @@ def test_a_failed_make_leaves_nothing(tmp_path):
 
 
 def test_a_killed_make_leaves_no_half_book(tmp_path):
-    process = multiprocessing.get_context("fork").Process(
-        target=demo.make, args=(tmp_path / "book",), kwargs={"people": 20_000}
-    )
+    process = multiprocessing.get_context("fork").Process(target=demo.make, args=(tmp_path / "book",), kwargs={"people": 20_000})
     process.start()
     time.sleep(1.5)
     os.kill(process.pid, signal.SIGKILL)
@@ -189,11 +181,7 @@ def test_a_killed_make_leaves_no_half_book(tmp_path):
 
 
 def test_spoilings_are_as_often_as_asked(book):
-    rates = (
-        truth(book, "rates")
-        .groupby("kind")
-        .agg(asked=("asked", "first"), able=("able", "sum"), spoiled=("spoiled", "sum"))
-    )
+    rates = truth(book, "rates").groupby("kind").agg(asked=("asked", "first"), able=("able", "sum"), spoiled=("spoiled", "sum"))
     asked = {name.removeprefix("spoil."): rate for name, rate in demo.rates().items() if name.startswith("spoil.")}
     assert asked == rates["asked"].to_dict()
     for kind, row in rates.iterrows():
@@ -316,9 +304,7 @@ def test_money_of_the_files_is_the_truth(book):
         owner[order] = people["shop", who]
         margin[owner[order]] += total - pieces * cost[article]
     back = pd.read_csv(book / "shop/returns.csv")
-    for order, article, pieces, refund in zip(
-        back["order_no"], back["article"], back["pieces"], back["refund"], strict=False
-    ):
+    for order, article, pieces, refund in zip(back["order_no"], back["article"], back["pieces"], back["refund"], strict=False):
         margin[owner[order]] -= refund - pieces * cost[article]
     pos = pd.read_csv(
         book / "pos/bons.csv", sep=";", encoding="latin-1", decimal=",", dtype={"KartenNr": str, "BonNr": str}
@@ -331,9 +317,7 @@ def test_money_of_the_files_is_the_truth(book):
         margin[people["crm", who]] += total - pieces * cost[article]
     buyer = dict(zip(erp["AUFTRAG"], erp["KONTAKT"], strict=True))
     back = pd.read_parquet(book / "erp/gutschriften.parquet")
-    for order, article, pieces, refund in zip(
-        back["AUFTRAG"], back["ARTNR"], back["MENGE"], back["GUTSCHRIFT"], strict=True
-    ):
+    for order, article, pieces, refund in zip(back["AUFTRAG"], back["ARTNR"], back["MENGE"], back["GUTSCHRIFT"], strict=True):
         margin[people["crm", buyer[order]]] -= refund - pieces * cost[article]
     value = truth(book, "value").set_index("human_id")["past_margin"]
     # what comes back after `as_of` only the truth knows
@@ -394,9 +378,7 @@ def test_the_planted_company(request, which):
     sent = pd.read_parquet(folder / "newsletter/sendings")
     judged = truth(folder, "messages").merge(sent, on="message_id")
     end = pd.Timestamp(demo.AS_OF)
-    mine = judged[
-        (judged["account_id"] == account) & (judged["sent"] >= end - pd.Timedelta(days=30)) & ~judged["transactional"]
-    ]
+    mine = judged[(judged["account_id"] == account) & (judged["sent"] >= end - pd.Timedelta(days=30)) & ~judged["transactional"]]
     assert len(mine) == 30 and mine["human_id"].nunique() == 2
     assert mine["open_ts"].isna().all() and (mine["medium"] == "email").all()
     assert not mine["no_consent"].any()
@@ -406,9 +388,7 @@ def test_the_planted_company(request, which):
 
 def test_verdicts_come_about_as_often_as_documented(book):
     share = truth(book, "messages")["verdict"].value_counts(normalize=True)
-    asked = {
-        name.removeprefix("verdicts."): rate for name, rate in demo.rates().items() if name.startswith("verdicts.")
-    }
+    asked = {name.removeprefix("verdicts."): rate for name, rate in demo.rates().items() if name.startswith("verdicts.")}
     assert set(share.index) == set(asked) == {*REASONS, "right", "operational"}
     assert sum(asked.values()) == pytest.approx(1, abs=0.01)
     for name, rate in asked.items():
@@ -441,16 +421,12 @@ def plain_verdicts(folder):
         )
     wishes = defaultdict(list)
     for row in pd.read_json(folder / "newsletter/preferences.jsonl", lines=True, dtype=False).itertuples():
-        wishes[human["newsletter", row.subscriber]].append(
-            (utc(row.saved), row.medium, row.topic, row.max_mails, row.per_days)
-        )
+        wishes[human["newsletter", row.subscriber]].append((utc(row.saved), row.medium, row.topic, row.max_mails, row.per_days))
     complaints = defaultdict(list)
     for row in pd.read_csv(folder / "callcentre/tickets.csv", sep=";", encoding="latin-1").itertuples():
         if "complaint" in calls["cases"]["values"]["reason"][row.Grund]:
             layout = "%d.%m.%Y %H:%M:%S"
-            complaints[human["callcentre", row.AnruferNr]].append(
-                (utc(row.eroeffnet, layout), utc(row.geschlossen, layout))
-            )
+            complaints[human["callcentre", row.AnruferNr]].append((utc(row.eroeffnet, layout), utc(row.geschlossen, layout)))
     deals = defaultdict(list)
     for row in pd.read_csv(folder / "crm/chancen.csv", sep=";", encoding="latin-1").itertuples():
         own = account_of_crm[row.Konto_Nr] if isinstance(row.Konto_Nr, str) else account["crm", row.Kontakt_ID]
@@ -487,9 +463,7 @@ def plain_verdicts(folder):
         on_topic = [d for d in deals[own] if d[0] == topic]
         is_open = [d for d in deals[own] if d[1] <= t and (d[2] is None or d[2] > t)]
         closed = any(d[2] is not None and d[2] <= t for d in on_topic)
-        why["after_close"] = (
-            topic is not None and stage in order[:3] and closed and not any(d in is_open for d in on_topic)
-        )
+        why["after_close"] = topic is not None and stage in order[:3] and closed and not any(d in is_open for d in on_topic)
         why["over_cap"] = sum(t - month < at for at, _ in sent_to_account[own]) > 8
         wrong = False
         for place, value in ((1, row.medium), (2, topic)):
@@ -500,9 +474,7 @@ def plain_verdicts(folder):
         for w in [w for w in stated if w[0] == max(x[0] for x in stated)]:
             wrong |= sum(t - datetime.timedelta(days=w[4]) < at for at in sent_to_human[who]) > w[3]
         why["over_preference"] = wrong
-        why["duplicate"] = (
-            piece is not None and sum(t - month < at and what == piece for at, what in sent_to_account[own]) > 1
-        )
+        why["duplicate"] = piece is not None and sum(t - month < at and what == piece for at, what in sent_to_account[own]) > 1
         why["wrong_topic"] = topic is not None and bool(is_open) and not any(d[0] == topic for d in is_open)
         now = [s for a, b, s in stages[own, topic] if a <= t < b]
         why["wrong_stage"] = bool(now) and stage is not None and order.index(stage) - order.index(now[0]) not in (0, 1)
@@ -528,9 +500,7 @@ def test_answers_rank_as_the_truth_does(book):
         book, people["human_id"], piece, "email", (people["best_weekday"] + 3) % 7, (people["best_hour"] + 12) % 24
     )
     assert (best["p_open"] > worst["p_open"]).all() and len(best) == 300
-    tired = demo.answer(
-        book, people["human_id"], piece, "email", people["best_weekday"], people["best_hour"], recent=30
-    )
+    tired = demo.answer(book, people["human_id"], piece, "email", people["best_weekday"], people["best_hour"], recent=30)
     assert (tired["p_open"] < best["p_open"]).all() and (tired["p_unsubscribe"] > best["p_unsubscribe"]).all()
     stage = content["stage"].iloc[5]
     fits = demo.answer(book, people["human_id"], piece, "email", 1, 10, stage=stage)
@@ -547,10 +517,7 @@ def test_answers_are_what_history_was_made_with(book):
     """Clicks predicted by `answer` at the time of sending, against those that came."""
     judged = truth(book, "messages").merge(pd.read_parquet(book / "newsletter/sendings"), on="message_id")
     some = judged[
-        (judged["medium"] == "email")
-        & judged["asset"].notna()
-        & ~judged["transactional"]
-        & (judged["verdict"] != "operational")
+        (judged["medium"] == "email") & judged["asset"].notna() & ~judged["transactional"] & (judged["verdict"] != "operational")
     ].sample(8000, random_state=1)
     told = demo.answer(
         book,

@@ -59,9 +59,7 @@ def test_the_seven_sources_of_the_made_company_are_placed_and_the_draft_runs(tmp
     book = open_book(target.parent)
     with engines.open(scratch=tmp_path / "scratch") as engine:
         loaded = cleaning.load(book, engine)
-        cleaned = cleaning.clean(
-            book, engine, cleaning.default_as_of(loaded, open_book(made).settings.as_of, "UTC"), loaded
-        )
+        cleaned = cleaning.clean(book, engine, cleaning.default_as_of(loaded, open_book(made).settings.as_of, "UTC"), loaded)
     kept = sum(row["kept"] + row["returns"] + row["merged"] for row in cleaned.rows)
     assert kept > 0.95 * sum(row["rows_in"] for row in cleaned.rows)
     assert book.settings.sources["erp"].tables["orders"][0].ids == {"person_id": "crm"}

@@ -30,7 +30,9 @@ def test_everything_of_theirs_and_nothing_of_others(book):
         assert trace in text, trace
     for other in ("Bob", "Cid", "bob@x.org", "cid@x.org", "o3"):
         assert other not in text, other
-    assert {"people", "orders", "returns", "consents", "events", "aliases", "referrals", "rejected", "identities"} <= set(told["tables"])
+    assert {"people", "orders", "returns", "consents", "events", "aliases", "referrals", "rejected", "identities"} <= set(
+        told["tables"]
+    )
     assert list(told["lists"]) == ["all.csv"]
 
 

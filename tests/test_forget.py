@@ -41,8 +41,7 @@ FILES = {
     "returns__csv": "order_id,returned_at,amount\no1,2026-02-01,5\no3,2026-02-03,7\n",
     "referrals__csv": "person_id,referred_person_id,referred_at\n8,007,2026-01-01\n8,9,2026-01-01\n",
     "readers__csv": "person_id,email\nn1,Ann@X.org\nn2,bob@x.org\n",
-    "consents__csv": "person_id,purpose,status,indicated_at\nn1,marketing,given,2026-01-01\n"
-    "n2,marketing,given,2026-01-01\n",
+    "consents__csv": "person_id,purpose,status,indicated_at\nn1,marketing,given,2026-01-01\nn2,marketing,given,2026-01-01\n",
     "events__csv": "person_id,event_name,occurred_at\nk1,visit,2026-01-01\nk2,visit,2026-01-02\n",
     "aliases__csv": "person_id,other_source,other_person_id,linked_at\nk1,shop,007,2026-01-01\nk2,shop,8,2026-01-01\n",
 }
@@ -109,9 +108,7 @@ def book(make_book):
 
 def words(book) -> list[str]:
     text = without_hashes(everything(book.store.folder))
-    return [
-        word for word in TRACES if f"'{word}" in text or f'"{word}' in text or f",{word}" in text or f"{word}," in text
-    ]
+    return [word for word in TRACES if f"'{word}" in text or f'"{word}' in text or f",{word}" in text or f"{word}," in text]
 
 
 def test_forgotten_in_every_table_list_and_run(book):
@@ -158,9 +155,7 @@ def test_the_next_delivery_of_the_same_data_is_suppressed(book):
 
 def test_a_new_record_with_the_same_address_or_number_is_suppressed_with_its_orders(book):
     forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
-    (book.folder / "people.csv").write_text(
-        "person_id,email,phone\n55,ANN@x.org,\n56,,+49 (170) 234-5678\n8,bob@x.org,\n"
-    )
+    (book.folder / "people.csv").write_text("person_id,email,phone\n55,ANN@x.org,\n56,,+49 (170) 234-5678\n8,bob@x.org,\n")
     (book.folder / "orders.csv").write_text(
         "person_id,ordered_at,order_id\n55,2026-03-01,p1\n56,2026-03-01,p2\n8,2026-03-01,p3\n"
     )

@@ -68,7 +68,10 @@ def test_a_kernel_has_its_own_environment_folder_and_group(kernel, tmp_path):
 
 def test_what_is_imported_is_there_already(kernel):
     _, ask = kernel()
-    assert ask("all(n in __import__('sys').modules for n in ('clientbook.engine', 'ibis.backends.duckdb', 'matplotlib.figure'))") == "True"
+    assert (
+        ask("all(n in __import__('sys').modules for n in ('clientbook.engine', 'ibis.backends.duckdb', 'matplotlib.figure'))")
+        == "True"
+    )
     assert ask("__import__('threading').active_count() < 20") == "True"
 
 
@@ -88,7 +91,9 @@ def test_how_a_kernel_ended_is_known(kernel, number):
 
 
 def test_a_kernel_that_cannot_begin_says_so(server, tmp_path):
-    child = server.fork(["-f", str(tmp_path / "k.json"), "--no-such-option=1", "--ip"], dict(os.environ), str(tmp_path / "nowhere"))
+    child = server.fork(
+        ["-f", str(tmp_path / "k.json"), "--no-such-option=1", "--ip"], dict(os.environ), str(tmp_path / "nowhere")
+    )
     assert child.wait(60) != 0
 
 

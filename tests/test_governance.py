@@ -213,7 +213,9 @@ def test_rows_kept_too_long_and_repaired_values_stand_in_the_catalogue():
     email = told.loc[("people", "email", "crm")]
     assert (email["overdue"], email["repaired"], email["purpose"]) == (2, 0.5, "to serve")
     assert pd.isna(told.loc[("people", "email", "shop"), "overdue"])
-    rules = governance.policy(settings(sources), told.reset_index(), governance.consent_coverage(None, None, None, None, AS_OF, "UTC"))
+    rules = governance.policy(
+        settings(sources), told.reset_index(), governance.consent_coverage(None, None, None, None, AS_OF, "UTC")
+    )
     assert rules["holds"].tolist() == [False, False]
     assert rules.set_index("rule").loc["nothing is kept longer than it may be", "what"] == "people of crm"
     assert governance.say_policy(rules).startswith("2 of 2 rules are broken")
@@ -238,6 +240,8 @@ def test_the_rules_of_the_book_are_checked_and_what_cannot_be_told_is_said():
     assert told["holds"].tolist()[0] is False and told.iloc[0]["limit"] == "at most 0.4"
     assert told.set_index("rule")["holds"].loc["messages without consent"].tolist() == [False, True]
     assert pd.isna(told.set_index("rule").loc["customers who allow marketing", "holds"])
-    assert bool(told.set_index("rule").loc["rows that can be used", "holds"]) and "1 of 5 rules is broken" in governance.say_policy(told)
+    assert bool(
+        told.set_index("rule").loc["rows that can be used", "holds"]
+    ) and "1 of 5 rules is broken" in governance.say_policy(told)
     with pytest.raises(ValueError, match="rule"):
         Rule(rule="be nice")

@@ -87,7 +87,10 @@ OLD = [("shop", "orders", "a.csv", 1_000, "1"), ("crm", "people", "p.csv", 50, "
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ([("shop", "orders", "a.csv", 1_200, "3"), OLD[1]], ["shop delivered 1,200 rows of orders after 1,000.", "crm delivered for people what"]),
+        (
+            [("shop", "orders", "a.csv", 1_200, "3"), OLD[1]],
+            ["shop delivered 1,200 rows of orders after 1,000.", "crm delivered for people what"],
+        ),
         ([("shop", "orders", "a.csv", 400, "3"), ("crm", "people", "p.csv", 50, "4")], ["half a delivery", "as many rows (50)"]),
         ([*OLD, ("erp", "products", "x.csv", 5, "9")], ["The source erp is new."]),
         ([OLD[0]], ["The source crm is gone."]),
@@ -103,8 +106,20 @@ def test_reasons_tell_what_was_delivered(inputs, words):
 
 
 def test_reasons_tell_rules_notebooks_parameters_and_versions():
-    a = run("2026-01-01.001", settings={"goals": "1", "name": "1"}, code={"04_value": "1"}, parameters={"value": {"h": 1}}, versions={"pandas": "3"})
-    b = run("2026-01-01.002", settings={"goals": "2", "name": "1"}, code={"04_value": "2"}, parameters={"value": {"h": 2}}, versions={"pandas": "4"})
+    a = run(
+        "2026-01-01.001",
+        settings={"goals": "1", "name": "1"},
+        code={"04_value": "1"},
+        parameters={"value": {"h": 1}},
+        versions={"pandas": "3"},
+    )
+    b = run(
+        "2026-01-01.002",
+        settings={"goals": "2", "name": "1"},
+        code={"04_value": "2"},
+        parameters={"value": {"h": 2}},
+        versions={"pandas": "4"},
+    )
     told = history.reasons(b, a)
     assert told == [
         "In clientbook.yaml changed: goals.", "Changed in the notebook or its code: 04_value.", "Other parameters: value.h.",

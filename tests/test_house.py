@@ -173,7 +173,9 @@ def test_locks_hold_hashes_and_no_address(path):
 
 def test_the_wheel_brings_its_notebooks_and_works_from_any_folder(tmp_path):
     built = tmp_path / "built"
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)], cwd=ROOT, check=True, capture_output=True
+    )
     (wheel,) = built.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     brought = {path.name for path in (tmp_path / "installed" / "clientbook" / "notebooks").glob("*.ipynb")}

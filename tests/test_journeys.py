@@ -160,9 +160,7 @@ def plain_walk(log: list[tuple[dt.datetime, str]]) -> list[tuple]:
             out.append(["gap", None, time, None])
         last = time
         overtaken = (
-            i + 1 < len(log)
-            and log[i + 1][0] == time
-            and any(then == time and after in ROWS for then, after in log[i + 1 :])
+            i + 1 < len(log) and log[i + 1][0] == time and any(then == time and after in ROWS for then, after in log[i + 1 :])
         )
         if name not in ROWS or overtaken:
             continue
@@ -465,9 +463,7 @@ def test_scores_compare_rules_on_true_accounts(engine):
     seen = journeys.seen_of(ways)
     reading = journeys.read_stages(seen, rows, AS_OF, engine, zone="Europe/Berlin")
     given = {"people": people, "stages": truth}
-    found = journeys.score(ways, seen, reading, rows, who, "customer", AS_OF, given, zone="Europe/Berlin").set_index(
-        "rule"
-    )
+    found = journeys.score(ways, seen, reading, rows, who, "customer", AS_OF, given, zone="Europe/Berlin").set_index("rule")
     assert found.loc["stage of the last event", ["right", "n", "right_of_all", "all"]].tolist() == [0.5, 2, 1 / 3, 3]
     assert found.loc["furthest stage reached", "right"] == 0
     assert found.loc["hidden Markov model", "n"] == 2
@@ -724,9 +720,7 @@ def test_a_trial_is_compared_by_arms(engine):
             )
     timeline = journeys.compose({"events": events(*rows), "orders": table("orders", orders)}, "customer", engine)
     found = journeys.experiments(timeline, AS_OF).iloc[0]
-    share = {
-        arm: np.mean([any(o["person_id"] == f"p{i}" for o in orders) for i in range(arm, 400, 2)]) for arm in (0, 1)
-    }
+    share = {arm: np.mean([any(o["person_id"] == f"p{i}" for o in orders) for i in range(arm, 400, 2)]) for arm in (0, 1)}
     assert found["effect"] == pytest.approx(share[0] - share[1]) and found["low"] < found["effect"] < found["high"]
     assert (found["design"], found["n"], found["subjects"]) == ("randomised", 200, 400)
 
@@ -752,9 +746,7 @@ def test_best_times_follow_a_persons_own_hours(engine):
     for i in range(60):
         own = 8 if i % 2 else 19
         for _ in range(12):
-            day = at("2024-03-01") + dt.timedelta(
-                days=int(rng.integers(0, 90)), hours=own, minutes=int(rng.integers(0, 50))
-            )
+            day = at("2024-03-01") + dt.timedelta(days=int(rng.integers(0, 90)), hours=own, minutes=int(rng.integers(0, 50)))
             rows.append((f"p{i}", day.isoformat(), "read", "suits"))
         sent.append({"message_id": str(i), "person_id": f"p{i}", "channel": "email", "sent_at": at("2024-04-01T09:00")})
     tables = {"events": events(*rows), "messages": table("messages", sent)}

@@ -376,9 +376,7 @@ def test_accounts_by_id_name_and_domain(engine):
 
 def test_a_mail_provider_is_no_company():
     employed = pd.DataFrame({"domain": ["x.de"], "firm": ["adler"]})
-    assert accounts.companies(accounts.delivered(None), ["adler", "post"], employed).groupby(
-        "company"
-    ).size().tolist() == [2, 1]
+    assert accounts.companies(accounts.delivered(None), ["adler", "post"], employed).groupby("company").size().tolist() == [2, 1]
 
 
 def made_people(n: int, seed: int) -> tuple[ibis.Table, pd.DataFrame]:
@@ -400,9 +398,7 @@ def made_people(n: int, seed: int) -> tuple[ibis.Table, pd.DataFrame]:
             row = {"source": source, "person_id": key, "given_name": first, "family_name": last, "postcode": code}
             row["email"] = mail if rng.random() < 0.8 else None
             row["phone"] = number if rng.random() < 0.7 else None
-            row["birth_date"] = (
-                f"{1950 + human % 50}-{1 + human % 12:02d}-{1 + human % 28:02d}" if rng.random() < 0.6 else None
-            )
+            row["birth_date"] = f"{1950 + human % 50}-{1 + human % 12:02d}-{1 + human % 28:02d}" if rng.random() < 0.6 else None
             if rng.random() < 0.1:
                 row["family_name"] = last[:-1]
             rows.append(row)
@@ -479,9 +475,7 @@ def test_kinds_of_pairs_are_found_where_they_are_known():
     compared = [Compared(name, name, (name,), (Level("", "same"), Level("", "near"))) for name in "abcd"]
     m, u = np.array([0.85, 0.1, 0.05]), [np.array([p, 0.05, 0.95 - p]) for p in (0.02, 0.05, 0.1, 0.01)]
     same, other = 2_000, 60_000
-    drawn = np.concatenate(
-        [np.stack([rng.choice(3, n, p=p) for p in ps], axis=1) for n, ps in ((same, [m] * 4), (other, u))]
-    )
+    drawn = np.concatenate([np.stack([rng.choice(3, n, p=p) for p in ps], axis=1) for n, ps in ((same, [m] * 4), (other, u))])
     patterns, counts = np.unique(drawn, axis=0, return_counts=True)
     known = [float(same + other)] * 4
     shares = [np.bincount(drawn[:, i], minlength=3) / len(drawn) for i in range(4)]
@@ -720,9 +714,7 @@ def test_pair_scores_agree_with_all_pairs():
     true = sum(a == c for (a, _), (c, _) in itertools.combinations(rows, 2))
     told = scoring.pair_scores(ibis.memtable(pd.DataFrame(rows, columns=["t", "g"])), "t", "g")
     assert (told["pairs"], told["true_pairs"]) == (guessed, true)
-    assert told["precision"] == pytest.approx(both / guessed, abs=1e-6) and told["recall"] == pytest.approx(
-        both / true, abs=1e-6
-    )
+    assert told["precision"] == pytest.approx(both / guessed, abs=1e-6) and told["recall"] == pytest.approx(both / true, abs=1e-6)
 
 
 def test_without_a_truth_nothing_is_scored():

@@ -28,18 +28,14 @@ def people(*rows):
 
 
 def identities(pairs):
-    return ibis.memtable(
-        pd.DataFrame([(s, p, c) for (s, p), c in pairs.items()], columns=["source", "person_id", "customer_id"])
-    )
+    return ibis.memtable(pd.DataFrame([(s, p, c) for (s, p), c in pairs.items()], columns=["source", "person_id", "customer_id"]))
 
 
 def customers(pairs):
     told = {}
     for (source, _), customer in pairs.items():
         told.setdefault(customer, set()).add(source)
-    return ibis.memtable(
-        pd.DataFrame([(c, ",".join(sorted(s))) for c, s in told.items()], columns=["customer_id", "sources"])
-    )
+    return ibis.memtable(pd.DataFrame([(c, ",".join(sorted(s))) for c, s in told.items()], columns=["customer_id", "sources"]))
 
 
 def day(n):
@@ -48,9 +44,7 @@ def day(n):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(
-        st.tuples(st.sampled_from("abcd"), st.integers(0, 5), st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=25
-    )
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5), st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=25)
 )
 def test_the_flow_is_that_of_a_loop(engine, seen):
     """(system, person, customer, day) in any order: each customer's systems by their first day, then by name."""
@@ -83,7 +77,9 @@ def test_a_record_appears_with_the_first_thing_that_any_table_tells_of_it(engine
     whose = {("crm", "1"): "c", ("web", "x"): "c"}
     held = people(("crm", "1", *[None] * 9, day(5)))
     events = ibis.memtable(
-        pd.DataFrame({"source": ["web"], "person_source": ["web"], "person_id": ["x"], "event_name": ["v"], "occurred_at": [day(2)]})
+        pd.DataFrame(
+            {"source": ["web"], "person_source": ["web"], "person_id": ["x"], "event_name": ["v"], "occurred_at": [day(2)]}
+        )
     )
     flow = overlap.system_flow(identities(whose), {"people": held, "events": events}, engine)
     on = overlap.commonest(flow)
@@ -129,7 +125,9 @@ def test_a_customer_who_appeared_nowhere_makes_no_flow(engine):
 
 
 def test_views_count_down_from_all():
-    frame = pd.DataFrame({"systems": ["a", "b", "a,b,c"], "n_systems": [1, 1, 3], "customers": [5, 3, 2], "share": [0.5, 0.3, 0.2]})
+    frame = pd.DataFrame(
+        {"systems": ["a", "b", "a,b,c"], "n_systems": [1, 1, 3], "customers": [5, 3, 2], "share": [0.5, 0.3, 0.2]}
+    )
     views = overlap.one_view(frame)
     assert views["customers"].tolist() == [8, 0, 2]
     assert views["at_least"].tolist() == pytest.approx([1, 0.2, 0.2])

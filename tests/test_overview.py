@@ -47,8 +47,12 @@ TABLES = {
     "next_actions": {"customer_id": ["a", "b"], "action": ["call", "leave alone"], "expected_margin": [7.0, 0.0]},
     "rejected": {"row": [1, 2]},
     "use_cases": {
-        "use_case": ["recover late orders", "stop wrong messages"], "team": ["service", "marketing"], "place": [1, 2],
-        "start": [True, False], "a_year": [90.0, 50.0], "n": [20, 30],
+        "use_case": ["recover late orders", "stop wrong messages"],
+        "team": ["service", "marketing"],
+        "place": [1, 2],
+        "start": [True, False],
+        "a_year": [90.0, 50.0],
+        "n": [20, 30],
     },
     "policy": {"rule": ["every source has an owner", "messages without consent"], "holds": [True, False]},
 }
@@ -108,7 +112,11 @@ def test_actions_say_who_and_how_much():
     assert told.loc["Ask those who return more than they buy why", "money"] == 60.0
     assert told.loc["Stop the messages that should not be sent", ["customers", "money"]].tolist() == [1, 2.0]
     assert told.loc["Do what is planned: call", "money"] == 7.0
-    assert told.loc["Begin to recover late orders (service)", ["customers", "money", "page"]].tolist() == [20, 90.0, "08_use_cases"]
+    assert told.loc["Begin to recover late orders (service)", ["customers", "money", "page"]].tolist() == [
+        20,
+        90.0,
+        "08_use_cases",
+    ]
     assert not any("stop wrong" in action for action in told.index)
     assert told.index[-1] == "Repair 2 rows that could not be used"
 

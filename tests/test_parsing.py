@@ -50,9 +50,7 @@ def detect(engine):
 ANY_TEXT = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=15),
     st.text("0123456789-+.,:/TZ eE'%", max_size=22),
-    st.sampled_from(
-        ["infinity", "-infinity", "epoch", "nan", "now", "2024-02-30", "0001-01-01", "9999-12-31", "1e400", "\0"]
-    ),
+    st.sampled_from(["infinity", "-infinity", "epoch", "nan", "now", "2024-02-30", "0001-01-01", "9999-12-31", "1e400", "\0"]),
 )
 FORMATS = ("%d.%m.%Y %H:%M", "%d/%m/%Y", "%Y%m%d", "%d.%m.%Y %H:%M %z", "%b %d, %Y")
 
@@ -294,8 +292,6 @@ def test_a_column_without_untidy_values_may_skip_the_tidying(engine, values):
     untidy = engine.connection.to_pyarrow(parsing.is_untidy(table.v).name("u").as_table())["u"].to_pylist()
     clean = [value for value, is_untidy in zip(values, untidy, strict=True) if not is_untidy]
     table = ibis.memtable(pa.table({"v": pa.array(clean, pa.string()), "n": list(range(len(clean)))}))
-    read = [
-        parsing.parse_all(table, {"text": (table.v, "text", BERLIN)}, tidy).order_by("n") for tidy in ((), ("text",))
-    ]
+    read = [parsing.parse_all(table, {"text": (table.v, "text", BERLIN)}, tidy).order_by("n") for tidy in ((), ("text",))]
     first, second = (engine.connection.to_pyarrow(each)["text"].to_pylist() for each in read)
     assert first == second

@@ -199,11 +199,7 @@ def test_every_true_pair_of_the_made_company_is_found_and_none_is_false(tailor_o
             odd.append((r.source_a, r.table_a, r.column_a, r.source_b, r.table_b, r.column_b))
     assert len(odd) <= 1, odd
     people = tailor_outcome.run.read("people").to_pandas()
-    pairs = {
-        (r.source_a, r.column_a, r.source_b, r.column_b)
-        for r in found.itertuples()
-        if r.table_a == r.table_b == "people"
-    }
+    pairs = {(r.source_a, r.column_a, r.source_b, r.column_b) for r in found.itertuples() if r.table_a == r.table_b == "people"}
     for column in ("email", "phone", "given_name", "family_name", "city", "postcode", "external_id"):
         held = {s: set(rows[column].dropna().str.lower()) for s, rows in people.groupby("source")}
         for a in held:

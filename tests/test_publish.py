@@ -121,9 +121,7 @@ def pages(tmp_path):
             _code("as_of = '2024-06-01'", tags=["injected-parameters"]),
             _code(
                 "charts.answer('…')",
-                _shown(
-                    charts.answer("We have **2 customers**, worth $5 to $6. Keep them. See [Value](04_value.html).")
-                ),
+                _shown(charts.answer("We have **2 customers**, worth $5 to $6. Keep them. See [Value](04_value.html).")),
             ),
             _code("charts.key_numbers(…)", _shown(charts.key_numbers([{"name": "Customers", "value": 2}]))),
         ),
@@ -232,9 +230,7 @@ def test_personal_data_is_marked_on_every_page(pages, tmp_path):
 
 def test_same_notebooks_same_bytes(report, pages, tmp_path):
     site = _site(
-        key_numbers=[
-            {"name": "Value", "value": 5e6, "unit": "EUR", "better": "higher", "n": 2, "low": 4e6, "high": 6e6}
-        ],
+        key_numbers=[{"name": "Value", "value": 5e6, "unit": "EUR", "better": "higher", "n": 2, "low": 4e6, "high": 6e6}],
         notes=["3 rows <b>rejected</b>"],
     )
     again = publish.publish(site, pages, tmp_path / "again")

@@ -73,20 +73,13 @@ def test_scores_equal_a_plain_computation(histories):
     told = segments.segment(None, buyers(rows), None, P).to_pandas().sort_values("customer_id")
     assert told["recency_score"].tolist() == plain_fifth([s for _, _, s in histories], falling=True)
     assert told["frequency_score"].tolist() == plain_fifth([f for f, _, _ in histories], falling=False)
-    named = {
-        (r, f): name
-        for name, (r1, r2), (f1, f2) in segments.SEGMENTS
-        for r in range(r1, r2 + 1)
-        for f in range(f1, f2 + 1)
-    }
+    named = {(r, f): name for name, (r1, r2), (f1, f2) in segments.SEGMENTS for r in range(r1, r2 + 1) for f in range(f1, f2 + 1)}
     for row in told.itertuples():
         assert row.segment == named[(row.recency_score, row.frequency_score)]
 
 
 def test_every_cell_of_the_grid_has_exactly_one_name():
-    cells = [
-        (r, f) for _, (r1, r2), (f1, f2) in segments.SEGMENTS for r in range(r1, r2 + 1) for f in range(f1, f2 + 1)
-    ]
+    cells = [(r, f) for _, (r1, r2), (f1, f2) in segments.SEGMENTS for r in range(r1, r2 + 1) for f in range(f1, f2 + 1)]
     assert sorted(cells) == [(r, f) for r in range(1, 6) for f in range(1, 6)]
 
 
@@ -210,9 +203,7 @@ def test_targets_without_consents_say_unknown():
 
 
 def test_nobody_without_consent_and_nobody_who_complains_is_on_a_list():
-    allowed = ibis.memtable(
-        pd.DataFrame({"customer_id": ["c1", "c2", "c7"], "channels": ["email", "email, post", "post"]})
-    )
+    allowed = ibis.memtable(pd.DataFrame({"customer_id": ["c1", "c2", "c7"], "channels": ["email", "email, post", "post"]}))
     cases = ibis.memtable(pd.DataFrame({"customer_id": ["c2"], "complaint": [True]}))
     told = chosen(allowed=allowed, open_cases=cases)
     assert set(told["customer_id"]) == {"c1", "c7"} and set(told["consent"]) == {"given"}
@@ -223,9 +214,7 @@ def test_nobody_without_consent_and_nobody_who_complains_is_on_a_list():
 
 
 def test_prospects_are_won_where_they_search_and_references_asked_of_the_content():
-    stages = ibis.memtable(
-        pd.DataFrame({"customer_id": ["c7", "c8"], "stage": ["decide", "need"], "topic": ["x", "x"]})
-    )
+    stages = ibis.memtable(pd.DataFrame({"customer_id": ["c7", "c8"], "stage": ["decide", "need"], "topic": ["x", "x"]}))
     opinions = ibis.memtable(pd.DataFrame({"customer_id": ["c1", "c6"], "score": [9.0, 3.0]}))
     told = chosen(stages=stages, opinions=opinions)
     assert set(told.loc[told["goal"] == "win", "customer_id"]) == {"c7"}

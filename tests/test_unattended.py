@@ -246,7 +246,9 @@ def test_killed_at_twenty_moments_the_next_run_ends_as_if_nothing_had_been(small
     # several may have ended well between two kills: numbers apart, the index also tells what changed since them
     name = re.compile(rb"\d{4}-\d\d-\d\d\.\d{3}")
     index = [name.sub(b"", pages.pop("index.html")) for pages in (ours, theirs)]
-    assert {page: name.sub(b"", text) for page, text in ours.items()} == {page: name.sub(b"", text) for page, text in theirs.items()}
+    assert {page: name.sub(b"", text) for page, text in ours.items()} == {
+        page: name.sub(b"", text) for page, text in theirs.items()
+    }
     cards = re.compile(rb'<dl class="cards">.*?</dl>', re.DOTALL)
     assert cards.search(index[0])[0] == cards.search(index[1])[0]
 
@@ -380,7 +382,9 @@ def test_twenty_four_nights_of_a_growing_book(tmp_path):
 
 def test_machine_readable_for_a_scheduler(small_book, tmp_path):
     book = copy_of(small_book, tmp_path / "book")
-    run = subprocess.run(command(book, tmp_path / "r", "--only", "cleaning", "--json"), capture_output=True, text=True, env=ENVIRONMENT)
+    run = subprocess.run(
+        command(book, tmp_path / "r", "--only", "cleaning", "--json"), capture_output=True, text=True, env=ENVIRONMENT
+    )
     told = json.loads(run.stdout)
     assert (run.returncode, run.stderr, told["state"], told["exit_code"]) == (0, "", "done", 0)
     assert Path(told["report"]).is_file()

@@ -133,9 +133,7 @@ def test_summary_equals_lifetimes_on_whole_days(cdnow_sample):
     from lifetimes.utils import summary_data_from_transaction_data
 
     frame = cdnow_sample.to_pandas()
-    theirs = summary_data_from_transaction_data(
-        frame, "customer_id", "day", "amount", observation_period_end="1998-06-30"
-    )
+    theirs = summary_data_from_transaction_data(frame, "customer_id", "day", "amount", observation_period_end="1998-06-30")
     ours = value.summarise(cdnow_sample, dt.date(1998, 7, 1)).to_pandas().set_index("customer_id").loc[theirs.index]
     for column, name in [
         ("frequency", "frequency"),
@@ -171,9 +169,7 @@ def test_simulated_purchases_agree_with_the_expectation(histories):
 
 
 def analysed(bought_lines: pd.DataFrame, returns: pd.DataFrame | None = None, as_of=dt.date(2024, 1, 1)):
-    orders = ibis.memtable(
-        bought_lines.assign(order_source="shop", order_id=[f"o{i}" for i in range(len(bought_lines))])
-    )
+    orders = ibis.memtable(bought_lines.assign(order_source="shop", order_id=[f"o{i}" for i in range(len(bought_lines))]))
     return value.analyse(orders, None if returns is None else ibis.memtable(returns), None, None, as_of, P)
 
 
@@ -185,9 +181,7 @@ def lines() -> pd.DataFrame:
     for person in range(300):
         day, rate, leave = draw.integers(0, 200), draw.gamma(1.5, 1 / 40), draw.beta(1, 4)
         while day < 364:
-            rows.append(
-                (f"{person:05d}", dt.date(2023, 1, 1) + dt.timedelta(days=int(day)), round(draw.gamma(3, 10), 2))
-            )
+            rows.append((f"{person:05d}", dt.date(2023, 1, 1) + dt.timedelta(days=int(day)), round(draw.gamma(3, 10), 2)))
             if draw.random() < leave:
                 break
             day += max(1, int(draw.exponential(1 / rate)))

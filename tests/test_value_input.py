@@ -37,9 +37,7 @@ def made(customers: int = 150, days: int = 360, seed: int = 3) -> list[tuple[str
 
 
 def analysed(frame: pd.DataFrame, returns: pd.DataFrame | None = None, **more):
-    return value.analyse(
-        ibis.memtable(frame), None if returns is None else ibis.memtable(returns), None, None, AS_OF, P, **more
-    )
+    return value.analyse(ibis.memtable(frame), None if returns is None else ibis.memtable(returns), None, None, AS_OF, P, **more)
 
 
 def said(frame: pd.DataFrame) -> str:
@@ -119,9 +117,7 @@ def test_everything_for_nothing_is_too_little():
 
 
 def test_ids_that_differ_by_case_or_leading_zeros_are_different_people(usual):
-    rows = [
-        (name, AS_OF - dt.timedelta(days=50 + i), 10.0) for i, name in enumerate(("7", "07", "007", "a", "A", " a"))
-    ]
+    rows = [(name, AS_OF - dt.timedelta(days=50 + i), 10.0) for i, name in enumerate(("7", "07", "007", "a", "A", " a"))]
     extra = book_of(rows).assign(order_id=[f"y{i}" for i in range(len(rows))])
     found = analysed(pd.concat([usual, extra], ignore_index=True)).value.to_pandas()
     assert len(found) == usual["person_id"].nunique() + 6

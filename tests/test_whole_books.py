@@ -30,9 +30,7 @@ def run(folder: Path):
 
 
 def linked(make_book, data: Path, table: str, columns: str) -> Path:
-    folder = make_book(
-        f"name: Real\nsources:\n  one:\n    {table}: {{path: {data.name}, columns: {columns}}}\n"
-    )
+    folder = make_book(f"name: Real\nsources:\n  one:\n    {table}: {{path: {data.name}, columns: {columns}}}\n")
     (folder / data.name).symlink_to(data)
     return folder
 

@@ -6,8 +6,8 @@ import os
 # last digits from machine to machine. Before numpy is there, and whoever runs Clientbook may say otherwise.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from clientbook.book import open_book as open  # noqa: E402
-from clientbook.stage import step  # noqa: E402
+from clientbook.book import open_book as open
+from clientbook.stage import step
 
 __all__ = ["open", "step"]
 __version__ = "0.1.0"

@@ -25,7 +25,6 @@ DEFAULT = "data/demo"
 BOOK_VARIABLE = "CLIENTBOOK_BOOK"
 
 
-
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("must be a number, not yes or no.")
@@ -52,6 +51,7 @@ Share = Annotated[Amount, Field(ge=0, le=1)]
 
 # what DuckDB's strptime knows
 _DIRECTIVE = re.compile(r"%(-?[dmyHIMSj]|[aAbBcfgGnpuUVwWxXYzZ%])")
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -270,10 +270,7 @@ class Matching(_Settings):
 
     compare: Annotated[tuple[Literal[COMPARED], ...], Field(min_length=2)] | None = None
     blocking_rules: (
-        Annotated[
-            tuple[Annotated[tuple[Literal[BLOCKED], ...], Field(min_length=1)], ...], Field(min_length=1)
-        ]
-        | None
+        Annotated[tuple[Annotated[tuple[Literal[BLOCKED], ...], Field(min_length=1)], ...], Field(min_length=1)] | None
     ) = None
     threshold: Annotated[float, _Number, Field(gt=0, lt=1)] | None = None
     precision: Annotated[float, _Number, Field(gt=0, lt=1)] | None = None
@@ -689,7 +686,11 @@ def _check_cleaning(cleaning: Cleaning) -> list[Fault]:
                 faults.append(Fault(f"`{name}` holds no words.", "`ranges` is for numbers and days.", key=key))
     for table, names in cleaning.required.items():
         where = f"cleaning.required.{table}"
-        faults += [_unknown(n, where, CANONICAL[table].names, f"is not a column of {table}") for n in names if n not in CANONICAL[table].names]
+        faults += [
+            _unknown(n, where, CANONICAL[table].names, f"is not a column of {table}")
+            for n in names
+            if n not in CANONICAL[table].names
+        ]
     return faults
 
 

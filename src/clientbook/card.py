@@ -127,9 +127,7 @@ class RunReader:
             self._columns[table] = [row[0] for row in asked.fetchall()]
         return self._columns[table]
 
-    def rows(
-        self, table: str, where: str, values: Sequence[Any] = (), what: str = "*", by: str = ""
-    ) -> list[dict[str, Any]]:
+    def rows(self, table: str, where: str, values: Sequence[Any] = (), what: str = "*", by: str = "") -> list[dict[str, Any]]:
         """The rows of a table for which something holds.
 
         Parameters
@@ -298,7 +296,9 @@ def find(reader: RunReader, who: str, country: str) -> list[Hit]:
     """
     who = who.strip()
     for table in ("customers", "identities", "value", "segments"):
-        if reader.has(table, "customer_id") and reader.rows(table, "customer_id = ? LIMIT 1", [who], "1 AS one", by="customer_id"):
+        if reader.has(table, "customer_id") and reader.rows(
+            table, "customer_id = ? LIMIT 1", [who], "1 AS one", by="customer_id"
+        ):
             return [Hit("customer", who)]
     for table in ("resolved_accounts", "customers"):
         if reader.has(table, "account_id") and reader.rows(table, "account_id = ? LIMIT 1", [who], "1 AS one", by="account_id"):

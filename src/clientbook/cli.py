@@ -208,7 +208,13 @@ def runs(
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name, justify in (("run", "left"), ("started", "left"), ("seconds", "right"), ("state", "left"), ("what changed", "left")):
+    for name, justify in (
+        ("run", "left"),
+        ("started", "left"),
+        ("seconds", "right"),
+        ("state", "left"),
+        ("what changed", "left"),
+    ):
         table.add_column(name, justify=justify, no_wrap=name != "what changed")
     for line in history.lines(past, opened.settings.timezone)[-last:]:
         table.add_row(*line)
@@ -434,7 +440,12 @@ class _display:
                 self._told.add(step.name)
                 message = f"  as in run {step.reused}" if step.reused else ""
                 message += f"  {step.message}" if step.message else ""
-                self._console.print(f"{step.name:<16} {step.state:<8} {step.seconds:6.1f} s{message}", highlight=False, markup=False, soft_wrap=True)
+                self._console.print(
+                    f"{step.name:<16} {step.state:<8} {step.seconds:6.1f} s{message}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
 
     def _table(self):
         from rich.table import Table

@@ -40,9 +40,7 @@ def channels(consents: ir.Table, messages: ir.Table | None = None) -> list[str]:
     return found or [ANY_CHANNEL]
 
 
-def in_force(
-    consents: ir.Table, identities: ir.Table | None, instant: ir.TimestampScalar, by: Iterable[str]
-) -> ir.Table:
+def in_force(consents: ir.Table, identities: ir.Table | None, instant: ir.TimestampScalar, by: Iterable[str]) -> ir.Table:
     """What does each customer allow at an instant?
 
     Of the customer's indications for a purpose and a channel, or for all channels, up to then, the latest counts; of
@@ -79,10 +77,7 @@ def in_force(
         said_of=known["channel"],
         status=ended.ifelse("expired", known["status"]),
     )
-    parts = [
-        said.filter(said["said_of"].isnull() | (said["said_of"] == name)).mutate(channel=ibis.literal(name))
-        for name in by
-    ]
+    parts = [said.filter(said["said_of"].isnull() | (said["said_of"] == name)).mutate(channel=ibis.literal(name)) for name in by]
     wide = ibis.union(*parts) if len(parts) > 1 else parts[0]
     strictness = ibis.cases(*[(wide["status"] == status, n) for status, n in STRICTNESS.items()], else_=len(STRICTNESS))
     last = ibis.row_number().over(

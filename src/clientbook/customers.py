@@ -48,6 +48,6 @@ def with_customer(rows: ir.Table, identities: ir.Table | None) -> ir.Table:
     joined = rows.left_join(known, ["person_source", "person_id"])
     names = [name for name in rows.columns if name != "customer_id"]
     joined = joined.select(*names, "_known")
-    return joined.mutate(
-        customer_id=joined["_known"].fill_null(record_id(joined["person_source"], joined["person_id"]))
-    ).drop("_known")
+    return joined.mutate(customer_id=joined["_known"].fill_null(record_id(joined["person_source"], joined["person_id"]))).drop(
+        "_known"
+    )

@@ -48,10 +48,7 @@ def groups(stages: Iterable[Stage], made: Path | None = None) -> list[Group]:
             "What the sources deliver, cleaned",
             "A table is there where a source delivers it. Each begins with the source; beside an id that may belong to "
             "another source stands whose it is. Columns that a book maps and no table knows are kept as x_name.",
-            {
-                table.name: (table.meaning, _frame(clean_columns(table)))
-                for table in CANONICAL.values()
-            },
+            {table.name: (table.meaning, _frame(clean_columns(table))) for table in CANONICAL.values()},
         ),
         Group(
             "What the notebooks write",

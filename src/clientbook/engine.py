@@ -67,9 +67,7 @@ class Part:
     first_row: int
 
 
-def open(
-    name: str = "duckdb", *, scratch: Path, memory: str | None = None, threads: int | None = None
-) -> Engine:
+def open(name: str = "duckdb", *, scratch: Path, memory: str | None = None, threads: int | None = None) -> Engine:
     """Which engine computes this run?
 
     Parameters
@@ -332,8 +330,9 @@ class Engine:
             taken = [name.lower() for name, _ in chosen]
             if len(set(taken)) < len(taken):
                 raise TwiceError(next(name for name, _ in chosen if taken.count(name.lower()) > 1))
-            before, cells = cells, self._stage(
-                f"SELECT {', '.join(f'{value} AS {_name(name)}' for name, value in chosen)} FROM {source}"
+            before, cells = (
+                cells,
+                self._stage(f"SELECT {', '.join(f'{value} AS {_name(name)}' for name, value in chosen)} FROM {source}"),
             )
             before.unlink()
         return cells

@@ -109,7 +109,7 @@ def stopped(how: str) -> Failure:
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether an exception of the runner's own says that there is no room to write."""
-    return isinstance(error, OSError) and error.errno == 28 or bool(_FULL.search(str(error)))
+    return (isinstance(error, OSError) and error.errno == 28) or bool(_FULL.search(str(error)))
 
 
 def without_values(message: str) -> str:

@@ -111,9 +111,7 @@ def _contacts(reader: RunReader, records: list[tuple[str, str]], country: str) -
             ending = normal(value)[-6:]
             like = "regexp_replace(phone, '[^0-9]', '', 'g') LIKE ?" if name == "phone" else "lower(trim(email)) LIKE ?"
             others = reader.rows("people", like, [f"%{ending}"], f"source, person_id, {name}")
-            theirs = [
-                o for o in others if (o["source"], o["person_id"]) not in mine and normal(o[name]) == normal(value)
-            ]
+            theirs = [o for o in others if (o["source"], o["person_id"]) not in mine and normal(o[name]) == normal(value)]
             if theirs:
                 shared += 1
             else:
@@ -211,9 +209,7 @@ def traces_in(folder: Path, person: Person) -> _Traces:
     # a run matches anew, so the same human may have had another customer_id in it
     customers = {person.customer_id} | customer_of(reader, person.records)
     members = (
-        reader.rows("resolved_accounts", "kind = 'single'", (), "account_id")
-        if reader.has("resolved_accounts", "kind")
-        else []
+        reader.rows("resolved_accounts", "kind = 'single'", (), "account_id") if reader.has("resolved_accounts", "kind") else []
     )
     singles = {"a" + one[1:] for one in customers}
     accounts = singles & {row["account_id"] for row in members} if members else singles
@@ -222,10 +218,7 @@ def traces_in(folder: Path, person: Person) -> _Traces:
         by_source.setdefault(source, []).append(person_id)
     words = {person_id for _, person_id in person.records} | set(person.emails)
     words |= {
-        str(row[name])
-        for row in reader.of_records("people", person.records)
-        for name in ("email", "phone")
-        if row.get(name)
+        str(row[name]) for row in reader.of_records("people", person.records) for name in ("email", "phone") if row.get(name)
     }
     traces = _Traces(by_source, customers, accounts, words)
     for row in reader.of_records("orders", person.records):
@@ -284,9 +277,7 @@ def rows_of(rows, traces: _Traces, table: str):
     if "account_id" in columns and traces.accounts and "account_source" not in columns:
         tests.append(rows["account_id"].isin(sorted(traces.accounts)))
     if {"order_source", "order_id"} <= columns:
-        tests += [
-            (rows["order_source"] == source) & rows["order_id"].isin(ids) for source, ids in traces.orders.items()
-        ]
+        tests += [(rows["order_source"] == source) & rows["order_id"].isin(ids) for source, ids in traces.orders.items()]
     if table == "rejected" and traces.records:
         quoted = [word.replace("\\", "\\\\").replace('"', '\\"') for word in sorted(traces.words)]
         tests += [rows["raw"].contains(f'"{word}"') for word in quoted]
@@ -296,10 +287,7 @@ def rows_of(rows, traces: _Traces, table: str):
         for source, name, file in sorted({place[:3] for place in traces.places}):
             numbers = sorted(row for *place, row in traces.places if tuple(place) == (source, name, file))
             tests.append(
-                (rows["source"] == source)
-                & (rows["table"] == name)
-                & (rows["file"] == file)
-                & rows["row"].isin(numbers)
+                (rows["source"] == source) & (rows["table"] == name) & (rows["file"] == file) & rows["row"].isin(numbers)
             )
     if not tests:
         return None

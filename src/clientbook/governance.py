@@ -159,9 +159,7 @@ def catalogue(
         at = CANONICAL[name].at if name in CANONICAL and CANONICAL[name].at in table.columns else None
         ages = _ages(table, at, sources, as_of) if at and as_of and "source" in table.columns else {}
         known = {column.name: column for column in described.get(name, ())}
-        readers = ", ".join(
-            sorted(stage.name for stage in stages if _reads(stage, name) and stage.name != maker.get(name))
-        )
+        readers = ", ".join(sorted(stage.name for stage in stages if _reads(stage, name) and stage.name != maker.get(name)))
         for source, count, filled in _filled(table):
             settings = sources.get(source)
             owner = settings.owner if settings else None
@@ -256,9 +254,7 @@ def _meaning(column: str) -> str | None:
 def _personal(column: str, told: Column | None) -> str:
     if told and told.personal:
         return told.personal
-    known = {
-        c.name: c.personal for table in CANONICAL.values() for c in table.columns if c.personal and c.name != "text"
-    }
+    known = {c.name: c.personal for table in CANONICAL.values() for c in table.columns if c.personal and c.name != "text"}
     return known.get(column, "") if column not in _PLACE else ""
 
 
@@ -358,8 +354,10 @@ def consent_history(
     )
     # the later one, and at one instant the stricter, in one number that can be compared
     order = known["indicated_at"].epoch_seconds() * 10 + strict
-    last = known.mutate(order=order).group_by("on", "purpose", "by", "customer_id").agg(
-        settled=ibis._["settled"].argmax(ibis._["order"])
+    last = (
+        known.mutate(order=order)
+        .group_by("on", "purpose", "by", "customer_id")
+        .agg(settled=ibis._["settled"].argmax(ibis._["order"]))
     )
     each = last.group_by("on", "purpose", channel="by").agg(
         given=(last["settled"] == "given").sum(), expired=(last["settled"] == "expired").sum(),
@@ -394,7 +392,8 @@ def contradictions(consents: ir.Table | None, identities: ir.Table | None, as_of
         status=rows["status"].argmax(rows["indicated_at"]), at=rows["indicated_at"].max()
     )
     each = last.group_by(keys).agg(
-        kinds=last["status"].nunique(), said=last["status"].collect().unique().sort().join(" and "),
+        kinds=last["status"].nunique(),
+        said=last["status"].collect().unique().sort().join(" and "),
         settled_as=last["status"].argmax(last["at"]),
     )
     each = each.filter(each["kinds"] > 1)
@@ -594,10 +593,7 @@ def lineage(inputs: Sequence[Mapping[str, Any]], there: Iterable[str], stages: S
     for stage in stages:
         reads = sorted(there & {*stage.needs, *stage.uses})
         rows += [
-            ("table", one, table, stage.name)
-            for table in sorted(there & set(stage.writes))
-            for one in reads
-            if one != table
+            ("table", one, table, stage.name) for table in sorted(there & set(stage.writes)) for one in reads if one != table
         ]
     return pd.DataFrame(rows, columns=list(STAGE.tables[4].names))
 
@@ -655,9 +651,7 @@ def by_table(catalogue: pd.DataFrame) -> pd.DataFrame:
                 "used_by": part["used_by"].iloc[0],
             }
         )
-    told = pd.DataFrame(
-        rows, columns=["table", "made_by", "rows", "columns", "personal", "sources", "owners", "used_by"]
-    )
+    told = pd.DataFrame(rows, columns=["table", "made_by", "rows", "columns", "personal", "sources", "owners", "used_by"])
     delivered = ~told["table"].isin(list(CANONICAL))
     return told.assign(_made=delivered).sort_values(["_made", "table"], ignore_index=True).drop(columns="_made")
 
@@ -679,9 +673,7 @@ def personal_data(catalogue: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         `kind`, `values`, `sources`, `owners`; the most frequent first.
     """
-    held = catalogue[
-        catalogue["source"].notna() & catalogue["personal"].notna() & catalogue["table"].isin(list(CANONICAL))
-    ]
+    held = catalogue[catalogue["source"].notna() & catalogue["personal"].notna() & catalogue["table"].isin(list(CANONICAL))]
     held = held.assign(values=(held["rows"] * held["filled"].fillna(0)).round().astype("int64"))
     each = (
         held[held["values"] > 0]
@@ -689,9 +681,7 @@ def personal_data(catalogue: pd.DataFrame) -> pd.DataFrame:
         .agg(values=("values", "sum"), sources=("source", _joined), owners=("owner", _joined))
     )
     each["personal"] = each["personal"].str.replace("_", " ")
-    return each.rename(columns={"personal": "kind"}).sort_values(
-        ["values", "kind"], ascending=[False, True], ignore_index=True
-    )
+    return each.rename(columns={"personal": "kind"}).sort_values(["values", "kind"], ascending=[False, True], ignore_index=True)
 
 
 def steps(lineage: pd.DataFrame) -> pd.DataFrame:
@@ -730,9 +720,7 @@ def unused(catalogue: pd.DataFrame) -> pd.DataFrame:
         `table`, `column`, `source`, `owner`, `filled`, `personal`; columns with some values, but in fewer than a
         twentieth of the rows.
     """
-    held = catalogue[
-        catalogue["table"].isin(list(CANONICAL)) & (catalogue["filled"] > 0) & (catalogue["filled"] < 0.05)
-    ]
+    held = catalogue[catalogue["table"].isin(list(CANONICAL)) & (catalogue["filled"] > 0) & (catalogue["filled"] < 0.05)]
     told = held[["table", "column", "source", "owner", "filled", "personal"]]
     return told.sort_values(["filled", "table", "column"], ignore_index=True, kind="stable")
 
@@ -772,9 +760,7 @@ def say_personal(told: pd.DataFrame) -> str:
     return f"The sources deliver {n} {'kind' if n == 1 else 'kinds'} of personal data, most often {first['kind']}"
 
 
-def answer(
-    catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.DataFrame, rules: pd.DataFrame | None = None
-) -> str:
+def answer(catalogue: pd.DataFrame, coverage: pd.DataFrame, faults: pd.DataFrame, rules: pd.DataFrame | None = None) -> str:
     """What is held, who answers for it, and who may be written to? In a few sentences of Markdown.
 
     Parameters

@@ -162,9 +162,7 @@ def a_year_before(entries: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) 
     return min(near, key=lambda each: each[:2])[2] if near else None
 
 
-def changes(
-    entries: Sequence[Mapping[str, Any]], now: Mapping[str, Any], then: Mapping[str, Any]
-) -> list[Change]:
+def changes(entries: Sequence[Mapping[str, Any]], now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Change]:
     """Which key numbers changed between two runs, and is it more than chance?
 
     Parameters
@@ -192,7 +190,12 @@ def changes(
         noise = _noise(entries, which, a, b) if a is not None and b is not None else None
         told.append(
             Change(
-                *which, one["unit"] or "", a and a["value"], b and b["value"], noise, one["better"] or "",
+                *which,
+                one["unit"] or "",
+                a and a["value"],
+                b and b["value"],
+                noise,
+                one["better"] or "",
             )  # fmt: skip
         )
     return told

@@ -87,9 +87,7 @@ def facts(read: Read, as_of: dt.date) -> dict[str, float]:
             # a visitor's browser that never logged in is an id, and nobody that we know
             identities = identities.semi_join(named.select("customer_id").distinct(), "customer_id")
         each = identities.group_by("customer_id").agg(systems=identities["source"].nunique())
-        told |= _row(
-            each.aggregate(customers=each.count(), several=(each["systems"] > 1).sum()), records=identities.count()
-        )
+        told |= _row(each.aggregate(customers=each.count(), several=(each["systems"] > 1).sum()), records=identities.count())
         told["several_systems"] = told.pop("several") / max(told["customers"], 1)
     elif customers is not None:
         told |= _row(customers.aggregate(customers=customers.count()))
@@ -142,9 +140,7 @@ def answer(known: Mapping[str, float], records: Mapping[str, Mapping[str, Any]],
             f"{known['several_systems']:.0%} are known to more than one system."
         )
     if known.get("open_journeys"):
-        told.append(
-            f"{known['open_journeys']:,.0f} journeys are under way, {known['deciding']:,.0f} of them at a decision."
-        )
+        told.append(f"{known['open_journeys']:,.0f} journeys are under way, {known['deciding']:,.0f} of them at a decision.")
     if "wrong" in known:
         told.append(
             f"Of the {known['messages']:,.0f} messages of the last {LOOK_BACK_DAYS} days, {known['wrong']:.0%} should not "

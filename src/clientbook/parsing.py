@@ -49,9 +49,7 @@ _to_instant = ibis.udf.scalar.builtin(
 _to_wall = ibis.udf.scalar.builtin(
     lambda zone, instant: None, name="timezone", signature=((str, "timestamp('UTC')"), "timestamp")
 )
-_try_strptime = ibis.udf.scalar.builtin(
-    lambda text, pattern: None, name="try_strptime", signature=((str, str), "timestamp")
-)
+_try_strptime = ibis.udf.scalar.builtin(lambda text, pattern: None, name="try_strptime", signature=((str, str), "timestamp"))
 # the same function; where the format takes an offset, DuckDB tells an instant
 _try_strptime_zoned = ibis.udf.scalar.builtin(
     lambda text, pattern: None, name="try_strptime", signature=((str, str), "timestamp('UTC')")
@@ -106,9 +104,7 @@ def parse(column: ir.Column, kind: Kind, reading: Reading = Reading()) -> ir.Col
     return column
 
 
-def parse_all(
-    rows: ir.Table, columns: Mapping[str, tuple[ir.Column, Kind, Reading]], tidy: Collection[str] = ()
-) -> ir.Table:
+def parse_all(rows: ir.Table, columns: Mapping[str, tuple[ir.Column, Kind, Reading]], tidy: Collection[str] = ()) -> ir.Table:
     """What does each of several columns mean?
 
     Parameters
@@ -126,9 +122,7 @@ def parse_all(
         The rows with what :func:`parse` gives of each column. What a value needs twice is worked out once for it, as it
         is a column of its own on the way.
     """
-    steps = {
-        name: _steps(column.type(), kind, reading, name in tidy) for name, (column, kind, reading) in columns.items()
-    }
+    steps = {name: _steps(column.type(), kind, reading, name in tidy) for name, (column, kind, reading) in columns.items()}
     rows = rows.mutate(**{name: steps[name][0](column) for name, (column, _, _) in columns.items()})
     for level in range(1, max(map(len, steps.values()), default=0)):
         rows = rows.mutate(**{name: step[level](rows[name]) for name, step in steps.items() if len(step) > level})

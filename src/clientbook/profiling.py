@@ -44,9 +44,7 @@ class ProfilingParameters(Parameters):
     """What an analyst may change in `02_profiling`."""
 
     exact_rows: int = Field(200_000, ge=0, description="above so many rows distinct values are estimated, not counted")
-    shape_rows: int = Field(
-        20_000, ge=100, description="about so many rows of a table are looked at for its commonest shapes"
-    )
+    shape_rows: int = Field(20_000, ge=100, description="about so many rows of a table are looked at for its commonest shapes")
     most_columns: int = Field(80, ge=2, description="so many columns at most are compared with each other")
     same_share: float = Field(
         0.5,
@@ -132,9 +130,7 @@ TABLES += (
             Column("table_name", "text", "the clean table"),
             Column("source", "text", "the system"),
             Column("column_name", "text", "the column"),
-            Column(
-                "measure", "text", "filled, distinct values for each filled row, commonest shape, or the column itself"
-            ),
+            Column("measure", "text", "filled, distinct values for each filled row, commonest shape, or the column itself"),
             Column(
                 "before",
                 "number",
@@ -243,9 +239,7 @@ def overlaps(tables: Mapping[str, ir.Table | None], engine: Engine, p: Profiling
     engine.write_parquet(ibis.union(*parts) if len(parts) > 1 else parts[0], path)
     held = engine.read_parquet(path)
     # what is counted is sets of columns, of which there are few, not pairs of values
-    where = held.group_by("value").agg(
-        numbers=held["number"].collect().sort().map(lambda n: n.cast("string")).join(",")
-    )
+    where = held.group_by("value").agg(numbers=held["number"].collect().sort().map(lambda n: n.cast("string")).join(","))
     patterns = where.group_by("numbers").agg(n=where.count()).to_pandas()
     each, both = Counter(), Counter()
     for numbers, n in zip(patterns["numbers"], patterns["n"], strict=True):
@@ -255,9 +249,7 @@ def overlaps(tables: Mapping[str, ir.Table | None], engine: Engine, p: Profiling
     told = []
     for (a, b), shared in both.items():
         a, b = sorted((a, b), key=lambda number: columns[number])
-        told.append(
-            (*columns[a], *columns[b], shared, each[a], each[b], round(shared / each[a], 6), round(shared / each[b], 6))
-        )
+        told.append((*columns[a], *columns[b], shared, each[a], each[b], round(shared / each[a], 6), round(shared / each[b], 6)))
     return pd.DataFrame(told, columns=names).sort_values(names[:6], ignore_index=True)
 
 
@@ -345,9 +337,7 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
         if evidence:
             sides = sorted((columns[row.a][:3], columns[row.b][:3]))
             shares = (in_b, in_a) if sides[0] == columns[row.a][:3] else (in_a, in_b)
-            told.append(
-                (*sides[0], *sides[1], int(row.shared), *(round(float(share), 6) for share in shares), evidence)
-            )
+            told.append((*sides[0], *sides[1], int(row.shared), *(round(float(share), 6) for share in shares), evidence))
     return pd.DataFrame(told, columns=names).sort_values(names[:6], ignore_index=True)
 
 
@@ -401,11 +391,7 @@ def drift(profiles: pd.DataFrame, earlier: pd.DataFrame | None) -> pd.DataFrame:
     frame = pd.DataFrame(told, columns=names[:-1])
     frame["change"] = (frame["now"] - frame["before"]).round(6)
     order = frame["change"].abs().sort_values(ascending=False, kind="stable").index
-    return (
-        frame.sort_values([*keys, "measure"])
-        .loc[lambda f: order.intersection(f.index, sort=False)]
-        .reset_index(drop=True)
-    )
+    return frame.sort_values([*keys, "measure"]).loc[lambda f: order.intersection(f.index, sort=False)].reset_index(drop=True)
 
 
 def _measures(profiles: pd.DataFrame) -> pd.DataFrame:
@@ -575,9 +561,7 @@ def _counted_twice(tables):
     if messages is not None:
         twice = again.select(person_source="source", person_id="person_id")
         theirs = messages.semi_join(twice, ["person_source", "person_id"])
-        spent = (
-            theirs.group_by("person_source").agg(money=total(theirs["cost"]), priced=theirs["cost"].count()).to_pandas()
-        )
+        spent = theirs.group_by("person_source").agg(money=total(theirs["cost"]), priced=theirs["cost"].count()).to_pandas()
         costs = {row.person_source: row.money for row in spent.itertuples() if row.priced}
     for row in counted.itertuples():
         how = "cost of the messages to the second record" if row.source in costs else "nothing was sent that has a cost"
@@ -615,9 +599,7 @@ def say_cost(costs: pd.DataFrame) -> str:
     if costs.empty:
         return "No loss was found of the kinds that are looked for"
     if priced.empty:
-        return (
-            f"{int(costs['rows'].sum()):,} rows are lost in one way or another; the book has no prices to say what for"
-        )
+        return f"{int(costs['rows'].sum()):,} rows are lost in one way or another; the book has no prices to say what for"
     by_kind = priced.groupby("what")["money"].sum().sort_index()
     return f"{by_kind.idxmax().capitalize()} cost most: {by_kind.max():,.0f} of {by_kind.sum():,.0f} in all"
 
@@ -665,14 +647,10 @@ def same_things(found: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         `first`, `second`, `shared`, `first_in_second`, `second_in_first`, `evidence`; where names differ first.
     """
-    first, second = (
-        found[f"source_{side}"] + " " + found[f"table_{side}"] + "." + found[f"column_{side}"] for side in "ab"
-    )
+    first, second = (found[f"source_{side}"] + " " + found[f"table_{side}"] + "." + found[f"column_{side}"] for side in "ab")
     told = found.assign(first=first, second=second, same=found["column_a"] == found["column_b"])
     told = told.rename(columns={"rows_a_in_b": "first_in_second", "rows_b_in_a": "second_in_first"})
-    told = told.sort_values(
-        ["same", "shared", "first", "second"], ascending=[True, False, True, True], ignore_index=True
-    )
+    told = told.sort_values(["same", "shared", "first", "second"], ascending=[True, False, True, True], ignore_index=True)
     return told[["first", "second", "shared", "first_in_second", "second_in_first", "evidence"]]
 
 
@@ -806,9 +784,7 @@ def draw_links(column: str, shares: pd.DataFrame):
     from clientbook import charts
 
     if shares.empty:
-        return charts.bars(
-            ["shared values"], [0], finding=say_links(column, shares), detail="values in more than one system"
-        )
+        return charts.bars(["shared values"], [0], finding=say_links(column, shares), detail="values in more than one system")
     detail = f"share of the {WORDS[column]} of a row's system that the column's system holds too"
     return charts.heatmap(shares, finding=say_links(column, shares), detail=detail, format="percent")
 
@@ -827,9 +803,7 @@ def strongest(overlapping: pd.DataFrame) -> pd.DataFrame:
         `first`, `second` (system, table and column), `shared`, `a_in_b`, `b_in_a`; most shared values first.
     """
     rows = overlapping[overlapping["source_a"] != overlapping["source_b"]]
-    first, second = (
-        rows[f"source_{side}"] + " " + rows[f"table_{side}"] + "." + rows[f"column_{side}"] for side in "ab"
-    )
+    first, second = (rows[f"source_{side}"] + " " + rows[f"table_{side}"] + "." + rows[f"column_{side}"] for side in "ab")
     told = rows[["shared", "a_in_b", "b_in_a"]].assign(first=first, second=second)
     told = told[["first", "second", "shared", "a_in_b", "b_in_a"]]
     return told.sort_values(["shared", "first", "second"], ascending=[False, True, True], ignore_index=True)
@@ -884,9 +858,7 @@ def references(overlapping: pd.DataFrame) -> pd.DataFrame:
     """
     columns = ["source", "table_name", "column_name", "found_in", "ids", "found"]
     told: dict[tuple, dict] = {}
-    turned = {
-        f"{what}_{a}": f"{what}_{b}" for what in ("source", "table", "column", "distinct") for a, b in ("ab", "ba")
-    }
+    turned = {f"{what}_{a}": f"{what}_{b}" for what in ("source", "table", "column", "distinct") for a, b in ("ab", "ba")}
     flipped = overlapping.rename(columns=turned | {"a_in_b": "b_in_a", "b_in_a": "a_in_b"})
     for row in pd.concat([overlapping, flipped]).to_dict("records"):
         kept = REGISTERS.get(row["column_b"])
@@ -968,14 +940,8 @@ def _delivering(tables: Mapping[str, ir.Table | None]) -> dict[str, list[str]]:
 def _profile(name: str, rows: ir.Table, engine: Engine, p: ProfilingParameters) -> pd.DataFrame:
     """One query for what is filled, one for the values of what is, and one for the shapes of some of them."""
     canonical = {column.name: column for column in CANONICAL[name].columns}
-    known = [
-        c
-        for c in (*canonical, *(c for c in rows.columns if c not in canonical))
-        if c not in _ORIGIN and c in rows.columns
-    ]
-    filled = rows.group_by("source").agg(
-        n=rows.count(), **{f"{i}:filled": rows[c].count() for i, c in enumerate(known)}
-    )
+    known = [c for c in (*canonical, *(c for c in rows.columns if c not in canonical)) if c not in _ORIGIN and c in rows.columns]
+    filled = rows.group_by("source").agg(n=rows.count(), **{f"{i}:filled": rows[c].count() for i, c in enumerate(known)})
     filled = filled.order_by("source").to_pandas()
     n = int(filled["n"].sum())
     delivered = [i for i in range(len(known)) if filled[f"{i}:filled"].sum() > 0]
@@ -1068,9 +1034,7 @@ def guess_personal(header: str, found: str | None) -> str | None:
         or said in ("kundennr", "kundennummer", "customerno")
     ):
         return "id"
-    joined = next(
-        (w for w in sorted(headers.IDS) if said.endswith(w) and said.removesuffix(w) in headers.PERSONS), None
-    )
+    joined = next((w for w in sorted(headers.IDS) if said.endswith(w) and said.removesuffix(w) in headers.PERSONS), None)
     return "id" if joined else None
 
 
@@ -1105,10 +1069,7 @@ def _shapes(rows: ir.Table, columns: list[str], n: int, every: int, engine: Engi
     totals = counted.groupby(keys)["n"].sum()
     by_shape = counted.groupby([*keys, "shape"], as_index=False)["n"].sum()
     best = by_shape.sort_values([*keys, "n", "shape"], ascending=[True, True, False, True]).groupby(keys).first()
-    shapes = {
-        key: (shape, round(n / totals[key], 6))
-        for key, shape, n in zip(best.index, best["shape"], best["n"], strict=True)
-    }
+    shapes = {key: (shape, round(n / totals[key], 6)) for key, shape, n in zip(best.index, best["shape"], best["n"], strict=True)}
     looks = counted.groupby([*keys, "looks"])["n"].sum()
     # those born before 1980 are only a part of those who live
     enough = {"birth_date": 0.25}

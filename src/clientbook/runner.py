@@ -663,9 +663,7 @@ def _shorten(path: Path, message: str) -> None:
 
     notebook = ipynb.read(path)
     at = next(
-        i
-        for i, cell in enumerate(notebook.cells)
-        if any(output["output_type"] == "error" for output in cell.get("outputs", ()))
+        i for i, cell in enumerate(notebook.cells) if any(output["output_type"] == "error" for output in cell.get("outputs", ()))
     )
     data, shown = charts.answer(message)._repr_mimebundle_()
     notebook.cells[at].outputs = [new_output("display_data", data=data, metadata=shown)]
@@ -780,7 +778,7 @@ def _before(notebook: Notebook, known: Sequence[Notebook]) -> list[Notebook]:
     return [
         other
         for other in known
-        if other.name != notebook.name and ("*" in read and "*" not in other.stage.uses or read & set(other.stage.writes))
+        if other.name != notebook.name and (("*" in read and "*" not in other.stage.uses) or read & set(other.stage.writes))
     ]
 
 

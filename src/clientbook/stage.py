@@ -242,9 +242,7 @@ class Step:
         """Keep facts of this step for `run.json` and the report: `key_numbers`, `rows`, `inputs`, …"""
         known = Run(self._target).record(self.stage.name)
         told = {
-            name: [vars(item) if isinstance(item, KeyNumber) else item for item in value]
-            if isinstance(value, list)
-            else value
+            name: [vars(item) if isinstance(item, KeyNumber) else item for item in value] if isinstance(value, list) else value
             for name, value in facts.items()
         }
         write_json(self._target / "records" / f"{self.stage.name}.json", {**known, **told})

@@ -122,9 +122,7 @@ def read(store: Path, country: str) -> Suppressed | None:
     if not file.is_file():
         return None
     if not key.is_file():
-        raise ClientbookError(
-            f"{file} is there, and its key {key} is not: nobody on it can be recognised. Restore the key."
-        )
+        raise ClientbookError(f"{file} is there, and its key {key} is not: nobody on it can be recognised. Restore the key.")
     hashes = frozenset(json.loads(file.read_text(encoding="utf-8"))["hashes"])
     return Suppressed(bytes.fromhex(key.read_text(encoding="ascii")), hashes, country) if hashes else None
 

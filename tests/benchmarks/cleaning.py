@@ -65,9 +65,7 @@ def main() -> None:
         if given.book:
             linked(given.book.resolve(), book, leave={"store"})
         else:
-            measure(
-                [sys.executable, "-m", "clientbook.cli", "demo", str(book), "--people", str(people), "--seed", "2718"]
-            )
+            measure([sys.executable, "-m", "clientbook.cli", "demo", str(book), "--people", str(people), "--seed", "2718"])
         took = notebooks(book, scratch / "reports", "profiling")
         rows = [
             (

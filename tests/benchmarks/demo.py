@@ -45,17 +45,12 @@ def rows(folder: Path) -> dict[str, int]:
     number = lambda sql: count.execute(sql).fetchone()[0]  # noqa: E731
     text = str(folder)
     return {
-        "person records": number(
-            f"SELECT count(*) FROM read_parquet('{text}/truth/people.parquet') WHERE source <> 'web'"
-        ),
+        "person records": number(f"SELECT count(*) FROM read_parquet('{text}/truth/people.parquet') WHERE source <> 'web'"),
         "cookies": number(f"SELECT count(*) FROM read_parquet('{text}/truth/people.parquet') WHERE source = 'web'"),
         "order lines": sum(
-            number(f"SELECT count(*) FROM read_parquet('{text}/{part}/*.parquet')")
-            for part in ("shop/orders", "erp/auftraege")
+            number(f"SELECT count(*) FROM read_parquet('{text}/{part}/*.parquet')") for part in ("shop/orders", "erp/auftraege")
         )
-        + number(
-            f"SELECT count(*) FROM read_csv('{text}/pos/bons.csv', delim=';', encoding='latin-1', all_varchar=true)"
-        ),
+        + number(f"SELECT count(*) FROM read_csv('{text}/pos/bons.csv', delim=';', encoding='latin-1', all_varchar=true)"),
         "events": number(f"SELECT count(*) FROM read_parquet('{text}/web/events/*.parquet')"),
         "messages": number(f"SELECT count(*) FROM read_parquet('{text}/newsletter/sendings/*.parquet')"),
     }
@@ -88,9 +83,7 @@ def retail_returns() -> float:
 def main() -> None:
     """Measure, compare, print."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument(
-        "--million", action="store_true", help="also make one million people (about ten minutes, 4 GB of disk)"
-    )
+    options.add_argument("--million", action="store_true", help="also make one million people (about ten minutes, 4 GB of disk)")
     options.add_argument("--figure", type=Path, help="draw the distributions into this file")
     options.add_argument("--keep", type=Path, help="keep the companies in this folder")
     chosen = options.parse_args()

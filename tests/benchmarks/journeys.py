@@ -90,9 +90,7 @@ def seeds(folders: list[Path]) -> None:
     told["held"] = (told["ordered_low"] <= told["true"]) & (told["true"] <= told["ordered_high"])
     told["off"] = told["ordered_effect"] - told["true"]
     print(told.groupby("event_name").agg(books=("held", "size"), held=("held", "mean"), off=("off", "mean")))
-    order = told.groupby("book")[["true", "ordered_effect"]].apply(
-        lambda t: t["true"].rank().equals(t["ordered_effect"].rank())
-    )
+    order = told.groupby("book")[["true", "ordered_effect"]].apply(lambda t: t["true"].rank().equals(t["ordered_effect"].rank()))
     least = told.groupby("event_name")["held"].mean().min()
     low, high, mean = table.min(numeric_only=True), table.max(numeric_only=True), table.mean(numeric_only=True)
     ahead, behind = 100 * (table["stage"] - table["last event"]), 100 * (table["true model"] - table["stage"])

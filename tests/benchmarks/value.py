@@ -213,9 +213,7 @@ print(time.perf_counter() - began)
 def fits(folder: Path) -> None:
     """Fit and prediction, beside plain lifetimes."""
     for name, fitter in (("BG/NBD", "BetaGeoFitter"), ("MBG/NBD", "ModifiedBetaGeoFitter")):
-        ours, theirs = (
-            measure_python(code.format(folder=folder, name=name, fitter=fitter)) for code in (FIT_OURS, FIT_THEIRS)
-        )
+        ours, theirs = (measure_python(code.format(folder=folder, name=name, fitter=fitter)) for code in (FIT_OURS, FIT_THEIRS))
         one, other = (json.loads(side.printed.strip().split("\n")[-2]) for side in (ours, theirs))
         difference = max(abs(one[key] / other[key] - 1) for key in other)
         show(

@@ -237,9 +237,7 @@ def quality(cleaned: Cleaned, tables: Mapping[str, ir.Table], book: Book) -> pd.
     older = merged["superseded"].fillna(0).astype("int64")
     told = [
         merged.assign(rule="delivered once", check="delivered once", failed=merged["merged"] - older, severity="note"),
-        counts.assign(
-            rule="complete and readable", check="complete and readable", failed=counts["rejected"], severity="error"
-        ),
+        counts.assign(rule="complete and readable", check="complete and readable", failed=counts["rejected"], severity="error"),
         merged.assign(rule="the newest of its id", check="superseded", failed=older, severity="note")[older > 0],
         # of no rule that can fail: what had not happened on that day
         counts.assign(rule="before the day of the report", check="later", failed=counts["later"], severity="note")[
@@ -368,9 +366,7 @@ def _superseded_cells(table: Table, parts: Sequence[Judged], older: ir.Table, so
     ]  # fmt: skip
     every = ibis.union(*stacked) if len(stacked) > 1 else stacked[0]
     old = engine.keep(every.inner_join(older, "arrival"))
-    new = engine.keep(
-        every.semi_join(older.select(arrival="winner"), "arrival").rename({f"new:{c}": c for c in every.columns})
-    )
+    new = engine.keep(every.semi_join(older.select(arrival="winner"), "arrival").rename({f"new:{c}": c for c in every.columns}))
     both = engine.keep(old.inner_join(new, old["winner"] == new["new:arrival"]))
     for name in names:
         differs = ~both[name].identical_to(both[f"new:{name}"])
@@ -430,9 +426,7 @@ def load(book: Book, engine: Engine) -> list[_Loaded]:
             mapping = _map_columns(CANONICAL[name], delivery, raw, key)
             readings = _read_times(book, source, CANONICAL[name], delivery, raw, mapping, key)
             loaded.append(
-                _Loaded(
-                    source, CANONICAL[name], position, delivery, raw, mapping, readings, book.settings.cleaning.values
-                )
+                _Loaded(source, CANONICAL[name], position, delivery, raw, mapping, readings, book.settings.cleaning.values)
             )
         except FaultError as error:
             faults += error.faults
@@ -443,9 +437,7 @@ def load(book: Book, engine: Engine) -> list[_Loaded]:
 
 def _read(book: Book, engine: Engine, delivery: Delivery, position: int, key: str) -> sources.Raw:
     if delivery.path is None:
-        return sources.query(
-            engine, book.folder, sql=delivery.sql, connection=delivery.connection, number=position, key=key
-        )
+        return sources.query(engine, book.folder, sql=delivery.sql, connection=delivery.connection, number=position, key=key)
     return sources.read(
         engine,
         book.folder,
@@ -552,9 +544,7 @@ def quality_shares(quality: pd.DataFrame) -> pd.DataFrame:
         As from :func:`quality`.
     """
     told = quality[quality["failed"] > 0]
-    told = told.assign(
-        share=told["failed"] / told["of"].where(told["of"] > 0), rank=told["severity"].map(_SEVERITIES.index)
-    )
+    told = told.assign(share=told["failed"] / told["of"].where(told["of"] > 0), rank=told["severity"].map(_SEVERITIES.index))
     told = told.sort_values(
         ["rank", "share", "source", "table", "rule"], ascending=[True, False, True, True, True], ignore_index=True
     )
@@ -613,9 +603,7 @@ def undo(rows: ir.Table, changes: ir.Table, table: str, column: str, rules: Sequ
     rules
         Undo only these; None means all but `superseded`, whose rows are others.
     """
-    theirs = changes.filter(
-        (changes["table"] == table) & (changes["column"] == column) & (changes["rule"] != "superseded")
-    )
+    theirs = changes.filter((changes["table"] == table) & (changes["column"] == column) & (changes["rule"] != "superseded"))
     if rules is not None:
         theirs = theirs.filter(theirs["rule"].isin(list(rules)))
     before = theirs.select(_arrival="arrival", _before="before")
@@ -642,9 +630,7 @@ def failing(quality: pd.DataFrame, most: int = 12) -> pd.DataFrame:
     rows = quality[(quality["severity"] != "note") & (quality["failed"] > 0)]
     if rows.empty:
         return pd.DataFrame()
-    rows = rows.assign(
-        name=rows["source"] + " " + rows["table"], share=rows["failed"] / rows["of"].where(rows["of"] > 0)
-    )
+    rows = rows.assign(name=rows["source"] + " " + rows["table"], share=rows["failed"] / rows["of"].where(rows["of"] > 0))
     wide = rows.pivot_table(index="name", columns="check", values="share", aggfunc="max").fillna(0.0)
     worst = wide.max(axis=1).sort_values(ascending=False, kind="stable").index[:most]
     kinds = wide.max().sort_values(ascending=False, kind="stable").index[:most]
@@ -685,9 +671,7 @@ def draw_failing(shares: pd.DataFrame):
 
     if shares.empty:
         return charts.bars(["rules that fail"], [0], finding=say_failing(shares), detail="warnings and errors")
-    return charts.heatmap(
-        shares, finding=say_failing(shares), detail="worst share of rows or cells that fail", format="percent"
-    )
+    return charts.heatmap(shares, finding=say_failing(shares), detail="worst share of rows or cells that fail", format="percent")
 
 
 def told(notes: Sequence[str]) -> pd.DataFrame:
@@ -701,9 +685,7 @@ def told(notes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"note": list(dict.fromkeys(notes)) or ["Nothing: every file was read as it is."]})
 
 
-def scored(
-    tables: Mapping[str, ir.Table], spoiled: ir.Table | None, rejects: ir.Table | None, country: str
-) -> pd.DataFrame:
+def scored(tables: Mapping[str, ir.Table], spoiled: ir.Table | None, rejects: ir.Table | None, country: str) -> pd.DataFrame:
     """The score of a made company; a book without truth, or without people, has none.
 
     Parameters
@@ -762,9 +744,7 @@ def say_trend(shares: pd.DataFrame) -> str:
     if change[worst] >= 0.00005:
         better = f", while {best} got better" if change[best] <= -0.00005 else ""
         return f"Quality got worse most in {worst}: from {shares[worst].iloc[-2]:.2%} to {shares[worst].iloc[-1]:.2%} that fail{better}"
-    return (
-        f"Quality got better most in {best}: from {shares[best].iloc[-2]:.2%} to {shares[best].iloc[-1]:.2%} that fail"
-    )
+    return f"Quality got better most in {best}: from {shares[best].iloc[-2]:.2%} to {shares[best].iloc[-1]:.2%} that fail"
 
 
 def draw_trend(shares: pd.DataFrame):
@@ -783,11 +763,7 @@ def draw_trend(shares: pd.DataFrame):
 
     detail = "share of what was asked that fails, warnings and errors"
     if len(shares) < 2:
-        now = (
-            shares.iloc[-1].dropna().sort_values(ascending=False, kind="stable")
-            if len(shares)
-            else pd.Series(dtype=float)
-        )
+        now = shares.iloc[-1].dropna().sort_values(ascending=False, kind="stable") if len(shares) else pd.Series(dtype=float)
         return charts.bars(list(now.index), list(now), finding=say_trend(shares), detail=detail, format="percent")
     shares = shares.set_axis(pd.to_datetime(shares.index))
     return charts.lines(shares, finding=say_trend(shares), detail=detail, format="percent")
@@ -954,9 +930,7 @@ def _judge(
     )
     substituted = [name for name in item.mapping if _given(item, name)]
     # one query for all that has to be known of the delivery first; each more would be built, compiled and read again
-    asked = cells.asked(
-        wide, lambda name: _typed(wide, item, table[name]), table, item.mapping, substituted, book, as_of
-    )
+    asked = cells.asked(wide, lambda name: _typed(wide, item, table[name]), table, item.mapping, substituted, book, as_of)
     seen = wide.aggregate(**asked, rows=wide.count(), digests=wide["_digest"].nunique()).to_pyarrow()
     tidy = cells.tidy(seen, wide, item.mapping, substituted)
     wide = _understood(wide, item, mapped, tidy)
@@ -1132,10 +1106,7 @@ def _meant(delivered: ir.Column, item: _Loaded, name: str) -> ir.Column:
     if not given:
         return delivered
     value = parsing.text(delivered)
-    cases = [
-        (value == old.strip() if old.strip() else value.isnull(), ibis.literal(new, "string"))
-        for old, new in given.items()
-    ]
+    cases = [(value == old.strip() if old.strip() else value.isnull(), ibis.literal(new, "string")) for old, new in given.items()]
     return ibis.cases(*cases, else_=value)
 
 

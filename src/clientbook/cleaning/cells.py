@@ -26,9 +26,7 @@ from clientbook.tables import DERIVED, Column, Table
 # The oldest human whose age is beyond doubt was 122; nobody alive is 118 today, and systems write 1900 for nothing.
 OLDEST_AGE = 118
 # What programs write for no day at all: the first days that they can count.
-NO_DAYS = tuple(
-    dt.date.fromisoformat(day) for day in ("1900-01-01", "1899-12-30", "1899-12-31", "1901-01-01", "1111-11-11")
-)
+NO_DAYS = tuple(dt.date.fromisoformat(day) for day in ("1900-01-01", "1899-12-30", "1899-12-31", "1901-01-01", "1111-11-11"))
 _RANGES = {"preferences.weekday": (1, 7), "preferences.hour": (0, 23), "people.social_reach": (0, None)}
 
 _NAMES = {"given_name": "given", "family_name": "family", "full_name": "whole"}
@@ -192,19 +190,12 @@ def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str
             typed = to
             rules.append(rows[f"found:{name}"])
         raw = rows[f"raw:{mapping[name]}"]
-        if (
-            column.kind == "text"
-            and raw.type().is_string()
-            and name not in substituted
-            and f"found:{name}" in rows.columns
-        ):
+        if column.kind == "text" and raw.type().is_string() and name not in substituted and f"found:{name}" in rows.columns:
             blank = (raw != rows[f"typed:{name}"]).fill_null(False) & rows[f"typed:{name}"].notnull()
             noted = rows[f"found:{name}"].fill_null("").contains("blanks")
             rules.insert(0, (blank & ~noted).ifelse(ibis.literal("blanks"), ibis.null("string")))
         if f"bad:{name}" in rows.columns:
-            rules.append(
-                rows[f"bad:{name}"].ifelse(ibis.literal(f"not {KIND_IN_WORDS[column.kind]}"), ibis.null("string"))
-            )
+            rules.append(rows[f"bad:{name}"].ifelse(ibis.literal(f"not {KIND_IN_WORDS[column.kind]}"), ibis.null("string")))
         typed, more, left = _within(seen, table, column, typed, book, as_of)
         if left:
             notes.append(f"{where}: {left}")
@@ -328,7 +319,11 @@ class _Part:
 
 
 def _look_up(
-    rows: ir.Table, column: Column, mapping: Mapping[str, str], function: Callable, cells: Sequence[tuple],
+    rows: ir.Table,
+    column: Column,
+    mapping: Mapping[str, str],
+    function: Callable,
+    cells: Sequence[tuple],
     made: dict[str, list[str]],
 ) -> _Part | None:
     name = column.name
@@ -469,9 +464,7 @@ def _converted(
         else:
             cases.append((code == one, ibis.literal(float(given))))
     without = ibis.null("float64")
-    rate = ibis.cases(
-        (code == home, ibis.literal(1.0, "float64")), *[(a, b.cast("float64")) for a, b in cases], else_=without
-    )
+    rate = ibis.cases((code == home, ibis.literal(1.0, "float64")), *[(a, b.cast("float64")) for a, b in cases], else_=without)
     changed: dict[str, ir.Value] = {}
     for name in ("unit_price", "amount", "discount"):
         if f"typed:{name}" in rows.columns:
@@ -486,7 +479,9 @@ def _converted(
             changed[f"rules:{name}"] = _together([*earlier, rule])
     notes = ()
     if lacking:
-        remedy = f"Say what one is worth in {home}: `cleaning: {{rates: {{{lacking[0]}: 1.05}}}}`, or which `currency` the book is in."
+        remedy = (
+            f"Say what one is worth in {home}: `cleaning: {{rates: {{{lacking[0]}: 1.05}}}}`, or which `currency` the book is in."
+        )
         n = int(foreign[foreign["code"].isin(lacking)]["n"].sum())
         if n * 2 > int(counted["n"].sum()):
             told = f"{n:,} of {int(counted['n'].sum()):,} lines are in {', '.join(lacking)}, and the book is in {home}."

@@ -139,9 +139,7 @@ def superseded(table: Table, parts: Sequence[Judged], rule: str, engine: Engine)
         times = [time for time in times if time.type().is_timestamp()]
         changed = ibis.coalesce(*times) if times else ibis.null("timestamp")
         stacked.append(
-            rows.select(
-                **{n: rows[f"typed:{n}"] for n in names}, changed=changed.cast("timestamp"), arrival=rows["arrival"]
-            )
+            rows.select(**{n: rows[f"typed:{n}"] for n in names}, changed=changed.cast("timestamp"), arrival=rows["arrival"])
         )
     every = ibis.union(*stacked) if len(stacked) > 1 else stacked[0]
     shared = every.group_by(*names).agg(n=every.count())

@@ -60,16 +60,13 @@ def _compared(people: ir.Table, spoiled: ir.Table, default: str) -> pd.DataFrame
     keys = people.inner_join(spoiled.select(source="source", person_id="row_key").distinct(), ["source", "person_id"])
     clean = keys.select("source", "person_id", *[keys[n].cast("string").name(n) for n in names]).to_pandas()
     filled = clean.groupby("source")[names].count()
-    clean = clean.melt(["source", "person_id"], names, "column", "clean").drop_duplicates(
-        ["source", "person_id", "column"]
-    )
+    clean = clean.melt(["source", "person_id"], names, "column", "clean").drop_duplicates(["source", "person_id", "column"])
     truth = truth.rename(columns={"row_key": "person_id"}).merge(clean, on=["source", "person_id", "column"])
     # a column that a source does not deliver, or the book does not map
     mapped = [filled.loc[source, column] > 0 for source, column in zip(truth["source"], truth["column"], strict=True)]
     truth = truth[mapped].reset_index(drop=True)
     same = [
-        _same(column, a, b, default)
-        for column, a, b in zip(truth["column"], truth["clean"], truth["cured_value"], strict=True)
+        _same(column, a, b, default) for column, a, b in zip(truth["column"], truth["clean"], truth["cured_value"], strict=True)
     ]
     return truth.assign(right=same)
 
@@ -112,20 +109,13 @@ def _worsened(tables: Mapping[str, ir.Table], spoiled: ir.Table, default: str) -
     people, changes = tables["people"], tables["changes"]
     names = [c for c in people.columns if c in set(spoiled.select("column").distinct().to_pandas()["column"])]
     filled = int(people.aggregate(**{n: people[n].count() for n in names}).to_pandas().iloc[0].sum())
-    theirs = changes.filter(
-        (changes["table"] == "people") & changes["column"].isin(names) & (changes["rule"] != "superseded")
-    )
+    theirs = changes.filter((changes["table"] == "people") & changes["column"].isin(names) & (changes["rule"] != "superseded"))
     bad = spoiled.select("source", "column", id=spoiled["row_key"]).distinct()
     # what is spoiled in a part of a whole name is spoiled in the whole
     parts = bad.filter(bad["column"].isin(["given_name", "family_name"]))
-    bad = bad.union(
-        parts.mutate(column=parts["column"].substitute({"given_name": "full_name", "family_name": "full_name"}))
-    )
+    bad = bad.union(parts.mutate(column=parts["column"].substitute({"given_name": "full_name", "family_name": "full_name"})))
     good = theirs.anti_join(bad, ["source", "column", "id"]).select("column", "before", "after").to_pandas()
-    worse = [
-        not _same(c, a, b.strip(), default)
-        for c, a, b in zip(good["column"], good["after"], good["before"], strict=True)
-    ]
+    worse = [not _same(c, a, b.strip(), default) for c, a, b in zip(good["column"], good["after"], good["before"], strict=True)]
     n = sum(worse)
     spoiled_filled = int(spoiled.filter(spoiled["table"] == "people").count().to_pandas())
     of = max(filled - spoiled_filled, 0)

@@ -76,9 +76,7 @@ def _orders_known(name: str, rows: ir.Table, orders: ir.Table) -> pd.DataFrame:
     if name == "returns":
         # a cancellation is a row of the orders themselves, and has a number of its own
         asked = rows.filter(rows["person_id"].isnull()) if "person_id" in rows.columns else rows
-        asked = asked.select("source", owner=asked["order_source"], id=asked["order_id"]).filter(
-            lambda t: t["id"].notnull()
-        )
+        asked = asked.select("source", owner=asked["order_source"], id=asked["order_id"]).filter(lambda t: t["id"].notnull())
     asked = asked.semi_join(known.select("owner").distinct(), "owner")
     lost = asked.left_join(known.mutate(found=ibis.literal(True)), ["owner", "id"])
     counted = lost.group_by("source").agg(of=lost.count(), failed=lost["found"].isnull().sum())
@@ -142,9 +140,7 @@ def _returns(tables):
     bought = named.group_by(owner=named["source"], id=named["order_id"], product=named["product_id"].fill_null("")).agg(
         bought=named["quantity"].sum()
     )
-    back = returns.filter(
-        returns["order_id"].notnull() & returns["quantity"].notnull() & returns["product_id"].notnull()
-    )
+    back = returns.filter(returns["order_id"].notnull() & returns["quantity"].notnull() & returns["product_id"].notnull())
     back = back.group_by("source", owner=back["order_source"], id=back["order_id"], product=back["product_id"]).agg(
         back=back["quantity"].sum(), rows=back.count()
     )
@@ -169,11 +165,7 @@ def _crowded(tables):
         usual = counted.group_by("source").agg(usual=counted["n"].median(), of=counted["n"].sum())
         often = counted.join(usual, "source")
         crowd = (often["n"] >= OFTEN_ROWS) & (often["n"] >= OFTEN_TIMES * often["usual"])
-        said = (
-            often.group_by("source")
-            .agg(of=often["of"].max(), failed=often["n"].sum(where=crowd).fill_null(0))
-            .to_pandas()
-        )
+        said = often.group_by("source").agg(of=often["of"].max(), failed=often["n"].sum(where=crowd).fill_null(0)).to_pandas()
         yield said.assign(
             table="people",
             column=column,

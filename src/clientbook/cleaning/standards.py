@@ -53,18 +53,12 @@ RULES = {
 }
 
 # Zero-width and directional marks, and controls. The joiners 200C and 200D stay: Persian and Indic names need them.
-_UNSEEN = re.compile(
-    r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
-)
+_UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _BLANKS = re.compile(r"\s+")
 
 # Forms and exports write these where they know nothing. Only what cannot be a name: Null and Na are surnames.
 _NOTHING = frozenset(
-    """
-    n/a #n/a n.a. n.a n/v n.v. k.a. k.a - -- --- . .. ... ? ?? ??? / * ** *** _ __ #name? #null! #ref! #value!
-    select --select-- -select- choose unbekannt unknown inconnu inconnue desconocido desconocida sconosciuto onbekend
-    nieznany neznámý неизвестно 不明 未知 不详 なし 없음 undefined xxx xxxx xxxxx dummy fehlt leer empty tbd t.b.d. tba
-    """.split()
+    ["n/a", "#n/a", "n.a.", "n.a", "n/v", "n.v.", "k.a.", "k.a", "-", "--", "---", ".", "..", "...", "?", "??", "???", "/", "*", "**", "***", "_", "__", "#name?", "#null!", "#ref!", "#value!", "select", "--select--", "-select-", "choose", "unbekannt", "unknown", "inconnu", "inconnue", "desconocido", "desconocida", "sconosciuto", "onbekend", "nieznany", "neznámý", "неизвестно", "不明", "未知", "不详", "なし", "없음", "undefined", "xxx", "xxxx", "xxxxx", "dummy", "fehlt", "leer", "empty", "tbd", "t.b.d.", "tba"]
 ) | {
     "please select", "bitte wählen", "bitte auswählen", "select one", "keine angabe", "keine angaben", "not available",
     "not applicable", "not known", "ohne angabe", "non renseigné", "sin datos", "nicht bekannt", "nicht angegeben",
@@ -146,7 +140,7 @@ _SUFFIX = re.compile(
     re.IGNORECASE,
 )
 _PARTICLES = frozenset(
-    "von van der den de del della di da dos das du la le el ter ten zu zum zur af av bin ibn al y e und".split()
+    ["von", "van", "der", "den", "de", "del", "della", "di", "da", "dos", "das", "du", "la", "le", "el", "ter", "ten", "zu", "zum", "zur", "af", "av", "bin", "ibn", "al", "y", "e", "und"]
 )
 _ROMAN = frozenset({"II", "III", "IV", "VI", "VII", "VIII"})
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -291,14 +285,9 @@ _ADDRESS = re.compile(
     r"^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:[a-z]{2,24}|xn--[a-z0-9-]{2,58})$"
 )
 _NOBODY = frozenset(
-    """
-    none noemail no-email no.email nomail no-mail keine kein keineemail keine-email keinemail keine.email unknown unbekannt
-    noreply-placeholder nobody notavailable nichtvorhanden ohne dummy fake n/a na xxx xxxx asdf
-    """.split()
+    ["none", "noemail", "no-email", "no.email", "nomail", "no-mail", "keine", "kein", "keineemail", "keine-email", "keinemail", "keine.email", "unknown", "unbekannt", "noreply-placeholder", "nobody", "notavailable", "nichtvorhanden", "ohne", "dummy", "fake", "n/a", "na", "xxx", "xxxx", "asdf"]
 )
-_NOWHERE = frozenset(
-    "example test invalid localhost domain email nomail noemail none keine mail dummy fake xxx abc asdf".split()
-)
+_NOWHERE = frozenset(["example", "test", "invalid", "localhost", "domain", "email", "nomail", "noemail", "none", "keine", "mail", "dummy", "fake", "xxx", "abc", "asdf"])
 
 
 def email(text: str, own: Collection[str] = (), kept: Collection[str] = ()) -> Standard:
@@ -422,9 +411,9 @@ def phone(
     digits = "".join(c for c in plain if c.isdigit())
     if is_placeholder(plain, own, kept) or (plain.lower() not in kept and _is_no_number(plain, digits)):
         return Standard(None, ("placeholder",))
-    bare = re.sub(
-        r"^(?:tel|telefon|phone|fon|mobil|mobile|handy|fax)\.?:?\s*", "", plain, flags=re.IGNORECASE
-    ).removeprefix("tel:")
+    bare = re.sub(r"^(?:tel|telefon|phone|fon|mobil|mobile|handy|fax)\.?:?\s*", "", plain, flags=re.IGNORECASE).removeprefix(
+        "tel:"
+    )
     # +49 (0) 170 …: the nought is dialled at home alone
     bare = re.sub(r"^((?:\+|00)\s?\d{1,3}[\s./-]*)\(0\)", r"\1", bare)
     readings = []
@@ -457,12 +446,7 @@ def _is_no_number(plain: str, digits: str) -> bool:
     after_code = "".join(c for c in after_code if c.isdigit())
     if not digits or len(digits) < 3 or set(digits) == {"0"} or (set(after_code) == {"0"} and len(after_code) > 2):
         return True
-    return (
-        bool(len(digits) >= 6 and _ONE_DIGIT.match(digits))
-        or digits in _COUNTED
-        or (local in _COUNTED
-        and len(local) >= 9)
-    )
+    return bool(len(digits) >= 6 and _ONE_DIGIT.match(digits)) or digits in _COUNTED or (local in _COUNTED and len(local) >= 9)
 
 
 # --- Places and companies -----------------------------------------------------------------------------------------------
@@ -475,9 +459,7 @@ _HOUSE = re.compile(r"^(?P<way>.*\D)\s+(?P<house>\d{1,5}(?:\s?[-/]\s?\d{1,5})?\s
 _HOUSE_FIRST = re.compile(r"^(?P<house>\d{1,5}(?:\s?[-/]\s?\d{1,5})?[a-zA-Z]?),?\s+(?P<way>[^\W\d_].*)$")
 
 
-def street(
-    text: str, country: str = "", sharp: bool = True, own: Collection[str] = (), kept: Collection[str] = ()
-) -> Standard:
+def street(text: str, country: str = "", sharp: bool = True, own: Collection[str] = (), kept: Collection[str] = ()) -> Standard:
     """A street with its house number.
 
     Parameters
@@ -513,11 +495,7 @@ def street(
         spelled = _ABBREVIATED.sub(spell, full)
         full, rules = (spelled, [*rules, "abbreviation"]) if spelled != full else (full, rules)
     found = _HOUSE.match(full) or _HOUSE_FIRST.match(full)
-    beside = (
-        (("street_name", found["way"].strip(" ,")), ("house_number", re.sub(r"\s", "", found["house"])))
-        if found
-        else ()
-    )
+    beside = (("street_name", found["way"].strip(" ,")), ("house_number", re.sub(r"\s", "", found["house"]))) if found else ()
     return Standard(full, tuple(rules), beside)
 
 
@@ -612,11 +590,7 @@ def country(text: str, own: Collection[str] = (), kept: Collection[str] = ()) ->
 
 # Forms as they are written, each as its letters with all else taken out, longest first where they are tried.
 _FORMS = frozenset(
-    """
-    ab ag aps as asa bv bvba cokg corp corporation cv doo eg ei eirl ek ekfm ekfr eurl ev gbr gesmbh ggmbh gie gmbh gmbhco
-    gmbhcokg gmbhcokgaa gmbhundcokg inc incorporated kft kg kgaa kk limited llc llp lp ltd ltda mbh nv ohg ou oy oyj partg partgmbb
-    plc pllc pteltd ptyltd pvtltd sarl sas sasu sca scs se sl slu snc spa spzoo spolsro sro srl srls stiftung ug ughaftungsbeschränkt vof
-    """.split()
+    ["ab", "ag", "aps", "as", "asa", "bv", "bvba", "cokg", "corp", "corporation", "cv", "doo", "eg", "ei", "eirl", "ek", "ekfm", "ekfr", "eurl", "ev", "gbr", "gesmbh", "ggmbh", "gie", "gmbh", "gmbhco", "gmbhcokg", "gmbhcokgaa", "gmbhundcokg", "inc", "incorporated", "kft", "kg", "kgaa", "kk", "limited", "llc", "llp", "lp", "ltd", "ltda", "mbh", "nv", "ohg", "ou", "oy", "oyj", "partg", "partgmbb", "plc", "pllc", "pteltd", "ptyltd", "pvtltd", "sarl", "sas", "sasu", "sca", "scs", "se", "sl", "slu", "snc", "spa", "spzoo", "spolsro", "sro", "srl", "srls", "stiftung", "ug", "ughaftungsbeschränkt", "vof"]
 )
 _SIGNS = (
     "股份有限公司",

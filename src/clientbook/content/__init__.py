@@ -49,17 +49,13 @@ __all__ = [
     "Circumstances",
     "ContentParameters",
     "Work",
+    "accounts",
     "actions",
     "analyse",
-    "asked",
-    "buying_groups",
-    "policies",
-    "silence",
-    "tested",
-    "told_beside",
-    "accounts",
     "answer",
+    "asked",
     "audit",
+    "buying_groups",
     "by_stage",
     "contradictions",
     "cost",
@@ -81,6 +77,7 @@ __all__ = [
     "outcomes",
     "outcomes_by",
     "page",
+    "policies",
     "policy",
     "pressure",
     "reach",
@@ -98,6 +95,9 @@ __all__ = [
     "score",
     "shares",
     "show",
+    "silence",
+    "tested",
+    "told_beside",
     "worst",
 ]
 
@@ -105,15 +105,11 @@ __all__ = [
 class ContentParameters(Parameters):
     """What an analyst may change in `06_content`."""
 
-    complaint: str = Field(
-        "complaint", min_length=1, description="what the name of a case's reason contains that is a complaint"
-    )
+    complaint: str = Field("complaint", min_length=1, description="what the name of a case's reason contains that is a complaint")
     share_of_value: float = Field(
         0.01, gt=0, le=1, description="the share of a customer's expected value that one answer is taken to bring"
     )
-    fresh_days: int = Field(
-        14, ge=1, description="for how many days a trigger, such as an abandoned cart, is worth following"
-    )
+    fresh_days: int = Field(14, ge=1, description="for how many days a trigger, such as an abandoned cart, is worth following")
     explore: float = Field(
         0.05, ge=0, le=1, description="the share of accounts whose piece is drawn by lot, so that something is learnt"
     )
@@ -138,9 +134,7 @@ TABLES = (
             Column("opened", "number", "how many of these were opened", unit="messages"),
             Column("clicked", "number", "how many of these were clicked", unit="messages"),
             Column("click_rate", "number", "clicked by sent", unit="share"),
-            Column(
-                "reads", "number", "how often they were read outside messages; in the first channel only", unit="events"
-            ),
+            Column("reads", "number", "how often they were read outside messages; in the first channel only", unit="events"),
         ),
     ),
     Table(
@@ -299,9 +293,7 @@ def analyse(step: Step) -> Work:
         If the book has neither messages nor content.
     """
     if not step.has("messages") and not step.has("content"):
-        raise NothingToShow(
-            f"This book has no `messages` and no `content`. With them, this page would show {STAGE.shows}."
-        )
+        raise NothingToShow(f"This book has no `messages` and no `content`. With them, this page would show {STAGE.shows}.")
     settings, p, engine = step.book.settings, step.parameters, step.engine
     found = Circumstances(**{name: step.read(name) for name in Circumstances.__dataclass_fields__})
     who = audit.learn(found, p.complaint, engine)
@@ -353,7 +345,12 @@ def analyse(step: Step) -> Work:
 
 
 def policy_score(
-    step: Step, planned: actions.Plan, records: ir.Table, sent: ir.Table, who: audit.Known, now: dt.datetime,
+    step: Step,
+    planned: actions.Plan,
+    records: ir.Table,
+    sent: ir.Table,
+    who: audit.Known,
+    now: dt.datetime,
     why: bool = False,
 ) -> pd.DataFrame:
     """What do the next actions bring by the truth of a made company? Empty without one.

@@ -303,11 +303,7 @@ def triggered(facts: Facts, who: Known, rules: Rules) -> ir.Table:
     ibis.expr.types.Table
         `customer_id`, `trigger`, `trigger_action`, `trigger_topic`, `trigger_at`: the book's first that holds.
     """
-    found = [
-        _nobody(
-            trigger="string", trigger_action="string", trigger_topic="string", trigger_at="timestamp", _turn="int64"
-        )
-    ]
+    found = [_nobody(trigger="string", trigger_action="string", trigger_topic="string", trigger_at="timestamp", _turn="int64")]
     for turn, trigger in enumerate(rules.triggers):
         if facts.events is None or trigger.when == LATE:
             continue
@@ -336,9 +332,7 @@ def triggered(facts: Facts, who: Known, rules: Rules) -> ir.Table:
     return every.filter(every["_rank"] == 0).drop("_rank", "_turn")
 
 
-def topics_of_each(
-    base: ir.Table, seen: ir.Table, signs: response.Signs, who: Known, now: ir.TimestampValue
-) -> ir.Table:
+def topics_of_each(base: ir.Table, seen: ir.Table, signs: response.Signs, who: Known, now: ir.TimestampValue) -> ir.Table:
     """What may each customer be after, and at which stage are they?
 
     What the account has an open opportunity on, and what the customer asked for, bind; beside it are the topics of a
@@ -384,15 +378,9 @@ def topics_of_each(
                  _turn=_number(1))
     )  # fmt: skip
     if owned is not None:
-        live = (
-            owned.filter(owned["closed_at"].isnull())
-            .group_by("account_id", "topic")
-            .agg(since=owned["opened_at"].max())
-        )
+        live = owned.filter(owned["closed_at"].isnull()).group_by("account_id", "topic").agg(since=owned["opened_at"].max())
         live = live.mutate(since=live["since"].cast("timestamp"))
-        found.append(
-            base.inner_join(live, "account_id").mutate(stage=decides, is_open=yes, _turn=_number(2)).select(*columns)
-        )
+        found.append(base.inner_join(live, "account_id").mutate(stage=decides, is_open=yes, _turn=_number(2)).select(*columns))
     likes = response.interests(signs.habits)
     most = ibis.window(group_by="customer_id", order_by=[ibis.desc("share"), "topic"])
     likes = likes.mutate(_rank=ibis.row_number().over(most))
@@ -586,9 +574,7 @@ def weigh(topics: ir.Table, may: ir.Table, weights: Weights, worth: ir.Table, si
     for_stage = topics["stage"].fill_null(STAGES[0])
     t = _beside(topics.mutate(for_stage=for_stage), recent, "account_id")
     nothing = ibis.null("string")
-    asks = t.mutate(
-        content_stage=t["for_stage"], content_source=nothing, content_id=nothing, hour=ibis.null("int64")
-    )
+    asks = t.mutate(content_stage=t["for_stage"], content_source=nothing, content_id=nothing, hour=ibis.null("int64"))
     allowed = may.filter(may["allowed"]).select("customer_id", "channel", "cost", channel_rate="rate")
     asks = keep(engine, asks.inner_join(allowed, "customer_id"))
     rows = response.featured(asks, signs, rules.now, engine)
@@ -639,9 +625,13 @@ def too_little(base, topics, may, drafts, first, facts: Facts, counted, rules: R
     lead = lead.filter(lead["_rank"] == 0)
     theirs = topics.filter(topics["topic"].notnull()).group_by("account_id").agg(theirs=topics["topic"].min())
     lead = _beside(lead, theirs, "account_id")
-    ask = lead["theirs"].isnull().ifelse(
-        "what are you planning, and by when?",
-        _text("a colleague is after ", lead["theirs"].fill_null("").replace("_", " "), ": what is your part in it?"),
+    ask = (
+        lead["theirs"]
+        .isnull()
+        .ifelse(
+            "what are you planning, and by when?",
+            _text("a colleague is after ", lead["theirs"].fill_null("").replace("_", " "), ": what is your part in it?"),
+        )
     )
     return lead.select("customer_id", question=ask)
 
@@ -729,9 +719,7 @@ def _with_piece(drafts, facts: Facts, counted, answers: Response, who: Known, ru
     of = ("content_source", "content_id")
     shelf = _shelf(facts.pieces, counted, answers).rename(_stage="for_stage")
     asked = d.select(*cell).distinct()
-    fitting = (shelf["_stage"] == asked["for_stage"]) & (
-        asked["topic"].isnull() | (shelf["_topic"] == asked["topic"])
-    )
+    fitting = (shelf["_stage"] == asked["for_stage"]) & (asked["topic"].isnull() | (shelf["_topic"] == asked["topic"]))
     tried = asked.inner_join(shelf, fitting)
     if owned is not None:
         over = owned.group_by("account_id", "topic").agg(_live=owned["closed_at"].isnull().any())
@@ -739,9 +727,7 @@ def _with_piece(drafts, facts: Facts, counted, answers: Response, who: Known, ru
         tried = tried.filter((tried["_live"].fill_null(True)) | ~tried["content_stage"].isin(audit.BEFORE_A_SALE))
     got = counted.filter(counted["content_id"].notnull()).group_by("account_id", *of).agg(got_at=counted["at"].max())
     tried = _beside(tried, got, "account_id", *of)
-    tried = tried.filter(
-        tried["got_at"].isnull() | (tried["got_at"] <= now - ibis.interval(days=rules.policy.period_days))
-    )
+    tried = tried.filter(tried["got_at"].isnull() | (tried["got_at"] <= now - ibis.interval(days=rules.policy.period_days)))
     if facts.events is not None:
         e = facts.events.filter(facts.events["content_id"].notnull())
         e = e.select("person_source", "person_id", *of).distinct()
@@ -778,16 +764,11 @@ def _shelf(pieces: ir.Table, counted: ir.Table, answers: Response) -> ir.Table:
     p = _beside(p, lifts, *of)
     p = p.select(*of, _topic="topic", content_stage="stage", lift=p["lift"].fill_null(1.0).cast("float64"))
     after = dict(zip(STAGES[1:], STAGES, strict=False))
-    before = ibis.cases(
-        *[(p["content_stage"] == late, early) for late, early in after.items()], else_=ibis.null("string")
-    )
+    before = ibis.cases(*[(p["content_stage"] == late, early) for late, early in after.items()], else_=ibis.null("string"))
     both = p.mutate(for_stage=p["content_stage"], for_now=True).union(p.mutate(for_stage=before, for_now=False))
     # how much less a piece for the stage after is answered, at each stage
     learnt = answers.weights.get("situation", {})
-    step = {
-        stage: math.exp(min(learnt.get(f"{stage}:next", 0.0) - learnt.get(f"{stage}:now", 0.0), 0.0))
-        for stage in STAGES
-    }
+    step = {stage: math.exp(min(learnt.get(f"{stage}:next", 0.0) - learnt.get(f"{stage}:now", 0.0), 0.0)) for stage in STAGES}
     for_it = both["for_now"].ifelse(1.0, response.looked_up(both["for_stage"], step, 1.0)).cast("float64").round(6)
     both = both.mutate(for_it=for_it, lift_of=(both["lift"] * for_it).round(6))
     # where the stage is the first, nothing comes before it
@@ -876,9 +857,7 @@ def _told(p: ir.Table, rules: Rules, who: Known) -> ir.Table:
         action=action,
         reason=ibis.coalesce(p["service_reason"], asked, leave, why),
         **{name: proposed.ifelse(p[name], empty) for name, empty in null.items()},
-        expected_margin=ibis.cases(
-            (proposed, margin), (serve | ask, ibis.null("float64")), else_=ibis.literal(0.0, "float64")
-        ),
+        expected_margin=ibis.cases((proposed, margin), (serve | ask, ibis.null("float64")), else_=ibis.literal(0.0, "float64")),
         answer_chance=proposed.ifelse(chance.round(4), ibis.null("float64")),
         explores=proposed & p["explores"].fill_null(False),
         consent=serve.ifelse("not needed", allowed),

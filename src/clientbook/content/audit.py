@@ -223,9 +223,7 @@ def sendings(
     return joined.mutate(topic=ibis.coalesce(joined["topic"], joined["_topic"])).drop("_topic")
 
 
-def latest(
-    asked: ir.Table, known: ir.Table, keys: Sequence[str], carry: Sequence[str] = (), strictly: bool = False
-) -> ir.Table:
+def latest(asked: ir.Table, known: ir.Table, keys: Sequence[str], carry: Sequence[str] = (), strictly: bool = False) -> ir.Table:
     """What was the latest that was known at each asking?
 
     Parameters
@@ -431,9 +429,7 @@ def in_period(sent: ir.Table, group: str, days: int) -> ir.Table:
     """
     so_far = ibis.window(group_by=group, order_by=["at", "arrival"], preceding=None, following=0)
     gone = ibis.range_window(group_by=group, order_by="at", preceding=(None, ibis.interval(days=days)))
-    return sent.select(
-        "arrival", group, number=sent["arrival"].count().over(so_far) - sent["arrival"].count().over(gone)
-    )
+    return sent.select("arrival", group, number=sent["arrival"].count().over(so_far) - sent["arrival"].count().over(gone))
 
 
 def followed(sent: ir.Table, happened: ir.Table, days: int, key: str = "customer_id") -> ir.Table:
@@ -483,9 +479,7 @@ def beyond_wish(asked: ir.Table, sent: ir.Table) -> ir.Table:
         "customer_id", at=sent["at"].cast("timestamp"), arrival="arrival", most=nobody, own=1, turn=0
     )
     seconds = (asked["period_days"].clip(0, LONGEST_PERIOD_DAYS) * _SECONDS).round(0).cast("int64")
-    starts = asked.select(
-        "customer_id", "arrival", at=asked["at"] - seconds.as_interval("s"), most="most", own=0, turn=1
-    )
+    starts = asked.select("customer_id", "arrival", at=asked["at"] - seconds.as_interval("s"), most="most", own=0, turn=1)
     both = m.union(starts.select(*m.columns))
     so_far = ibis.window(group_by="customer_id", order_by=["at", "turn", "arrival"], preceding=None, following=0)
     both = both.mutate(number=both["own"].sum().over(so_far))
@@ -520,9 +514,7 @@ def against_preference(sent: ir.Table, wishes: ir.Table, policy: ContactPolicy) 
         "customer_id", "at", most="max_per_period",
         period_days=often["period_days"].fill_null(float(policy.period_days)).cast("float64"),
     )  # fmt: skip
-    wished = latest(sent, often, ("customer_id",)).select(
-        "arrival", "customer_id", "most", "period_days", at="asked_at"
-    )
+    wished = latest(sent, often, ("customer_id",)).select("arrival", "customer_id", "most", "period_days", at="asked_at")
     against = [unwanted(sent, wishes, name) for name in ("channel", "topic")]
     return ibis.union(*against, beyond_wish(wished.distinct(), sent))
 
@@ -591,9 +583,7 @@ def stages_at(sent: ir.Table, stages: ir.Table) -> ir.Table:
     """
     keys = [name for name in ("account_id", "customer_id", "topic") if name in stages.columns]
     m = sent.filter(sent["topic"].notnull()) if "topic" in keys else sent
-    found = latest(
-        m.select("arrival", "at", *keys), stages.select(*keys, "at", "stage", "valid_to"), keys, strictly=True
-    )
+    found = latest(m.select("arrival", "at", *keys), stages.select(*keys, "at", "stage", "valid_to"), keys, strictly=True)
     found = found.filter(found["valid_to"].isnull() | (found["valid_to"] >= found["asked_at"]))
     return found.select("arrival", stage_at_send="stage")
 

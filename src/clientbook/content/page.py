@@ -68,11 +68,7 @@ def shares(audited: ir.Table, by: str | None = None, zone: str = "UTC", most: in
     n = wide.sum(axis=1).astype(int)
     wide = wide.div(n, axis=0)
     wide.insert(0, "n", n)
-    wide = (
-        wide.sort_index().tail(most)
-        if by == "month"
-        else wide.sort_values("n", ascending=False, kind="stable").head(most)
-    )
+    wide = wide.sort_index().tail(most) if by == "month" else wide.sort_values("n", ascending=False, kind="stable").head(most)
     return wide.rename_axis(index=None, columns=None)
 
 
@@ -413,8 +409,7 @@ def answer(overall: pd.DataFrame, told: pd.DataFrame, next_steps: pd.DataFrame, 
     words = [f"**{row['right']:.0%} of {row['n']:,.0f} messages were right when they were sent.**"]
     if worst["verdicts"]:
         words.append(
-            f"The commonest fault: {worst['meaning']} ({worst['verdicts']:,.0f} messages, "
-            f"{worst['verdicts'] / row['n']:.0%})."
+            f"The commonest fault: {worst['meaning']} ({worst['verdicts']:,.0f} messages, {worst['verdicts'] / row['n']:.0%})."
         )
     sends = next_steps[next_steps["channel"].notna()]
     if len(next_steps):
@@ -448,14 +443,10 @@ def key_numbers(overall: pd.DataFrame, told: pd.DataFrame, next_steps: pd.DataFr
         numbers.append(
             KeyNumber("Messages without consent", int(by_reason.loc["no_consent", "messages"]), "messages", "down", n=n)
         )
-    numbers.append(
-        KeyNumber("Messages over the cap", int(by_reason.loc["over_cap", "messages"]), "messages", "down", n=n)
-    )
+    numbers.append(KeyNumber("Messages over the cap", int(by_reason.loc["over_cap", "messages"]), "messages", "down", n=n))
     if len(next_steps):
         everybody = int(next_steps["customers"].sum())
-        numbers.append(
-            KeyNumber("Customers to write to next", int(sends["customers"].sum()), "customers", "", n=everybody)
-        )
+        numbers.append(KeyNumber("Customers to write to next", int(sends["customers"].sum()), "customers", "", n=everybody))
         numbers.append(
             KeyNumber("Expected from next actions", round(float(sends["expected_margin"].sum()), 2), "money", "up",
                       n=everybody, note="a plain rule, not a forecast")

@@ -169,8 +169,15 @@ def one_each(rows: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def score_actions(
-    actions: ir.Table, records: ir.Table, sent: ir.Table, now: dt.datetime, days: int, zone: str, limits: Limits,
-    truth: Callable[[str], ir.Table | None], why: bool = False,
+    actions: ir.Table,
+    records: ir.Table,
+    sent: ir.Table,
+    now: dt.datetime,
+    days: int,
+    zone: str,
+    limits: Limits,
+    truth: Callable[[str], ir.Table | None],
+    why: bool = False,
 ) -> pd.DataFrame:
     """What do the next actions bring, beside the best possible policy and what the company did?
 

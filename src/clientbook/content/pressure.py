@@ -36,9 +36,7 @@ def windows(sent: ir.Table, days: int, zone: str) -> ir.Table:
     )
     order = ibis.window(group_by=["account_id", "customer_id"], order_by="day")
     length = ibis.interval(days=days)
-    each = each.mutate(
-        left=each["day"] + length, before=each["day"].lag().over(order), after=each["day"].lead().over(order)
-    )
+    each = each.mutate(left=each["day"] + length, before=each["day"].lag().over(order), after=each["day"].lead().over(order))
     # somebody counts once, however many messages of theirs overlap: they come with the first and go with the last
     comes = each["before"].isnull() | (each["before"] + length <= each["day"])
     goes = each["after"].isnull() | (each["after"] >= each["left"])

@@ -263,14 +263,12 @@ def stood(asks: ir.Table, stages: ir.Table | None) -> ir.Table:
         `arrival`, `stage`, `is_open`, `since`.
     """
     if stages is None:
-        return asks.select(
-            "arrival", stage=ibis.null("string"), is_open=ibis.literal(False), since=ibis.null("timestamp")
-        ).limit(0)
+        return asks.select("arrival", stage=ibis.null("string"), is_open=ibis.literal(False), since=ibis.null("timestamp")).limit(
+            0
+        )
     keys = [name for name in ("account_id", "customer_id", "topic") if name in stages.columns]
     a = asks.filter(asks["topic"].notnull()) if "topic" in keys else asks
-    found = audit.latest(
-        a.select("arrival", "at", *keys), stages.select(*keys, "at", "stage", "valid_to"), keys, strictly=True
-    )
+    found = audit.latest(a.select("arrival", "at", *keys), stages.select(*keys, "at", "stage", "valid_to"), keys, strictly=True)
     is_open = found["valid_to"].isnull() | (found["valid_to"] >= found["asked_at"])
     return found.select("arrival", "stage", is_open=is_open, since="said_at")
 
@@ -292,9 +290,7 @@ def own_history(sent: ir.Table, before: ir.TimestampValue) -> ir.Table:
         the customers' own spread would.
     """
     s = sent.filter(sent["at"] < before).mutate(answered=answered(sent))
-    each = s.group_by("customer_id").agg(
-        n=s.count(), answers=as_count(s["answered"].sum()), opens=as_count(s["opened"].sum())
-    )
+    each = s.group_by("customer_id").agg(n=s.count(), answers=as_count(s["answered"].sum()), opens=as_count(s["opened"].sum()))
     sums = {"n": each["n"].sum(), "pairs": (each["n"] * (each["n"] - 1)).sum()}
     for name in ("answers", "opens"):
         sums |= {name: each[name].sum(), f"{name}2": (each[name] * (each[name] - 1)).sum()}
@@ -361,9 +357,7 @@ def interests(counted: Habits | None, landmark: dt.datetime | None = None) -> ir
     each = v.group_by("customer_id", "topic").agg(n=as_count(v["n"].sum()))
     everything = each["n"].sum().over(ibis.window(group_by="customer_id"))
     share = (each["n"] + 0.5) / (everything + 0.5 * topics)
-    return each.select(
-        "customer_id", "topic", share=share.round(6), interest=_stepped((share * topics).ln().clip(-1.5, 1.5))
-    )
+    return each.select("customer_id", "topic", share=share.round(6), interest=_stepped((share * topics).ln().clip(-1.5, 1.5)))
 
 
 def active_times(counted: Habits | None, landmark: dt.datetime | None = None) -> ir.Table:
@@ -465,9 +459,7 @@ def featured(asks: ir.Table, signs: Signs, landmark: dt.datetime, engine) -> ir.
         fits = ibis.literal("unknown")
     off = (rows["hour"] - rows["active_hour"]).abs()
     near = ibis.least(off, 24 - off) <= NEAR_HOURS
-    timing = ibis.cases(
-        (rows["active_hour"].isnull(), "unknown"), (near.fill_null(True), "near"), else_="off"
-    )
+    timing = ibis.cases((rows["active_hour"].isnull(), "unknown"), (near.fill_null(True), "near"), else_="off")
     # one who never visited anything of the topic, but something, cares less for it than one of whom nothing is known
     numbers = {name: rows[name].fill_null(0.0).cast("float64") for name in ("own_answers", "own_opens", "interest")}
     rows = rows.mutate(
@@ -686,9 +678,7 @@ def piece_lifts(signs: Signs, engine) -> tuple[pd.DataFrame, float]:
     before = ibis.row_number().over(ibis.window(group_by=["account_id", *of], order_by=["at", "arrival"]))
     s = s.select(*of, "channel", situation=situation(s), again=before > 0, opened="opened", answered=answered(s))
     keys = [*of, "channel", "situation", "again"]
-    cells = s.group_by(*keys).agg(
-        n=s.count(), opens=as_count(s["opened"].sum()), answers=as_count(s["answered"].sum())
-    )
+    cells = s.group_by(*keys).agg(n=s.count(), opens=as_count(s["opened"].sum()), answers=as_count(s["answered"].sum()))
     cells = cells.order_by(*keys).to_pandas()
     alike = cells.groupby(["channel", "situation"], dropna=False)[["n", "opens", "answers"]].transform("sum")
     for name in ("opens", "answers"):

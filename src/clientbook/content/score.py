@@ -45,9 +45,7 @@ def score(audited: ir.Table, truth: ir.Table | None) -> pd.DataFrame:
     for name in REASONS:
         true, said, hit = (float(told[f"{name}.{what}"] or 0) for what in ("true", "said", "both"))
         agreement = (n - true - said + 2 * hit) / n
-        rows.append(
-            (name, int(true), hit / said if said else None, hit / true if true else None, agreement, 1 - true / n)
-        )
+        rows.append((name, int(true), hit / said if said else None, hit / true if true else None, agreement, 1 - true / n))
     for name in ("verdict", "stage_at_send"):
         rows.append((name, int(n), None, None, told[f"{name}.alike"] / n, told[f"{name}.naive"] / n))
     return pd.DataFrame(rows, columns=columns).astype({"precision": float, "recall": float})

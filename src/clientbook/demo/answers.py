@@ -61,9 +61,7 @@ def answer(
     if stage is None:
         stage_code = _stages(truth, people["account_id"].to_numpy()[who], topic, at)
     else:
-        stage_code = pd.Index(STAGES).get_indexer(
-            np.broadcast_to(np.atleast_1d(np.asarray(stage, dtype=object)), human_id.shape)
-        )
+        stage_code = pd.Index(STAGES).get_indexer(np.broadcast_to(np.atleast_1d(np.asarray(stage, dtype=object)), human_id.shape))
     likes = people[[f"likes_{name}" for name in TOPICS]].to_numpy()[who, topic] * len(TOPICS)
     open_logit = people[[f"open_{name}" for name in CHANNELS]].to_numpy()[who, medium]
     model = pd.read_parquet(truth / "response_model.parquet").set_index("parameter")["value"].to_dict()

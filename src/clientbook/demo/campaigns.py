@@ -57,10 +57,7 @@ def make_campaigns(seed: int, shop: SimpleNamespace, begin: int, as_of: int) -> 
             for topic in offered
             for _ in range(2)
         ]
-        plan += [
-            (start, 2, 2, rng.choice(offered), choose(rng, np.array([0.75, 0, 0.1, 0.15]), 1)[0], 0.06, 2)
-            for _ in range(5)
-        ]
+        plan += [(start, 2, 2, rng.choice(offered), choose(rng, np.array([0.75, 0, 0.1, 0.15]), 1)[0], 0.06, 2) for _ in range(5)]
         plan += [(start, 1, 3, rng.choice(offered), 0, 0.10, 2)] * (month % 3 == 0)
         plan += [(start, 3, 4, rng.integers(0, len(TOPICS)), 0, 0.10, 0), (start, 3, 5, -1, 0, 0.06, 0)]
     columns = [np.array(column) for column in zip(*plan, strict=False)]
@@ -75,9 +72,7 @@ def make_campaigns(seed: int, shop: SimpleNamespace, begin: int, as_of: int) -> 
         setattr(campaign, name, np.concatenate([column, column[again]]))
     campaign.at = campaign.at + rng.integers(0, 28, n + len(again)) * DAY
     campaign.at[n:] = campaign.at[again] + rng.integers(4, 12, len(again)) * DAY
-    campaign.at = (
-        working_day(campaign.at // DAY * DAY, saturday=False) + rng.integers(8 * 4, 19 * 4, len(campaign.at)) * 900
-    )
+    campaign.at = working_day(campaign.at // DAY * DAY, saturday=False) + rng.integers(8 * 4, 19 * 4, len(campaign.at)) * 900
     campaign.instant = rng.random(len(campaign.at)) < 0.5
     keep = campaign.at < as_of
     for name, column in list(vars(campaign).items()):
@@ -125,10 +120,7 @@ def columns(row, at, team, kind, piece, channel, purpose=0, operational=False):
         One value, or one for each row.
     """
     size = len(row)
-    return [
-        np.broadcast_to(np.asarray(value), size)
-        for value in (row, at, team, kind, piece, channel, purpose, operational)
-    ]
+    return [np.broadcast_to(np.asarray(value), size) for value in (row, at, team, kind, piece, channel, purpose, operational)]
 
 
 def _mass(rng, rows, human, campaign):
@@ -174,9 +166,7 @@ def _nurture(rng, rows, human, account, stages, shop, begin, as_of):
     believed = np.where(rng.random(len(own)) < 0.75, stages.stage[interval], rng.integers(0, 6, len(own)))
     piece = one_of(rng, shop, stages.topic[interval], believed)
     keep = (row >= 0) & (at < as_of) & (at > rows.created_at[np.maximum(row, 0)])
-    return columns(
-        row[keep], at[keep], np.where(believed[keep] >= 3, 3, 1), np.where(believed[keep] >= 3, 4, 1), piece[keep], 0
-    )
+    return columns(row[keep], at[keep], np.where(believed[keep] >= 3, 3, 1), np.where(believed[keep] >= 3, 4, 1), piece[keep], 0)
 
 
 def one_of(rng, shop, topic, stage):
@@ -204,9 +194,7 @@ def _pursuit(rng, rows, human, account, deals, shop, as_of):
     piece = one_of(rng, shop, topic, choose(rng, np.array([0.1, 0.25, 0.5, 0.1, 0.05, 0]), len(deal)))
     row = rows.first[who]
     keep = (row >= 0) & (at < as_of) & (at > rows.created_at[np.maximum(row, 0)])
-    return columns(
-        row[keep], at[keep], 2, 2, piece[keep], choose(rng, np.array([0.8, 0.02, 0.03, 0.15]), int(keep.sum()))
-    )
+    return columns(row[keep], at[keep], 2, 2, piece[keep], choose(rng, np.array([0.8, 0.02, 0.03, 0.15]), int(keep.sum())))
 
 
 def _confirmations(rng, rows, order, begin, as_of):

@@ -135,9 +135,7 @@ def make_cases(
     asks = np.flatnonzero(np.isin(stages.stage, (3, 4)) & (rng.random(len(stages.stage)) < 0.07))
     start, end = np.maximum(stages.start[asks], begin), np.minimum(stages.end[asks], as_of)
     asks, start, end = asks[end > start], start[end > start], end[end > start]
-    asker = account.start[stages.account[asks]] + (
-        rng.random(len(asks)) * account.members[stages.account[asks]]
-    ).astype(int)
+    asker = account.start[stages.account[asks]] + (rng.random(len(asks)) * account.members[stages.account[asks]]).astype(int)
     when = start + (rng.random(len(asks)) * (end - start)).astype(np.int64)
     case = SimpleNamespace(
         human=np.concatenate([order.human[wrong], asker]),
@@ -145,9 +143,7 @@ def make_cases(
         reason=np.concatenate([reason, rng.integers(2, 6, len(asks))]),
         well=np.concatenate([handled, np.zeros(len(asks), int)]),
     )
-    case.at = (
-        working_day(case.at) // DAY * DAY + 8 * 3600 + (rng.beta(1.5, 1.5, len(case.at)) * 10 * 3600).astype(np.int64)
-    )
+    case.at = working_day(case.at) // DAY * DAY + 8 * 3600 + (rng.beta(1.5, 1.5, len(case.at)) * 10 * 3600).astype(np.int64)
     days = np.concatenate([days, np.clip(rng.gamma(1, 0.8, len(asks)), 0.01, 20)])
     keep = (case.at >= begin) & (case.at < as_of) & known[case.human]
     by = np.flatnonzero(keep)[np.argsort(case.at[keep], kind="stable")]
@@ -160,9 +156,7 @@ def make_cases(
     offset = np.cumsum([0] + [len(group) for group in _WORDS])
     size = np.array([len(group) for group in _WORDS])
     case.texts, case.text = texts, offset[case.reason] + (rng.random(case.n) * size[case.reason]).astype(int)
-    case.cost = np.round(
-        np.where(case.well == 2, 24, np.where(case.well == 1, 11, 5)) * rng.uniform(0.6, 1.6, case.n), 2
-    )
+    case.cost = np.round(np.where(case.well == 2, 24, np.where(case.well == 1, 11, 5)) * rng.uniform(0.6, 1.6, case.n), 2)
     asked = (case.closed_at > 0) & (rng.random(case.n) < 0.35)
     case.scored_at = np.where(asked, case.closed_at + DAY, 0)
     case.scored_at = settled(np.where(case.scored_at < as_of, case.scored_at, 0))
@@ -186,9 +180,7 @@ def make_surveys(
         + 0.5 * (order.complaint[asked] == 2)
         - 0.25 * (human.quit[order.human[asked]] + 2)
     )
-    return SimpleNamespace(
-        human=order.human[asked], at=at, score=np.clip(np.round(rng.normal(mood, 1.6)), 0, 10).astype(int)
-    )
+    return SimpleNamespace(human=order.human[asked], at=at, score=np.clip(np.round(rng.normal(mood, 1.6)), 0, 10).astype(int))
 
 
 def make_referrals(

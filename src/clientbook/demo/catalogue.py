@@ -60,24 +60,15 @@ def make_catalogue(seed: int) -> SimpleNamespace:
     shop.topic, shop.tier = number // PER_TOPIC, (number % PER_TOPIC) // PER_TIER
     goods = {topic: [word.replace("_", " ") for word in words.split()] for topic, words in _GOODS.items()}
     shop.name = np.array(
-        [
-            f"{goods[TOPICS[t]][i % PER_TIER]} {_GRADES[tier]}"
-            for i, t, tier in zip(number, shop.topic, shop.tier, strict=False)
-        ],
+        [f"{goods[TOPICS[t]][i % PER_TIER]} {_GRADES[tier]}" for i, t, tier in zip(number, shop.topic, shop.tier, strict=False)],
         dtype=object,
     )
-    price = (
-        np.array(_BASE_PRICE)[shop.topic]
-        * np.array([1, 1.35, 1.9, 2.9])[shop.tier]
-        * rng.uniform(0.6, 1.5, len(number))
-    )
+    price = np.array(_BASE_PRICE)[shop.topic] * np.array([1, 1.35, 1.9, 2.9])[shop.tier] * rng.uniform(0.6, 1.5, len(number))
     shop.price = np.maximum(np.round(price * 2) / 2 - 0.1, 4.9)
     shop.cost = np.round(shop.price * np.clip(rng.normal(0.52, 0.10, len(number)) - 0.04 * shop.tier, 0.2, 0.92), 2)
     loss = rng.choice(len(number), 6, replace=False)
     shop.cost[loss] = np.round(shop.price[loss] * rng.uniform(1.02, 1.15, 6), 2)
-    shop.companion = (
-        number - number % PER_TIER + (number % PER_TIER + rng.integers(1, PER_TIER, len(number))) % PER_TIER
-    )
+    shop.companion = number - number % PER_TIER + (number % PER_TIER + rng.integers(1, PER_TIER, len(number))) % PER_TIER
     shop.taken = 1 / np.arange(1, PER_TIER + 1) ** 0.9
     shop.taken /= shop.taken.sum()
     shop.scarce = rng.choice(len(number), 12, replace=False)

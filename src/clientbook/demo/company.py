@@ -59,9 +59,7 @@ class Company:
         self.effects: dict[str, list[float]] = {}
         self.chances: dict[tuple[str, str], list[int]] = {}
         self.wanted = np.zeros(len(self.shop.price))
-        self.test_piece = int(
-            np.flatnonzero((self.shop.piece_stage == 4) & ~self.shop.stage_untold & ~self.shop.topic_untold)[0]
-        )
+        self.test_piece = int(np.flatnonzero((self.shop.piece_stage == 4) & ~self.shop.stage_untold & ~self.shop.topic_untold)[0])
         self.planted: list[tuple[str, str]] = []
 
     def write(self) -> None:
@@ -87,9 +85,7 @@ class Company:
         human.mobiles, human.fixed = (records.phones(human, np.full(size, fixed)) for fixed in (False, True))
         order, ending = purchases.make_orders(seed, part, human, self.clock, as_of)
         stage, walk = journeys.make_journeys(seed, part, account, human, order, ending, as_of)
-        rows = {
-            source: records.make_records(seed, part, account, human, order, source, as_of) for source in records.SOURCES
-        }
+        rows = {source: records.make_records(seed, part, account, human, order, source, as_of) for source in records.SOURCES}
         self._people(part, account, human, rows)
         self._sum(ending.differences)
         known = {source: row.first >= 0 for source, row in rows.items()}
@@ -145,9 +141,7 @@ class Company:
                 files.parquet("truth/spoiled.parquet", log)
             for (column, kind), able in dirt.chances.items():
                 hits = sum(
-                    log.num_rows
-                    for log in dirt.log
-                    if log["kind"][0].as_py() == kind and log["column"][0].as_py() == column
+                    log.num_rows for log in dirt.log if log["kind"][0].as_py() == kind and log["column"][0].as_py() == column
                 )
                 total = self.chances.setdefault((f"{source}.people.{column}", kind), [0, 0])
                 total[0] += able
@@ -181,14 +175,10 @@ class Company:
         )
         consent = consents.make_consents(seed, part, row, as_of)
         wishes = consents.make_preferences(seed, part, row, human, as_of)
-        message = campaigns.gather(
-            seed, part, row, human, account, order, stage, deal, self.campaigns, shop, begin, as_of
-        )
+        message = campaigns.gather(seed, part, row, human, account, order, stage, deal, self.campaigns, shop, begin, as_of)
         allowed = messages.indications(consent, row)
         messages.hold_back(stream(seed, part, "held back"), message, row, allowed)
-        test = messages.add_experiment(
-            seed, part, message, row, human, order, ending, allowed, shop, self.test_piece, as_of
-        )
+        test = messages.add_experiment(seed, part, message, row, human, order, ending, allowed, shop, self.test_piece, as_of)
         planted = None
         if part == 0:
             planted = messages.plant(seed, message, row, human, account, deal, stage, shop, as_of)
@@ -224,9 +214,7 @@ class Company:
             ),
         )
         self._sum({"spring_offer": [float(test.uplift.sum()), len(test.human)]})
-        return purchases.further_orders(
-            stream(seed, part, "further orders"), human, order, message, test, ending, as_of
-        ), message
+        return purchases.further_orders(stream(seed, part, "further orders"), human, order, message, test, ending, as_of), message
 
     def _judge(self, account, human, message, consent, wishes, row, case, deal, stage):
         shop, piece = self.shop, np.maximum(message.piece, 0)
@@ -307,9 +295,7 @@ class Company:
         survey = care.make_surveys(seed, part, human, order, rows["callcentre"].first >= 0, begin, as_of)
         nps = pa.table(
             {
-                "AnruferNr": rows["callcentre"].key.take(
-                    pa.array(records.row_of(rows["callcentre"], survey.human, survey.at))
-                ),
+                "AnruferNr": rows["callcentre"].key.take(pa.array(records.row_of(rows["callcentre"], survey.human, survey.at))),
                 "gefragt": text.stamp(survey.at),
                 "kennzahl": text.same("nps", len(survey.at)),
                 "wert": pa.array(survey.score),

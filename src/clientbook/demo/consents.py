@@ -53,8 +53,7 @@ def make_consents(seed: int, part: int, rows: SimpleNamespace, as_of: int) -> Si
     back = rng.random(len(leaves)) < 0.25
     quick = rng.random(len(leaves)) < 0.3
     again = np.minimum(
-        gone
-        + np.where(quick, rng.integers(5, 60, len(leaves)), (DAY * rng.exponential(60, len(leaves))).astype(np.int64)),
+        gone + np.where(quick, rng.integers(5, 60, len(leaves)), (DAY * rng.exponential(60, len(leaves))).astype(np.int64)),
         as_of - 60,
     )
     say(leaves[back], 0, -1, GIVEN, again[back])
@@ -76,16 +75,12 @@ def make_consents(seed: int, part: int, rows: SimpleNamespace, as_of: int) -> Si
     )
 
 
-def make_preferences(
-    seed: int, part: int, rows: SimpleNamespace, human: SimpleNamespace, as_of: int
-) -> SimpleNamespace:
+def make_preferences(seed: int, part: int, rows: SimpleNamespace, human: SimpleNamespace, as_of: int) -> SimpleNamespace:
     """Statements: row, at, channel, topic, weekday, hour, most, period (-1: not stated)."""
     rng = stream(seed, part, "preferences")
     speakers = np.flatnonzero(rng.random(rows.n) < 0.11)
     speakers = np.concatenate([speakers, speakers[rng.random(len(speakers)) < 0.15]])
-    at = rows.created_at[speakers] + ((as_of - 3600 - rows.created_at[speakers]) * rng.random(len(speakers))).astype(
-        np.int64
-    )
+    at = rows.created_at[speakers] + ((as_of - 3600 - rows.created_at[speakers]) * rng.random(len(speakers))).astype(np.int64)
     lines = np.where(rng.random(len(speakers)) < 0.4, 2, 1)
     of = np.repeat(np.arange(len(speakers)), lines)
     second = np.diff(of, prepend=-1) == 0

@@ -157,8 +157,7 @@ def consents(consent, rows) -> pa.Table:
 def preferences(stated, rows) -> pa.Table:
     """Wishes, as the preference page stores them."""
     whole = {
-        name: pa.array(getattr(stated, name), mask=getattr(stated, name) < 0)
-        for name in ("weekday", "hour", "most", "period")
+        name: pa.array(getattr(stated, name), mask=getattr(stated, name) < 0) for name in ("weekday", "hour", "most", "period")
     }
     return pa.table(
         {

@@ -42,11 +42,7 @@ def make_events(
     start, end = np.maximum(stages.start, begin), np.minimum(stages.end, as_of)
     length = np.maximum(end - start, 0) / (30 * DAY)
     heads = np.add.reduceat(human.activity, account.start)
-    pace = (
-        VISITS_PER_MONTH[stages.stage]
-        * (heads / account.members)[stages.account]
-        * account.members[stages.account] ** 0.35
-    )
+    pace = VISITS_PER_MONTH[stages.stage] * (heads / account.members)[stages.account] * account.members[stages.account] ** 0.35
     visits = rng.poisson(pace * length)
     interval, _ = spread(visits)
     who = _who(rng, account, human, stages.account[interval], stages.stage[interval])
@@ -151,9 +147,7 @@ def _details(rng, human, shop, event):
 def _pieces(rng, shop, event):
     """A piece of the format that the event shows, of the topic and, where there is one, of the stage."""
     formats = sorted({kind for group in FORMATS for kind in group})
-    shows = np.array(
-        [formats.index(EVENTS[name][2]) if EVENTS[name][2] in formats else -1 for name in EVENT_NAMES] + [-1]
-    )
+    shows = np.array([formats.index(EVENTS[name][2]) if EVENTS[name][2] in formats else -1 for name in EVENT_NAMES] + [-1])
     kind = np.array([formats.index(f) for f in shop.format])
     piece = np.full(len(event.at), -1, np.int32)
     wanted = shows[event.name]
@@ -171,20 +165,14 @@ def with_shopping(
 ) -> SimpleNamespace:
     """Add the pages before an order in the web shop, and the visits that follow a click in a message."""
     rng = stream(seed, part, "shopping")
-    bought = np.flatnonzero(
-        (order.channel == 0) & (order.at >= begin) & (order.at < as_of) & (rng.random(len(order.at)) < 0.85)
-    )
+    bought = np.flatnonzero((order.channel == 0) & (order.at >= begin) & (order.at < as_of) & (rng.random(len(order.at)) < 0.85))
     names = [EVENT_NAMES.index(name) for name in ("product_page", "add_to_cart", "checkout_started")]
     which, place = np.repeat(bought, 3), np.tile(np.arange(3), len(bought))
     clicked = np.flatnonzero((message.clicked_at > 0) & (message.piece >= 0))
     formats = {event_format: number for number, (_, _, event_format) in enumerate(EVENTS.values()) if event_format}
-    shown = np.array([formats.get(kind, EVENT_NAMES.index("home_page")) for kind in shop.format])[
-        message.piece[clicked]
-    ]
+    shown = np.array([formats.get(kind, EVENT_NAMES.index("home_page")) for kind in shop.format])[message.piece[clicked]]
     first = int(event.session.max(initial=0)) + 1
-    session = np.concatenate(
-        [first + np.repeat(np.arange(len(bought)), 3), first + len(bought) + np.arange(len(clicked))]
-    )
+    session = np.concatenate([first + np.repeat(np.arange(len(bought)), 3), first + len(bought) + np.arange(len(clicked))])
     who = np.concatenate([order.human[which], message.human[clicked]])
     at = np.concatenate(
         [

@@ -114,9 +114,7 @@ def make_journeys(
     journey, keys, stages, start, end = (np.concatenate(column) for column in zip(*pieces, strict=False))
     lasts = end > start
     by = np.lexsort((start[lasts], journey[lasts]))
-    result = SimpleNamespace(
-        journey=journey[lasts][by], stage=stages[lasts][by], start=start[lasts][by], end=end[lasts][by]
-    )
+    result = SimpleNamespace(journey=journey[lasts][by], stage=stages[lasts][by], start=start[lasts][by], end=end[lasts][by])
     result.account, result.topic = np.divmod(keys[lasts][by], len(TOPICS))
     return _without_overlap(
         rng, result, count + len(lost.key), np.concatenate([won.at, np.zeros(len(lost.key), np.int64)]), count
@@ -137,9 +135,7 @@ def _after_orders(rng, key, at, who, gap, last, apart, opens, ending, horizon):
     recommends = (rng.random(len(at)) < RECOMMENDS) & (left > 30 * DAY)
     shift = rng.uniform(0.1, 0.5, len(at))
     first = np.where(recommends, use + (shift * left).astype(np.int64), at + length)
-    talk = np.minimum(rng.gamma(STAY_SHAPE[5], STAY_DAYS[5] / STAY_SHAPE[5], len(at)) * DAY, 0.4 * left).astype(
-        np.int64
-    )
+    talk = np.minimum(rng.gamma(STAY_SHAPE[5], STAY_DAYS[5] / STAY_SHAPE[5], len(at)) * DAY, 0.4 * left).astype(np.int64)
     second = np.where(recommends, first + talk, first)
     looks = (rng.random(len(at)) < LOOKS_AGAIN) & (left > 40 * DAY) & ~last & ~apart
     search = np.minimum(rng.gamma(1.5, 14, len(at)) * DAY, 0.3 * left).astype(np.int64)
@@ -182,20 +178,14 @@ def _lost(rng, account, human, count, won, as_of):
     weight = np.cumsum(human.activity)
     who = np.searchsorted(weight, rng.random(number) * weight[-1])
     topic = choose(rng, 0.6 * human.likes[who] + 0.05)
-    opened = (
-        human.found_at[who]
-        - 20 * DAY
-        + ((as_of + YEAR // 2 - human.found_at[who]) * rng.random(number)).astype(np.int64)
-    )
+    opened = human.found_at[who] - 20 * DAY + ((as_of + YEAR // 2 - human.found_at[who]) * rng.random(number)).astype(np.int64)
     opened = opened // DAY * DAY + rng.integers(7 * 3600, 22 * 3600, number)
     walk, stage, stay = draw_walks(rng, number, LEFT)
     total = np.cumsum(stay)
     first = np.flatnonzero(np.diff(walk, prepend=-1) != 0)
     begun = total - stay
     start = opened[walk] + begun - begun[first][walk]
-    return SimpleNamespace(
-        key=human.account[who] * len(TOPICS) + topic, walk=walk, stage=stage, start=start, end=start + stay
-    )
+    return SimpleNamespace(key=human.account[who] * len(TOPICS) + topic, walk=walk, stage=stage, start=start, end=start + stay)
 
 
 def _without_overlap(rng, stages, count, won_at, won):

@@ -113,9 +113,7 @@ def indications(consents, rows):
 def hold_back(rng, message, rows, indications) -> None:
     """The tool stops most messages that nobody has allowed."""
     refused = (
-        verdicts.without_consent(
-            rows.human[message.row], message.channel, message.purpose, utc(message.at), indications
-        )
+        verdicts.without_consent(rows.human[message.row], message.channel, message.purpose, utc(message.at), indications)
         & ~message.operational
     )
     arrange(message, ~(refused & (rng.random(len(message.at)) < HELD_BACK)))

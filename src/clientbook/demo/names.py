@@ -153,9 +153,7 @@ def bare(text: str) -> str:
 
 def _cyrillic(word: str) -> str:
     latin = "".join(
-        _RU_LATIN.get(letter.lower(), letter)
-        if letter.islower()
-        else _RU_LATIN.get(letter.lower(), letter).capitalize()
+        _RU_LATIN.get(letter.lower(), letter) if letter.islower() else _RU_LATIN.get(letter.lower(), letter).capitalize()
         for letter in word
     )
     return latin.replace("-", "")
@@ -199,9 +197,7 @@ def given_names() -> Names:
     slavic = [[(_cyrillic(word), word, word) for word in words] for words in (_RU_M, _RU_F)]
     men = [_same(_DE_M), _same(_FR_M), _same(_ES_M), _same(_TR_M), slavic[0], _arabic(_AR_M), _han_given(_ZH_M)]
     women = [_same(_DE_F), _same(_FR_F), _same(_ES_F), _same(_TR_F), slavic[1], _arabic(_AR_F), _han_given(_ZH_F)]
-    return _pack(
-        {(culture, sex): pool for culture, pair in enumerate(zip(men, women)) for sex, pool in enumerate(pair)}
-    )
+    return _pack({(culture, sex): pool for culture, pair in enumerate(zip(men, women)) for sex, pool in enumerate(pair)})
 
 
 @lru_cache(maxsize=1)

@@ -18,9 +18,7 @@ from .world import CHANNELS, DAY, INDUSTRY_SHARES, PERSONA_NAMES, PERSONAS, RECO
 _B2B_SHARE = 0.36
 PACE = 2.3
 _NUMBERS = 7_900_000
-_PERSONA_BY_INDUSTRY = np.array(
-    [[3, 6, 0, 1], [9, 1, 0, 0], [1, 1, 8, 0], [1, 0, 0, 9], [2, 6, 0, 2], [6, 4, 0, 0]], dtype=float
-)
+_PERSONA_BY_INDUSTRY = np.array([[3, 6, 0, 1], [9, 1, 0, 0], [1, 1, 8, 0], [1, 0, 0, 9], [2, 6, 0, 2], [6, 4, 0, 0]], dtype=float)
 _TOPIC_BY_INDUSTRY = np.array(
     [
         [6, 0.1, 0.1, 1, 1, 1, 1, 1],
@@ -141,9 +139,7 @@ def _identity(rng, account, human, as_of):
     _kin_with_one_face(rng, account, human, as_of)
     human.family = _family_code(family, human.culture, human.sex, human.family_base)
     changed = (rng.random(n) < RECORDS["name_changed"]) & (human.place < 2)
-    human.maiden = np.where(
-        changed, _family_code(family, human.culture, human.sex, _draw_place(rng, family, human.culture)), -1
-    )
+    human.maiden = np.where(changed, _family_code(family, human.culture, human.sex, _draw_place(rng, family, human.culture)), -1)
     human.double = changed & (rng.random(n) < RECORDS["double_name"])
     human.changed_at = as_of - rng.integers(0, 3 * YEAR, n)
     human.traditional = (human.culture == 6) & (rng.random(n) < RECORDS["traditional"])
@@ -159,12 +155,8 @@ def _kin_with_one_face(rng, account, human, as_of):
     human.family_base[twin + 1] = human.family_base[twin]
     same = human.given[twin + 1] == human.given[twin]
     given = given_names()
-    human.given[twin + 1] = np.where(
-        same, _draw_name(rng, given, human.culture[twin], human.sex[twin]), human.given[twin + 1]
-    )
-    human.given[twin + 1] = _other_name(
-        given, human.culture[twin], human.sex[twin], human.given[twin + 1], human.given[twin]
-    )
+    human.given[twin + 1] = np.where(same, _draw_name(rng, given, human.culture[twin], human.sex[twin]), human.given[twin + 1])
+    human.given[twin + 1] = _other_name(given, human.culture[twin], human.sex[twin], human.given[twin + 1], human.given[twin])
     rest = np.setdiff1d(pair, twin)
     namesake = rest[rng.random(len(rest)) < RECORDS["same_name_parent"]]
     for column in (human.sex, human.culture, human.family_base, human.given):

@@ -54,9 +54,9 @@ class Clock:
     def time_at(self, demand, season):
         """The second at which that much demand has passed; beyond the clock's end it stays there."""
         demand = np.minimum(demand, self.demand[season, -1])
-        return (
-            self.start + DAY * (np.interp(demand + _FAR * season, self._demand_line, self._day_line) - 1e6 * season)
-        ).astype(np.int64)
+        return (self.start + DAY * (np.interp(demand + _FAR * season, self._demand_line, self._day_line) - 1e6 * season)).astype(
+            np.int64
+        )
 
 
 def make_orders(
@@ -225,9 +225,9 @@ def _returns(rng, human, order, line, owner):
     part = np.where(rng.random(n) < 0.8, line.quantity, np.ceil(line.quantity * rng.random(n)).astype(np.int64))
     line.returned = np.where(back, np.maximum(part, 1), 0)
     lag = np.minimum(np.exp(np.log(8) + 1.6 * rng.standard_normal(n)), 330)
-    line.returned_at = working_day(
-        order.delivered_at[line.order] + (DAY * lag).astype(np.int64)
-    ) // DAY * DAY + rng.integers(9 * 3600, 18 * 3600, n)
+    line.returned_at = working_day(order.delivered_at[line.order] + (DAY * lag).astype(np.int64)) // DAY * DAY + rng.integers(
+        9 * 3600, 18 * 3600, n
+    )
     storno = (order.channel == 1) & (rng.random(len(order.at)) < 0.008)
     void = storno[line.order]
     line.returned[void] = line.quantity[void]

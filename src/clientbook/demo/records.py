@@ -190,11 +190,7 @@ def _names(rng, human, row):
     before = (human.maiden[who] >= 0) & (row.created_at < human.changed_at[who])
     double = human.double[who] & ~before
     row.name_form = np.where(before, 1, np.where(double, 2, 0))
-    native = (
-        np.isin(human.culture[who], (4, 5, 6))
-        & (rng.random(row.n) < RECORDS["native_script"])
-        & (row.source not in _NARROW)
-    )
+    native = np.isin(human.culture[who], (4, 5, 6)) & (rng.random(row.n) < RECORDS["native_script"]) & (row.source not in _NARROW)
     traditional = native & (human.culture[who] == 6) & (human.traditional[who] ^ (rng.random(row.n) < 0.2))
     row.script = np.where(traditional, 2, np.where(native, 1, 0))
 

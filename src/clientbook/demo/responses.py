@@ -97,16 +97,14 @@ def probabilities(
         + c["open.pressure"] * pressure
         + appeal
     )
-    clicks = logistic(
-        c["click.base"] + c["click.fits"] * fits + c["click.unfit"] * unfit + c["click.interest"] * keen + appeal
-    )
+    clicks = logistic(c["click.base"] + c["click.fits"] * fits + c["click.unfit"] * unfit + c["click.interest"] * keen + appeal)
     replies = logistic(c["reply.base"] + c["reply.fits"] * fits + c["reply.phone"] * phone)
     unsubscribes = logistic(
         c["unsubscribe.base"]
         + c["unsubscribe.pressure"] * np.maximum(recent - c["open.pressure_from"], 0)
         + c["unsubscribe.unfit"] * unfit
     )
-    orders = np.array(
-        [c["order." + name] for name in ("none", "need", "research", "decide", "adopt", "use", "recommend")]
-    )[stage + 1]
+    orders = np.array([c["order." + name] for name in ("none", "need", "research", "decide", "adopt", "use", "recommend")])[
+        stage + 1
+    ]
     return SimpleNamespace(opens=opens, clicks=clicks, replies=replies, unsubscribes=unsubscribes, orders=orders)

@@ -38,9 +38,7 @@ def order_ids(channel: np.ndarray, number: np.ndarray) -> pa.Array:
     return join(pick(("W", "B", "A"), channel), digits(number, 8))
 
 
-def orders(
-    seed: int, part: int, human, order, line, rows: dict, begin: int, as_of: int, base: int
-) -> dict[str, pa.Table]:
+def orders(seed: int, part: int, human, order, line, rows: dict, begin: int, as_of: int, base: int) -> dict[str, pa.Table]:
     """Order lines, returns and deliveries of the three systems that take orders, their rejects and their double rows.
 
     Returns
@@ -143,9 +141,7 @@ def _sheet(source, order, line, at, person):
                 "rebate": pa.array(line.discount[at]),
                 "total": pa.array(line.amount[at]),
                 "curr": same("EUR", len(at)),
-                "state": either(
-                    order.open[line.order[at]], same("in Bearbeitung", len(at)), same("versendet", len(at))
-                ),
+                "state": either(order.open[line.order[at]], same("in Bearbeitung", len(at)), same("versendet", len(at))),
                 "coupon_campaign": only(piece_id(order.campaign[line.order[at]]), order.campaign[line.order[at]] >= 0),
                 "cart_session": hexadecimal(mixed(order.number[line.order[at]], 5)),
             }

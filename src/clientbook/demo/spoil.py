@@ -66,9 +66,7 @@ def _typed(column, rng):
     source = np.where(
         kind == 0,
         place + (place >= at),
-        np.where(
-            kind == 1, place - (place > at), np.where(kind == 2, place + (place == at) - (place == at + 1), place)
-        ),
+        np.where(kind == 1, place - (place > at), np.where(kind == 2, place + (place == at) - (place == at + 1), place)),
     )
     source = np.minimum(source, matrix.shape[1] - 1)
     result = np.take_along_axis(matrix, source, axis=1)
@@ -272,9 +270,7 @@ class Spoiler:
 
     def note(self, column, name, kind, rows, before, after) -> pa.Array:
         """Put `after` into the rows where it differs, and write down what was there."""
-        differs = np.asarray(
-            pc.fill_null(pc.and_(pc.not_equal(before, after), pc.greater(pc.utf8_length(after), 0)), False)
-        )
+        differs = np.asarray(pc.fill_null(pc.and_(pc.not_equal(before, after), pc.greater(pc.utf8_length(after), 0)), False))
         rows, before, after = rows[differs], before.filter(pa.array(differs)), after.filter(pa.array(differs))
         if not len(rows):
             return column

@@ -319,6 +319,4 @@ def crm_accounts(
 
 def pick_account(account: SimpleNamespace, rows: np.ndarray) -> pa.Array:
     """The true id: a- for companies, h- for households."""
-    return join(
-        either(account.company[rows], same("a-", len(rows)), same("h-", len(rows))), digits(account.number[rows], 7)
-    )
+    return join(either(account.company[rows], same("a-", len(rows)), same("h-", len(rows))), digits(account.number[rows], 7))

@@ -33,9 +33,9 @@ def digits(numbers, width: int = 0) -> pa.Array:
 
 def ids(prefix: str, numbers: np.ndarray, salt: int, width: int = 9) -> pa.Array:
     """Ids that look drawn at random, one for each number below a thousand million."""
-    scattered = (
-        np.asarray(numbers, np.uint64) * np.uint64(387_420_489 + 2 * salt) + np.uint64(97_531 * salt)
-    ) % np.uint64(999_999_937)
+    scattered = (np.asarray(numbers, np.uint64) * np.uint64(387_420_489 + 2 * salt) + np.uint64(97_531 * salt)) % np.uint64(
+        999_999_937
+    )
     return join(prefix, digits(scattered.astype(np.int64), width))
 
 
@@ -87,17 +87,13 @@ def stamp(times: np.ndarray, layout: str = "%Y-%m-%d %H:%M:%S") -> pa.Array:
     dates, clock = layout.split(" ")
     days, which = np.unique(times // 86_400, return_inverse=True)
     written = pc.strftime(pa.array(days * 86_400, pa.int64()).cast(pa.timestamp("s")), dates)
-    return only(
-        join(written.take(pa.array(which)), _day_times(clock).take(pa.array(times % 86_400)), by=" "), times > 0
-    )
+    return only(join(written.take(pa.array(which)), _day_times(clock).take(pa.array(times % 86_400)), by=" "), times > 0)
 
 
 def coded(values, codes) -> pa.DictionaryArray:
     """Like `pick`, but kept as codes: for columns of few values and many rows."""
     codes = np.asarray(codes)
-    return pa.DictionaryArray.from_arrays(
-        pa.array(codes.astype(np.int32), mask=codes < 0), pa.array(values, pa.string())
-    )
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=codes < 0), pa.array(values, pa.string()))
 
 
 def moment(times: np.ndarray, utc: bool = False, unknown: int = 0) -> pa.Array:

@@ -246,9 +246,7 @@ def responsiveness(account, human, worth) -> pa.Table:
         "order_margin": pa.array(np.round(worth.margin, 2)),
     }
     columns |= {f"open_{name}": pa.array(np.round(human.open_logit[:, i], 4)) for i, name in enumerate(CHANNELS)}
-    return pa.table(
-        columns | {f"likes_{name}": pa.array(np.round(human.likes[:, i], 5)) for i, name in enumerate(TOPICS)}
-    )
+    return pa.table(columns | {f"likes_{name}": pa.array(np.round(human.likes[:, i], 5)) for i, name in enumerate(TOPICS)})
 
 
 def constant_tables(shop) -> dict[str, pa.Table]:
@@ -257,9 +255,7 @@ def constant_tables(shop) -> dict[str, pa.Table]:
     moves = [(STAGES[i], (*STAGES[:4], "left")[j], float(WALK[i, j])) for i in range(3) for j in range(5)] + [
         ("", STAGES[i], float(WALK_ENTRY[i])) for i in range(3)
     ]
-    emissions = [
-        (STAGES[s], name, round(float(EMISSION[e, s]), 6)) for s in range(6) for e, name in enumerate(EVENT_NAMES)
-    ]
+    emissions = [(STAGES[s], name, round(float(EMISSION[e, s]), 6)) for s in range(6) for e, name in enumerate(EVENT_NAMES)]
 
     def table(rows, *names):
         return pa.table({name: pa.array(column) for name, column in zip(names, zip(*rows, strict=False), strict=False)})
@@ -298,8 +294,7 @@ def effects(sums: dict[str, list[float]]) -> pa.Table:
         "spring_offer": "a further order within 30 days of the mailing (randomised)",
     }
     measure = {
-        name: "difference in the probability of a further order within 180 days, for those it happened to"
-        for name in says
+        name: "difference in the probability of a further order within 180 days, for those it happened to" for name in says
     }
     measure["sample_sent"] = "difference in the probability of an order, for those it happened to"
     measure["spring_offer"] = "difference in the probability of a further order within 30 days, over both arms"

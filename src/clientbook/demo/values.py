@@ -82,10 +82,7 @@ def futures(
     middle = (demand[1:] + demand[:-1]) / 2 - demand[0]
     age = as_of - ending.first_at
     alive_now = np.maximum(_life_left(human, age), 1e-9)
-    survive = (
-        np.stack([_life_left(human, (edges[i] + edges[i + 1]) / 2 - ending.first_at) for i in range(_STEPS)])
-        / alive_now
-    )
+    survive = np.stack([_life_left(human, (edges[i] + edges[i + 1]) / 2 - ending.first_at) for i in range(_STEPS)]) / alive_now
     future = SimpleNamespace()
     future.orders_if_alive = (human.rate * passed * np.exp(-human.rate * quits * middle) * survive).sum(axis=0)
     began = human.buys & (ending.first_at < as_of)
@@ -96,9 +93,7 @@ def futures(
     last[order.human[past]] = past
     future.p_alive = np.where(began, _alive_from_history(human, order, last, ending, clock, as_of), 0.0)
     first = soon * 1.0
-    future.expected_orders = np.where(future.alive & began, future.orders_if_alive, 0) + first * (
-        1 + future.orders_if_alive
-    )
+    future.expected_orders = np.where(future.alive & began, future.orders_if_alive, 0) + first * (1 + future.orders_if_alive)
     # who has not bought yet may still be a buyer: less likely with every week since the first contact
     share = persona_column("buys")[human.persona]
     waiting = share * np.exp(-(as_of - human.found_at) / (45 * DAY))
@@ -121,9 +116,7 @@ def _alive_from_history(human, order, last, ending, clock, as_of):
     alive_then = np.maximum(_life_left(human, at - ending.first_at), 1e-9)
 
     def quiet(moment):
-        return gammaincc(
-            human.shape, human.shape * human.rate * np.maximum(clock.demand_at(moment, human.season) - start, 0)
-        )
+        return gammaincc(human.shape, human.shape * human.rate * np.maximum(clock.demand_at(moment, human.season) - start, 0))
 
     here = (1 - quits) * _life_left(human, as_of - ending.first_at) / alive_then * quiet(np.full(human.n, as_of))
     gone = quits.copy()

@@ -34,9 +34,7 @@ def _ordered(keys):
     return np.sort(keys, kind="stable")
 
 
-def without_consent(
-    human, channel, purpose, at, consents: SimpleNamespace, channels: int = 4, purposes: int = 4
-) -> np.ndarray:
+def without_consent(human, channel, purpose, at, consents: SimpleNamespace, channels: int = 4, purposes: int = 4) -> np.ndarray:
     """Is no consent in force: is the latest indication not `given`, has it run out, or is there none?
 
     Parameters
@@ -190,9 +188,7 @@ def judge(message: SimpleNamespace, consents, preferences, cases, deals, stages,
     named = np.maximum(m.topic, 0)
     result = {"no_consent": without_consent(m.human, m.channel, m.purpose, m.at, consents)}
     result["open_complaint"] = open_at(m.human, m.at, cases.human, cases.at, cases.closed_at)[0] > 0
-    here, over = open_at(
-        m.account * topics + named, m.at, deals.account * topics + deals.topic, deals.opened_at, deals.closed_at
-    )
+    here, over = open_at(m.account * topics + named, m.at, deals.account * topics + deals.topic, deals.opened_at, deals.closed_at)
     anywhere = open_at(m.account, m.at, deals.account, deals.opened_at, deals.closed_at)[0]
     result["after_close"] = (m.topic >= 0) & (m.piece_stage >= 0) & (m.piece_stage < 3) & (over > 0) & (here == 0)
     result["over_cap"] = in_window(m.account, m.at, period, counted) > POLICY["max_messages"]
@@ -200,9 +196,7 @@ def judge(message: SimpleNamespace, consents, preferences, cases, deals, stages,
     result["duplicate"] = repeated(m.account, m.piece, m.at, counted, period)
     result["wrong_topic"] = (m.topic >= 0) & (anywhere > 0) & (here == 0)
     stage = stage_at(m.account, m.topic, m.at, stages, topics)
-    result["wrong_stage"] = (
-        (stage >= 0) & (m.piece_stage >= 0) & (m.piece_stage != stage) & (m.piece_stage != stage + 1)
-    )
+    result["wrong_stage"] = (stage >= 0) & (m.piece_stage >= 0) & (m.piece_stage != stage) & (m.piece_stage != stage + 1)
     code = np.full(len(m.at), len(REASONS))
     for number, name in reversed(list(enumerate(REASONS))):
         result[name] &= counted

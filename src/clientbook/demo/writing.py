@@ -72,9 +72,7 @@ class Folder:
         piece = path.with_suffix(".piece")
         with duckdb.connect() as connection:
             connection.register("piece", table)
-            connection.execute(
-                f"COPY (SELECT * FROM piece) TO '{str(piece).replace(chr(39), chr(39) * 2)}' (FORMAT json)"
-            )
+            connection.execute(f"COPY (SELECT * FROM piece) TO '{str(piece).replace(chr(39), chr(39) * 2)}' (FORMAT json)")
         with path.open("ab") as file:
             file.write(piece.read_bytes())
         piece.unlink()

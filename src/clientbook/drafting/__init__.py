@@ -214,13 +214,9 @@ def _slug(name: str) -> str:
 def _look(engine: Engine, folder: Path, source: str, path: str) -> Placed:
     raw = sources.read(engine, folder, path=path)
     names = [name for name in raw.table.columns if name not in ("_file", "_row", "_arrival")]
-    some = engine.keep(
-        raw.table.filter(raw.table["_arrival"] % max(1, raw.files[0].rows // SAMPLE_ROWS) == 0).limit(SAMPLE_ROWS)
-    )
+    some = engine.keep(raw.table.filter(raw.table["_arrival"] % max(1, raw.files[0].rows // SAMPLE_ROWS) == 0).limit(SAMPLE_ROWS))
     texts = some.select(**{str(i): parsing.text(some[name]) for i, name in enumerate(names)}).to_pyarrow()
-    return Placed(
-        source, path, tuple(_seen(raw, name, texts.column(str(i)).to_pylist()) for i, name in enumerate(names)), raw
-    )
+    return Placed(source, path, tuple(_seen(raw, name, texts.column(str(i)).to_pylist()) for i, name in enumerate(names)), raw)
 
 
 def _seen(raw, name: str, cells: list) -> Seen:
@@ -255,8 +251,7 @@ def _seen(raw, name: str, cells: list) -> Seen:
     if most(_EMAIL.match) or (sum(1 for v in values if _EMAIL.match(v)) >= 0.6 * max(len(values), 1) and values):
         kinds.add("email")
     if (
-        sum(1 for v in values if _PHONE.match(v) and 7 <= sum(c.isdigit() for c in v) <= 15)
-        >= 0.6 * max(len(values), 1)
+        sum(1 for v in values if _PHONE.match(v) and 7 <= sum(c.isdigit() for c in v) <= 15) >= 0.6 * max(len(values), 1)
         and values
     ):
         kinds.add("phone")
@@ -307,9 +302,7 @@ def _place(placed: Placed) -> float:
         re.split(
             r"[^a-z0-9]+",
             words.fold(
-                placed.path.rpartition(".")[0]
-                if "*" not in placed.path
-                else placed.path.rpartition("/")[0].rpartition("/")[2]
+                placed.path.rpartition(".")[0] if "*" not in placed.path else placed.path.rpartition("/")[0].rpartition("/")[2]
             ),
         )
     )
@@ -436,11 +429,7 @@ def _fit_person(table: Table, tokens: Sequence[str], said: str, seen: Seen) -> f
         return 0.85
     if table.name == "people" and said in words.IDS:
         return 0.9
-    if (
-        table.name == "people"
-        and said in words.SYNONYMS["people", "external_id"]
-        and seen.distinct == seen.filled == seen.rows
-    ):
+    if table.name == "people" and said in words.SYNONYMS["people", "external_id"] and seen.distinct == seen.filled == seen.rows:
         return 0.6
     return 0.0
 
@@ -501,9 +490,7 @@ def _place_by_ids(placed: Placed, deliveries: Sequence[Placed]) -> None:
             continue
         values = _values(placed, seen.name)
         if any(_share(values, known) >= FOUND for _, known in people):
-            as_person = tuple(
-                replace(one, name="person_id") if one.name == seen.name else one for one in placed.columns
-            )
+            as_person = tuple(replace(one, name="person_id") if one.name == seen.name else one for one in placed.columns)
             trial, now = (
                 Placed(placed.source, placed.path, as_person),
                 Placed(placed.source, placed.path, placed.columns),
@@ -536,11 +523,7 @@ def _small_numbers(values: frozenset[str]) -> bool:
 def _owner_of(placed: Placed, name: str, registers) -> None:
     values = _values(placed, placed.mapping[name])
     found = sorted(
-        (
-            (_share(values, known), owner)
-            for owner, column, other, known in registers
-            if column == name and other is not placed
-        ),
+        ((_share(values, known), owner) for owner, column, other, known in registers if column == name and other is not placed),
         reverse=True,
     )
     own = max((share for share, owner in found if owner == placed.source), default=0.0)
@@ -645,9 +628,7 @@ def _entry(placed: Placed, lead: str) -> list[str]:
     mapped = dict(placed.mapping)
     undecided = [name for name, d in mapped.items() if placed.column(d).undecided]
     for name in undecided:
-        lines.append(
-            f"{blank}# {name}: {mapped[name]}: {placed.column(mapped.pop(name)).undecided} Say which under `dates`."
-        )
+        lines.append(f"{blank}# {name}: {mapped[name]}: {placed.column(mapped.pop(name)).undecided} Say which under `dates`.")
     if mapped:
         lines.append(f"{blank}columns:")
         for name, delivered in mapped.items():
@@ -680,9 +661,7 @@ def _values_lines(placed: Placed, mapped: Mapping[str, str], blank: str) -> list
             told |= {name: found} if found else {}
         elif column.allowed:
             known = {word: value for value, text in given.items() for word in text.split()}
-            found = {
-                v: known[words.compact(words.fold(v))] for v in seen.values if words.compact(words.fold(v)) in known
-            }
+            found = {v: known[words.compact(words.fold(v))] for v in seen.values if words.compact(words.fold(v)) in known}
             found = {v: to for v, to in found.items() if v != to}
             told |= {name: found} if found else {}
             unknown += [f"{name} {v!r}" for v in seen.values if v not in found and v not in column.allowed]
@@ -749,7 +728,5 @@ def say(placed: Sequence[Placed]) -> list[str]:
             told.append(f"{one.path}: not placed; it is a comment in the draft.")
             continue
         checks = f", {len(one.checks) + len(one.notes)} to check" if one.checks or one.notes else ""
-        told.append(
-            f"{one.path}: {one.table}; {len(set(one.mapping.values()))} of {len(one.columns)} columns placed{checks}."
-        )
+        told.append(f"{one.path}: {one.table}; {len(set(one.mapping.values()))} of {len(one.columns)} columns placed{checks}.")
     return told

@@ -169,10 +169,18 @@ BEST_TIMES = Table(
     (
         Column("customer_id", "id", "the customer"),
         Column("channel", "text", "the channel that they answer most"),
-        Column("weekday", "number", "the weekday that they named, else the one on which they are most active, 1 is Monday",
-               unit="day of the week"),
-        Column("hour", "number", "the hour that they named, else that at which they are most active, 0 to 23, in the book's zone",
-               unit="hour"),
+        Column(
+            "weekday",
+            "number",
+            "the weekday that they named, else the one on which they are most active, 1 is Monday",
+            unit="day of the week",
+        ),
+        Column(
+            "hour",
+            "number",
+            "the hour that they named, else that at which they are most active, 0 to 23, in the book's zone",
+            unit="hour",
+        ),
         Column("rate", "number", "share that they answer by that channel, drawn towards their segment's", unit="share"),
         Column("messages", "number", "sent to them by that channel", unit="messages"),
         Column("active", "number", "days on which they were active: what weekday and hour rest on", unit="days"),

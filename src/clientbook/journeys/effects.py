@@ -124,9 +124,7 @@ def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
         (of the treated), `base` (of the others), `effect`, `low`, `high` (95 %), `p_value`.
     """
     names = timeline.filter(timeline["kind"] == "event").select("event_name").distinct().to_pandas()["event_name"]
-    arms = [
-        (found["name"], name, found["arm"] in ("treated", "treatment")) for name in names if (found := _ARM.match(name))
-    ]
+    arms = [(found["name"], name, found["arm"] in ("treated", "treatment")) for name in names if (found := _ARM.match(name))]
     rows = []
     for trial in sorted({name for name, _, _ in arms}):
         inside = {full: treated for name, full, treated in arms if name == trial}
@@ -143,9 +141,7 @@ def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
         soon = (both["ordered_at"] >= both["at"]) & (both["ordered_at"] < both["at"] + ibis.interval(days=TRIAL_DAYS))
         told = both.group_by("customer_id", "treated", "at").agg(ordered=soon.fill_null(False).any())
         told = told.filter(told["at"] < ibis.timestamp(f"{as_of - dt.timedelta(days=TRIAL_DAYS)} 00:00:00"))
-        counts = (
-            told.group_by("treated").agg(n=told.count(), ordered=told["ordered"].sum()).to_pandas().set_index("treated")
-        )
+        counts = told.group_by("treated").agg(n=told.count(), ordered=told["ordered"].sum()).to_pandas().set_index("treated")
         if len(counts) < 2 or counts["n"].min() < FEWEST:
             continue
         share = counts["ordered"] / counts["n"]
@@ -189,9 +185,7 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
             late=(came["delivered_at"].fill_null(end) > came["promised_at"]).any()
         )
         each = each.inner_join(came, ["order_source", "order_id"])
-    found = each.select(
-        "customer_id", "account_id", "at", "day", "number", "before", "after", "late", "amount"
-    ).to_pandas()
+    found = each.select("customer_id", "account_id", "at", "day", "number", "before", "after", "late", "amount").to_pandas()
     found = found.sort_values(["customer_id", "at", "number"], ignore_index=True)
     found["share_bad"] = found["share_well"] = 0.0
     cases = tables.get("cases")
@@ -211,9 +205,7 @@ def _with_complaints(
     orders: pd.DataFrame, cases: ir.Table, surveys: ir.Table | None, who: ir.Table, complaint: str, as_of: dt.date
 ) -> None:
     """How probably the complaint about each order, if there was one, was handled well or badly."""
-    told = cases.filter(cases["reason"].lower().contains(complaint.lower())).inner_join(
-        who, ["person_source", "person_id"]
-    )
+    told = cases.filter(cases["reason"].lower().contains(complaint.lower())).inner_join(who, ["person_source", "person_id"])
     told = told.select("customer_id", "case_id", "opened_at", "closed_at").to_pandas()
     if told.empty:
         return
@@ -236,12 +228,8 @@ def _scores(cases: pd.DataFrame, surveys: ir.Table | None, who: ir.Table) -> np.
     nobody = np.full(len(cases), np.nan)
     if surveys is None:
         return nobody
-    content = surveys.filter(
-        surveys["score"].notnull() & surveys["metric"].lower().isin(["csat", "ces", "satisfaction"])
-    )
-    given = (
-        content.inner_join(who, ["person_source", "person_id"]).select("customer_id", "asked_at", "score").to_pandas()
-    )
+    content = surveys.filter(surveys["score"].notnull() & surveys["metric"].lower().isin(["csat", "ces", "satisfaction"]))
+    given = content.inner_join(who, ["person_source", "person_id"]).select("customer_id", "asked_at", "score").to_pandas()
     if given.empty:
         return nobody
     given["asked_at"] = given["asked_at"].astype("datetime64[us]")
@@ -349,7 +337,7 @@ def _logistic(design, outcome: np.ndarray, whose: np.ndarray) -> tuple[np.ndarra
     inverse = np.linalg.inv(bread(p))
     places, row = np.unique(whose, return_inverse=True)
     of = csr_array((outcome - p, (row, np.arange(len(row)))), shape=(len(places), len(row)))
-    sums = (of @ design)
+    sums = of @ design
     return weights, inverse @ (sums.T @ sums).toarray() @ inverse
 
 

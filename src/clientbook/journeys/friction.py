@@ -56,9 +56,7 @@ def carts(timeline: ir.Table, known: ir.Table, as_of: dt.date, limit: int = 12) 
     told = told.order_by(ibis.desc("left_standing"), "topic").to_pandas()
     if told.empty:
         return told.assign(share=pd.Series(dtype=float))
-    whole = pd.DataFrame(
-        {"topic": ["all"], "carts": [told["carts"].sum()], "left_standing": [told["left_standing"].sum()]}
-    )
+    whole = pd.DataFrame({"topic": ["all"], "carts": [told["carts"].sum()], "left_standing": [told["left_standing"].sum()]})
     told = pd.concat([told.head(limit), whole], ignore_index=True)
     return told.assign(share=told["left_standing"] / told["carts"])
 
@@ -92,9 +90,7 @@ def searches(events: ir.Table | None, engine: Engine | None = None, limit: int =
     rows = rows.mutate(next_at=rows["occurred_at"].lead().over(along))
     rows = rows.filter(rows["results"].notnull())
     soon = rows["next_at"] <= rows["occurred_at"] + ibis.interval(minutes=VISIT_MINUTES)
-    rows = rows.select(
-        "person", empty=rows["results"] == 0, on=soon.fill_null(False), words=rows["text"].lower().strip()
-    )
+    rows = rows.select("person", empty=rows["results"] == 0, on=soon.fill_null(False), words=rows["text"].lower().strip())
     rows = rows if engine is None else engine.keep(rows)
     each = rows.filter(rows["words"].notnull())
     each = each.group_by("words").agg(
@@ -115,9 +111,7 @@ def _person_of(rows: ir.Table) -> ir.IntegerColumn:
     return ibis.struct({"source": rows["person_source"], "id": rows["person_id"]}).hash()
 
 
-def own_words(
-    tables: Mapping[str, ir.Table | None], topics: int = 5, words: int = 6, most: int = 20_000
-) -> pd.DataFrame:
+def own_words(tables: Mapping[str, ir.Table | None], topics: int = 5, words: int = 6, most: int = 20_000) -> pd.DataFrame:
     """What is it about, in their own words? Topics of what stands in cases and surveys.
 
     Parameters
@@ -144,9 +138,7 @@ def own_words(
         if rows is not None and "text" in rows.columns:
             rows = rows.filter(rows["text"].notnull())
             parts.append(
-                rows.select(
-                    "text", who=rows["person_source"].concat("|", rows["person_id"]), at=rows[at], arrival="arrival"
-                )
+                rows.select("text", who=rows["person_source"].concat("|", rows["person_id"]), at=rows[at], arrival="arrival")
             )
     if not parts:
         return pd.DataFrame(columns=names)
@@ -225,9 +217,7 @@ def contentment(tables: Mapping[str, ir.Table | None], who: ir.Table) -> pd.Data
         )
         whose = orders.select("order_source", "order_id", "person_source", "person_id").distinct()
         whose = whose.inner_join(who, ["person_source", "person_id"]).inner_join(came, ["order_source", "order_id"])
-        whose = (
-            whose.select("customer_id", "came_at", "late").to_pandas().sort_values(["came_at", "customer_id", "late"])
-        )
+        whose = whose.select("customer_id", "came_at", "late").to_pandas().sort_values(["came_at", "customer_id", "late"])
         for frame, column in ((given, "asked_at"), (whose, "came_at")):
             frame[column] = frame[column].astype("datetime64[us]")
         met = pd.merge_asof(

@@ -17,9 +17,7 @@ NO_JOURNEY = "no journey"
 SILENT_DAYS = 30
 
 
-def plan_and_actual(
-    tables: Mapping[str, ir.Table | None], who: ir.Table, intervals: ir.Table, subject: str
-) -> pd.DataFrame:
+def plan_and_actual(tables: Mapping[str, ir.Table | None], who: ir.Table, intervals: ir.Table, subject: str) -> pd.DataFrame:
     """For which stage was each message, and in which stage was who got it?
 
     What a message is for is what its content is for; where they were is what was known when it was sent.
@@ -49,25 +47,17 @@ def plan_and_actual(
     pieces = pieces.group_by(content_source=pieces["source"], content_id=pieces["content_id"]).agg(
         planned=pieces["stage"].min(), piece_topic=pieces["topic"].max()
     )
-    sent = messages.filter(~messages["is_operational"].fill_null(False)).inner_join(
-        pieces, ["content_source", "content_id"]
-    )
-    sent = sent.mutate(
-        topic=sent["topic"].fill_null(sent["piece_topic"]), channel=sent["channel"].fill_null("not known")
-    )
+    sent = messages.filter(~messages["is_operational"].fill_null(False)).inner_join(pieces, ["content_source", "content_id"])
+    sent = sent.mutate(topic=sent["topic"].fill_null(sent["piece_topic"]), channel=sent["channel"].fill_null("not known"))
     sent = sent.inner_join(who, ["person_source", "person_id"])
     sent = sent.select("channel", "planned", "topic", "sent_at", subject_id=sent[f"{subject}_id"])
     sent = sent.filter(sent["topic"].notnull())
-    on = intervals.filter(intervals["method"] == FILTERED).select(
-        "subject_id", "topic", "stage", "valid_from", "valid_to"
-    )
+    on = intervals.filter(intervals["method"] == FILTERED).select("subject_id", "topic", "stage", "valid_from", "valid_to")
     # what was known last by then: a join on a range would compare all with all
     there = sent.asof_join(on, on=sent["sent_at"] >= on["valid_from"], predicates=["subject_id", "topic"])
     still = there["valid_to"].isnull() | (there["valid_to"] > there["sent_at"])
     there = there.mutate(stage=still.ifelse(there["stage"], ibis.null("string")))
-    counted = there.group_by("channel", "planned", actual=there["stage"].fill_null(NO_JOURNEY)).agg(
-        messages=there.count()
-    )
+    counted = there.group_by("channel", "planned", actual=there["stage"].fill_null(NO_JOURNEY)).agg(messages=there.count())
     return counted.order_by("channel", "planned", "actual").to_pandas()
 
 

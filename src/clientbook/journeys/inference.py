@@ -88,9 +88,7 @@ def seen_of(ways: Ways) -> Seen:
         "lane", "place", "occurred_at", "bought", code=s["code"].cast("int32"), mark=s["mark"].cast("int8"),
         deals=s["deals"].cast("int32"), told_level=s["told_level"].fill_null(-1).cast("int8"),
     ).to_pyarrow()  # fmt: skip
-    column = {
-        name: rows[name].to_numpy() for name in ("lane", "place", "code", "mark", "deals", "told_level", "bought")
-    }
+    column = {name: rows[name].to_numpy() for name in ("lane", "place", "code", "mark", "deals", "told_level", "bought")}
     return Seen(when=rows["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64), **column)
 
 

@@ -185,10 +185,7 @@ def start(told: np.ndarray, counts: np.ndarray) -> Model:
     table = np.concatenate([weight, weight.sum(axis=1, keepdims=True)], axis=1).T
     table = table / table.sum(axis=1, keepdims=True)
     stay = np.array(_STAY_DAYS)
-    marks = {
-        kind: np.outer(np.array(_MARKS_A_MONTH[kind]) * _MONTH, np.array(_LEADS_TO[kind], dtype=float))
-        for kind in _MARKS
-    }
+    marks = {kind: np.outer(np.array(_MARKS_A_MONTH[kind]) * _MONTH, np.array(_LEADS_TO[kind], dtype=float)) for kind in _MARKS}
     moves = np.array(_MOVES) / np.array(_MOVES).sum(axis=1, keepdims=True) / stay[:, None]
     return Model(
         entry=np.array([0.35, 0.2, 0.1, 0.1, 0.2, 0.04, 0.01]), moves=moves, visits=np.array(_VISITS_A_DAY),

@@ -92,9 +92,7 @@ def moments(
         met = ibis.union(met, _at_large(timeline, days, ways, zone, gap_days))
     last = ibis.date((as_of - dt.timedelta(days=max(gap_days, window_days, ORDER_DAYS))).isoformat())
     bought, cases = _later(ways, timeline, zone)
-    met, days = (
-        keep(_followed(rows.filter(rows["day"] < last), bought, cases, window_days)) for rows in (met, days)
-    )
+    met, days = (keep(_followed(rows.filter(rows["day"] < last), bought, cases, window_days)) for rows in (met, days))
     each = _counted(met, [*_KEYS, "is_loose"], subjects=met["lane"].nunique()).to_pandas()
     if each.empty and (others is None or others.empty):
         return typed(pd.DataFrame(), MOMENTS)
@@ -134,9 +132,7 @@ def _described(ways: Ways, known: ir.Table | None) -> ir.Table:
     return days.mutate(
         waited=ibis.cases((waited < 1, 0), (waited < 8, 1), (waited < 31, 2), (waited < 91, 3), else_=4).cast("int64"),
         orders=ibis.least(days["so_far"], 3).cast("int64"),
-        sure=ibis.cases((days["sure"] < 0.5, 0), (days["sure"] < 0.7, 1), (days["sure"] < 0.9, 2), else_=3).cast(
-            "int64"
-        ),
+        sure=ibis.cases((days["sure"] < 0.5, 0), (days["sure"] < 0.7, 1), (days["sure"] < 0.9, 2), else_=3).cast("int64"),
     ).drop("so_far")
 
 
@@ -198,11 +194,7 @@ def _followed(rows: ir.Table, bought: ir.Table, cases: ir.Table, window_days: in
 
 
 def _counted(rows: ir.Table, keys: list[str], **more) -> ir.Table:
-    return (
-        rows.group_by(*keys)
-        .agg(n=rows.count(), **{name: rows[name].sum() for name in OUTCOMES}, **more)
-        .order_by(*keys)
-    )
+    return rows.group_by(*keys).agg(n=rows.count(), **{name: rows[name].sum() for name in OUTCOMES}, **more).order_by(*keys)
 
 
 def _told(each, strata, every, spent, others) -> pd.DataFrame:
@@ -242,9 +234,7 @@ def _told(each, strata, every, spent, others) -> pd.DataFrame:
     table["q_value"] = np.nanmin(np.where(np.isnan(p), np.inf, corrected(p)), axis=1, initial=np.inf).round(6)
     table["q_value"] = table["q_value"].replace(np.inf, np.nan)
     order = {stage: i for i, stage in enumerate(STAGES)}
-    table = table.assign(_place=table["stage"].map(order).fillna(-1)).sort_values(
-        ["_place", "event_name", "kind"], kind="stable"
-    )
+    table = table.assign(_place=table["stage"].map(order).fillna(-1)).sort_values(["_place", "event_name", "kind"], kind="stable")
     return typed(table, MOMENTS).reset_index(drop=True)
 
 

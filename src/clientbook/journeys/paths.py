@@ -75,9 +75,7 @@ def sequences(events: ir.Table) -> Sequences:
     small = np.min_scalar_type(len(names))
     known = pa.table({"event_name": pa.array(names, pa.string()), "code": np.arange(len(names), dtype=small)})
     rows = events.inner_join(ibis.memtable(known), "event_name")
-    rows = rows.select(
-        "code", "arrival", who=rows["subject_id"].hash(), at=rows["occurred_at"].cast("timestamp")
-    )
+    rows = rows.select("code", "arrival", who=rows["subject_id"].hash(), at=rows["occurred_at"].cast("timestamp"))
     found = _read(rows, small, check=True)
     if found is None:
         found = _read(rows.order_by("who", "at", "arrival", "code"), small, check=False)

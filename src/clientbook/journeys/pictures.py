@@ -142,9 +142,7 @@ def sankey(flows: pd.DataFrame, *, finding: str, detail: str = "") -> Figure:
             ax.add_patch(PathPatch(Path(points, codes), facecolor=COLOURS[row.stage], alpha=0.55, linewidth=0))
         for (step, name), (at, size) in heights.items():
             edge = charts.INK if name == STILL else "none"
-            ax.add_patch(
-                Rectangle((step - 0.08, at), 0.16, size, facecolor=COLOURS[name], edgecolor=edge, linewidth=0.6)
-            )
+            ax.add_patch(Rectangle((step - 0.08, at), 0.16, size, facecolor=COLOURS[name], edgecolor=edge, linewidth=0.6))
             if size > 0.03:
                 ax.text(step, at + size / 2, f"{name}\n{size:.0%}", ha="center", va="center", fontsize=7.5,
                         color=charts.INK,
@@ -217,9 +215,7 @@ def sampled(intervals: ir.Table, many: int = 80, days: int = 365) -> pd.DataFram
     some = whole.filter(whole["stays"] > 1)
     # by a hash of the id: the same ones in every run, of no kind in particular
     some = some.order_by(some["journey_id"].hexdigest("md5"), "journey_id").limit(many)
-    both = (
-        rows.inner_join(some, "journey_id").select("journey_id", "stage", "valid_from", "valid_to", "began").to_pandas()
-    )
+    both = rows.inner_join(some, "journey_id").select("journey_id", "stage", "valid_from", "valid_to", "began").to_pandas()
     if both.empty:
         return pd.DataFrame(columns=["journey", "stage", "begins", "ends"])
     last = both["valid_to"].max()
@@ -378,9 +374,7 @@ def persona_map(
         mine = counted[counted["level"] == level].sort_values(["lift", "event_name"], ascending=[False, True])
         doing = [f"{row.event_name} ({row.share:.0%})" for row in mine.head(share).itertuples()]
         sure = moments[(moments["stage"] == stage) & (moments["q_value"] < 0.05)]
-        pain = sure[sure["went_silent_low"] > 0].sort_values(
-            ["went_silent_effect", "event_name"], ascending=[False, True]
-        )
+        pain = sure[sure["went_silent_low"] > 0].sort_values(["went_silent_effect", "event_name"], ascending=[False, True])
         chance = sure[sure["ordered_low"] > 0].sort_values(["ordered_effect", "event_name"], ascending=[False, True])
         # where a touchpoint serves the stage most, weighed by how much happens there
         there = use.assign(n=(use["events"] * use[stage]).fillna(0)).sort_values(["n", "touchpoint"], ascending=[False, True])
@@ -389,12 +383,9 @@ def persona_map(
             ", ".join(doing) or "–",
             ", ".join(there["touchpoint"]) or "–",
             felt.get(stage, "nobody asked"),
-            ", ".join(
-                f"{row.event_name} ({row.went_silent_effect:+.0%} fall silent)" for row in pain.head(share).itertuples()
-            )
+            ", ".join(f"{row.event_name} ({row.went_silent_effect:+.0%} fall silent)" for row in pain.head(share).itertuples())
             or "–",
-            ", ".join(f"{row.event_name} ({row.ordered_effect:+.0%} order)" for row in chance.head(share).itertuples())
-            or "–",
+            ", ".join(f"{row.event_name} ({row.ordered_effect:+.0%} order)" for row in chance.head(share).itertuples()) or "–",
         ]
     frame = pd.DataFrame(words, index=["doing", "touchpoint", "feeling", "pain", "opportunity"])
     return frame.rename_axis("lane").reset_index()
@@ -419,13 +410,7 @@ def swim_lanes(timeline: ir.Table, most: int = 8) -> pd.DataFrame:
     each = known.group_by("account_id", "customer_id").agg(n=known.count())
     # the third busiest head tells of a team; one robot does not
     rank = ibis.row_number().over(group_by="account_id", order_by=[ibis.desc("n"), "customer_id"])
-    third = (
-        each.mutate(rank=rank)
-        .filter(lambda t: t["rank"] == 2)
-        .order_by(ibis.desc("n"), "account_id")
-        .limit(1)
-        .to_pandas()
-    )
+    third = each.mutate(rank=rank).filter(lambda t: t["rank"] == 2).order_by(ibis.desc("n"), "account_id").limit(1).to_pandas()
     if third.empty:
         return pd.DataFrame(columns=["person", "occurred_at", "kind"])
     rows = known.filter(known["account_id"] == third["account_id"].iloc[0])
@@ -433,9 +418,7 @@ def swim_lanes(timeline: ir.Table, most: int = 8) -> pd.DataFrame:
     rows = rows[rows["occurred_at"] > rows["occurred_at"].max() - pd.Timedelta(days=365)]
     busy = rows["customer_id"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:most]
     rows = rows[rows["customer_id"].isin(busy)]
-    return rows.assign(person=rows["customer_id"].map({name: i + 1 for i, name in enumerate(busy)})).drop(
-        columns="customer_id"
-    )
+    return rows.assign(person=rows["customer_id"].map({name: i + 1 for i, name in enumerate(busy)})).drop(columns="customer_id")
 
 
 def swim(lanes: pd.DataFrame, *, finding: str, detail: str = "") -> Figure:

@@ -467,14 +467,8 @@ def telling_moments(moments: ir.Table | pd.DataFrame, outcome: str = "ordered", 
     known = known[(known[f"{outcome}_low"] > 0) | (known[f"{outcome}_high"] < 0)]
     known = known.rename(columns={f"{outcome}_{end}": end for end in ("effect", "low", "high")})
     known["stage"] = known["stage"].fillna("after an order")
-    ranked = known.assign(off=known["effect"].abs()).sort_values(
-        ["off", "stage", "event_name"], ascending=[False, True, True]
-    )
-    return (
-        ranked[["event_name", "stage", "n", outcome, "effect", "low", "high", "q_value"]]
-        .head(limit)
-        .reset_index(drop=True)
-    )
+    ranked = known.assign(off=known["effect"].abs()).sort_values(["off", "stage", "event_name"], ascending=[False, True, True])
+    return ranked[["event_name", "stage", "n", outcome, "effect", "low", "high", "q_value"]].head(limit).reset_index(drop=True)
 
 
 def planned_effects(moments: ir.Table | pd.DataFrame) -> pd.DataFrame:
@@ -527,9 +521,7 @@ def usual_best(best: pd.DataFrame) -> pd.DataFrame:
         rows.append([channel, len(some), some["rate"].mean(), (hour < 12).mean(), ((hour >= 12) & (hour < 17)).mean(),
                      (hour >= 17).mean(), (some["active"] > 5).mean()])  # fmt: skip
     names = ["channel", "customers", "rate", "morning", "midday", "evening", "own_history"]
-    return pd.DataFrame(rows, columns=names).sort_values(
-        ["customers", "channel"], ascending=[False, True], ignore_index=True
-    )
+    return pd.DataFrame(rows, columns=names).sort_values(["customers", "channel"], ascending=[False, True], ignore_index=True)
 
 
 def best_hours(responsiveness: ir.Table) -> pd.DataFrame:

@@ -172,9 +172,7 @@ def reached(best: pd.DataFrame, who: ir.Table, truth: Mapping[str, ir.Table | No
         good = good + c["open.best_hour"] * np.exp(-((off / c["open.hour_width"]) ** 2))
         return curve(logit[np.arange(len(both)), channel] + good) * given[channel]
 
-    full = np.max(
-        [answered(np.full(len(both), k), both["best_weekday"] + 1, both["best_hour"] - 0.5) for k in range(4)], axis=0
-    )
+    full = np.max([answered(np.full(len(both), k), both["best_weekday"] + 1, both["best_hour"] - 0.5) for k in range(4)], axis=0)
     own = pd.Index(channels).get_indexer(both["channel"])
     usual = both["channel"].mode().iloc[0]
     day, hour = both["weekday"].mode().iloc[0], both["hour"].mode().iloc[0]
@@ -240,11 +238,7 @@ def _tried(people: pd.Index, sent: ir.Table, zone: str) -> dict[str, np.ndarray]
     by_hand = (sent["opened_at"] > sent["sent_at"] + ibis.interval(seconds=90)).fill_null(False)
     local = parsing.local(sent["sent_at"], zone)
     rows = sent.select("customer_id", good=by_hand | sent["answered"], h=local.hour(), d=local.day_of_week.index())
-    counted = (
-        rows.group_by("customer_id", "h", "d")
-        .agg(n=rows.count(), y=rows["good"].sum())
-        .order_by("customer_id", "h", "d")
-    )
+    counted = rows.group_by("customer_id", "h", "d").agg(n=rows.count(), y=rows["good"].sum()).order_by("customer_id", "h", "d")
     counted = counted.to_pandas()
     person = people.get_indexer(counted["customer_id"])
     told = {}

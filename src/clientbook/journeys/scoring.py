@@ -99,9 +99,7 @@ def score(
         right = (both[column] == stage).to_numpy()
         sure = {"model": "probability", "true_model": "true_probability"}.get(column)
         error = calibration_error(both.loc[known, sure].to_numpy(), right[known]) if sure and known.any() else None
-        rows.append(
-            [rule, right[known].mean() if known.any() else np.nan, int(known.sum()), right.mean(), len(both), error]
-        )
+        rows.append([rule, right[known].mean() if known.any() else np.nan, int(known.sum()), right.mean(), len(both), error])
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -142,9 +140,7 @@ def say_score(scores: pd.DataFrame) -> str:
     return f"{told}. Knowing the true rates gives {right[TRUE_MODEL]:.1%}" if TRUE_MODEL in right.index else told
 
 
-def foresight(
-    seen: Seen, told: pd.DataFrame, as_of: dt.date, *, zone: str, window_days: int, most: int = 30_000
-) -> dict:
+def foresight(seen: Seen, told: pd.DataFrame, as_of: dt.date, *, zone: str, window_days: int, most: int = 30_000) -> dict:
     """Does the stage say who buys next? Fitted before, tried on the last days of the book.
 
     Two windows before the run are taken: what the stages mean for buying is learned on the earlier, and tried on the
@@ -176,9 +172,7 @@ def foresight(
     days = [as_of - dt.timedelta(days=window_days * 2), as_of - dt.timedelta(days=window_days)]
     seen = _drawn(seen, most)
     model = fitted_before(seen, told, days[0], zone=zone)
-    before, after = (
-        stood(_recent(seen, day, zone), model, day, zone=zone, window_days=window_days) for day in days
-    )
+    before, after = (stood(_recent(seen, day, zone), model, day, zone=zone, window_days=window_days) for day in days)
     names = ["by", "auc", "calibration_error", "n", "bought"]
     empty = {"table": pd.DataFrame(columns=names), "tenths": pd.DataFrame(columns=["foretold", "bought", "n"])}
     if min(before.bought.sum(), after.bought.sum(), (~before.bought.astype(bool)).sum()) < 20:
@@ -195,9 +189,7 @@ def foresight(
 
     rows, tenths = [], None
     for name, make in ((MODEL, by_model), (LAST, by_stage)):
-        foretold = (
-            LogisticRegression(C=100.0, max_iter=500).fit(make(before), before.bought).predict_proba(make(after))[:, 1]
-        )
+        foretold = LogisticRegression(C=100.0, max_iter=500).fit(make(before), before.bought).predict_proba(make(after))[:, 1]
         foretold = np.round(foretold, 9)
         auc = roc_auc_score(after.bought, foretold)
         rows.append([name, auc, calibration_error(foretold, after.bought), len(foretold), after.bought.mean()])
@@ -274,9 +266,7 @@ def _open_truly(truth: Mapping[str, ir.Table | None], now: ir.TimestampScalar) -
     opened = journeys.mutate(**{c: journeys[c].cast("timestamp") for c in ("opened_at", "closed_at")})
     opened = opened.filter((opened["opened_at"] < now) & (opened["closed_at"] >= now))
     both = stages.left_join(opened.select("topic", "opened_at", true_account="subject_id"), ["true_account", "topic"])
-    return both.select(
-        "topic", "true_account", "true_stage", opened_at=both["opened_at"].fill_null(both["since"])
-    ).to_pandas()
+    return both.select("topic", "true_account", "true_stage", opened_at=both["opened_at"].fill_null(both["since"])).to_pandas()
 
 
 def _true_accounts(who: ir.Table, people: ir.Table, subject: str) -> pd.DataFrame:
@@ -311,11 +301,7 @@ def _true_model(fitted: Model, told: pd.DataFrame, truth: Mapping[str, ir.Table 
     """The model with the truth's own emissions, visits, stays and moves; the rest as fitted."""
     if any(truth.get(name) is None for name in ("emissions", "stays")):
         return None
-    share = (
-        truth["emissions"]
-        .to_pandas()
-        .pivot_table(index="stage", columns="event_name", values="probability", fill_value=0)
-    )
+    share = truth["emissions"].to_pandas().pivot_table(index="stage", columns="event_name", values="probability", fill_value=0)
     share = share.reindex(STAGES)
     emission = fitted.emission.copy()
     half = emission.shape[1] // 2

@@ -154,9 +154,7 @@ def _piece(rows: ir.Table, **columns) -> ir.Table:
     kinds = {"occurred_at": "timestamp", "arrival": "int64"}
     return rows.select(
         **{
-            name: (columns[name] if name in columns else ibis.null(kinds.get(name, "string"))).cast(
-                kinds.get(name, "string")
-            )
+            name: (columns[name] if name in columns else ibis.null(kinds.get(name, "string"))).cast(kinds.get(name, "string"))
             for name in _PIECE
         }
     )
@@ -263,9 +261,7 @@ def _with_parties(deals: ir.Table, who: ir.Table, tables: Tables, subject: Subje
     )  # fmt: skip
     joined = _left(deals, first, keys)
     nobody = "a" + record_id(joined["account_source"], joined["delivered_account"]).substr(1)
-    return joined.mutate(
-        account_id=ibis.coalesce(joined["resolved"], joined["own_account"], joined["party_account"], nobody)
-    )
+    return joined.mutate(account_id=ibis.coalesce(joined["resolved"], joined["own_account"], joined["party_account"], nobody))
 
 
 def _people_of(deals: ir.Table, who: ir.Table, roles: ir.Table | None) -> ir.Table:

@@ -37,12 +37,7 @@ def delivered(accounts: ir.Table | None) -> pd.DataFrame:
     newest = accounts.mutate(_n=ibis.row_number().over(order)).filter(lambda t: t["_n"] == 0)
     rows = newest.select(*names).order_by("source", "account_id").to_pandas().astype("object")
     rows = rows.where(rows.notna(), None)
-    hosts = (
-        rows["domain"]
-        .str.lower()
-        .str.replace(r"^(https?://)?(www\.)?", "", regex=True)
-        .str.replace(r"/.*$", "", regex=True)
-    )
+    hosts = rows["domain"].str.lower().str.replace(r"^(https?://)?(www\.)?", "", regex=True).str.replace(r"/.*$", "", regex=True)
     hosts = hosts.where(hosts.str.contains(".", regex=False, na=False) & ~hosts.isin(FREE_MAIL), None)
     return rows.assign(firm=[clean_company(name) if name else None for name in rows["name"]], host=hosts)
 
@@ -62,13 +57,9 @@ def employers(records: ir.Table | None) -> pd.DataFrame:
     """
     if records is None:
         return pd.DataFrame({"domain": pd.Series(dtype="object"), "firm": pd.Series(dtype="object")})
-    rows = records.filter(
-        records["domain"].notnull() & records["firm"].notnull() & records["domain"].notin(sorted(FREE_MAIL))
-    )
+    rows = records.filter(records["domain"].notnull() & records["firm"].notnull() & records["domain"].notin(sorted(FREE_MAIL)))
     counted = rows.group_by("domain", "firm").agg(n=rows.count()).order_by("domain", ibis.desc("n"), "firm").to_pandas()
-    told = counted.groupby("domain").agg(
-        firm=("firm", "first"), most=("n", "first"), n=("n", "sum"), firms=("firm", "size")
-    )
+    told = counted.groupby("domain").agg(firm=("firm", "first"), most=("n", "first"), n=("n", "sum"), firms=("firm", "size"))
     told = told[(told["firms"] <= MOST_COMPANIES) & (2 * told["most"] >= told["n"])]
     return told.reset_index()[["domain", "firm"]]
 
@@ -95,16 +86,13 @@ def companies(accounts: pd.DataFrame, firms: list[str], employed: pd.DataFrame) 
     from scipy.sparse.csgraph import connected_components
 
     keys = [
-        ("delivered", f"{source}\x1f{number}")
-        for source, number in zip(accounts["source"], accounts["account_id"], strict=True)
+        ("delivered", f"{source}\x1f{number}") for source, number in zip(accounts["source"], accounts["account_id"], strict=True)
     ]
     links = []
     for key, firm, host in zip(keys, accounts["firm"], accounts["host"], strict=True):
         links += [(key, ("name", firm))] if firm else []
         links += [(key, ("domain", host))] if host else []
-    links += [
-        (("domain", domain), ("name", firm)) for domain, firm in zip(employed["domain"], employed["firm"], strict=True)
-    ]
+    links += [(("domain", domain), ("name", firm)) for domain, firm in zip(employed["domain"], employed["firm"], strict=True)]
     nodes = sorted({*keys, *(("name", firm) for firm in firms), *(end for link in links for end in link)})
     place = {node: i for i, node in enumerate(nodes)}
     left = np.array([place[a] for a, _ in links], dtype=int)
@@ -267,13 +255,9 @@ def _components(edges: pd.DataFrame) -> pd.DataFrame:
 
 
 def _resolved(customers: ir.Table, given: pd.DataFrame, hashed: ir.Table) -> ir.Table:
-    counted = customers.group_by("account_id").agg(
-        kind=customers["_kind"].max(), customers=customers.count(), **_told(customers)
-    )
+    counted = customers.group_by("account_id").agg(kind=customers["_kind"].max(), customers=customers.count(), **_told(customers))
     # companies that nobody of whom we know belongs to are accounts too
-    empty = (
-        hashed.filter(hashed["kind"] == "delivered").select("account_id").distinct().anti_join(counted, "account_id")
-    )
+    empty = hashed.filter(hashed["kind"] == "delivered").select("account_id").distinct().anti_join(counted, "account_id")
     empty = empty.mutate(
         kind=ibis.literal("company"), customers=ibis.literal(0, "int64"),
         **{name: ibis.null("string") for name in _told(customers)},
@@ -293,15 +277,11 @@ def _resolved(customers: ir.Table, given: pd.DataFrame, hashed: ir.Table) -> ir.
         rows = rows.mutate(parent_account_id=rows["_parent_id"])
         order = ibis.row_number().over(ibis.window(order_by=["source", "_id"]))
         rows = rows.mutate(_n=order)
-        best = rows.group_by("account_id").agg(
-            **{f"d_{c}": rows[c].argmin(rows["_n"], where=rows[c].notnull()) for c in columns}
-        )
+        best = rows.group_by("account_id").agg(**{f"d_{c}": rows[c].argmin(rows["_n"], where=rows[c].notnull()) for c in columns})
         every = every.left_join(best, "account_id").drop("account_id_right")
     else:
         every = every.mutate(**{f"d_{c}": ibis.null("string") for c in columns})
-    parent = (every["d_parent_account_id"] == every["account_id"]).ifelse(
-        ibis.null("string"), every["d_parent_account_id"]
-    )
+    parent = (every["d_parent_account_id"] == every["account_id"]).ifelse(ibis.null("string"), every["d_parent_account_id"])
     return every.select(
         "account_id",
         name=ibis.coalesce(every["d_name"], every["t_name"]),

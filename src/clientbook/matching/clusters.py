@@ -287,9 +287,7 @@ def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.
     left, right = links["l"].to_numpy("int64"), links["r"].to_numpy("int64")
     both = known[left] & known[right]
     ids = np.arange(n)
-    label = _connected(
-        np.concatenate([ids, left[both]]), np.concatenate([first, right[both]]), n
-    )
+    label = _connected(np.concatenate([ids, left[both]]), np.concatenate([first, right[both]]), n)
     neither = ~known[left] & ~known[right]
     bare = _connected(left[neither], right[neither], n)
     one = ~both & ~neither
@@ -568,9 +566,7 @@ def golden(known: ir.Table, records: ir.Table | None, asked: Mapping[str, str | 
         none = {name: ibis.literal(False) for name in CONFLICTS}
         return counted.mutate(**nothing, **none, conflicts=ibis.literal(""), first_seen=ibis.null("timestamp"))
     rows = known.inner_join(records, ["source", "person_id"])
-    newest = ibis.window(
-        group_by="customer_id", order_by=[ibis.desc("changed_at", nulls_first=False), "source", "person_id"]
-    )
+    newest = ibis.window(group_by="customer_id", order_by=[ibis.desc("changed_at", nulls_first=False), "source", "person_id"])
     rows = _whole_names(rows).mutate(_rank=ibis.row_number().over(newest))
     rules = DEFAULT_RULES | dict(asked or {})
     often = {what: UNIT_OF.get(what, (what,))[0] for what, rule in rules.items() if rule == "most_frequent"}

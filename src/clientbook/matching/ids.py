@@ -52,9 +52,7 @@ def before(store: Store, run: Run | None, connection: Any) -> Before | None:
     connection
         Of the engine that reads the tables.
     """
-    earlier = [
-        one for one in store.runs() if "identities" in one.tables and (run is None or _order(one) < _order(run))
-    ]
+    earlier = [one for one in store.runs() if "identities" in one.tables and (run is None or _order(one) < _order(run))]
     if not earlier:
         return None
     newest = max(earlier, key=_order)

@@ -95,10 +95,7 @@ def fit(
     sizes = [len(one.levels) + 1 for one in compared]
     raw = [np.asarray(u, dtype=float) for u in random]
     kin: dict[str, list[np.ndarray]] = {
-        kind: [
-            _first_guess(size, 0.8) if kind in one.shared_by else u
-            for one, size, u in zip(compared, sizes, raw, strict=True)
-        ]
+        kind: [_first_guess(size, 0.8) if kind in one.shared_by else u for one, size, u in zip(compared, sizes, raw, strict=True)]
         for kind in KIN
     }
     probabilities = {"same": [_first_guess(size, start) for size in sizes], **kin, "strangers": raw}

@@ -185,7 +185,9 @@ def system_flow(identities: ir.Table, tables: Mapping[str, ir.Table | None], eng
         at = CANONICAL[name].at or "created_at"
         if at in rows.columns:
             rows = rows.filter(rows["person_id"].notnull() & rows[at].notnull())
-            parts.append(rows.group_by(source=rows[owner], person_id=rows["person_id"]).agg(first=rows[at].cast("timestamp").min()))
+            parts.append(
+                rows.group_by(source=rows[owner], person_id=rows["person_id"]).agg(first=rows[at].cast("timestamp").min())
+            )
     if not parts:
         return pd.DataFrame(columns=names)
     seen = ibis.union(*parts) if len(parts) > 1 else parts[0]
@@ -223,7 +225,9 @@ def commonest(flow: pd.DataFrame) -> pd.DataFrame:
         nowhere further.
     """
     on = flow[flow["system_to"].notna()]
-    return on.sort_values(["customers", "step", "system_from", "system_to"], ascending=[False, True, True, True], ignore_index=True)
+    return on.sort_values(
+        ["customers", "step", "system_from", "system_to"], ascending=[False, True, True, True], ignore_index=True
+    )
 
 
 def say_flow(flow: pd.DataFrame) -> str:

@@ -473,6 +473,4 @@ def _filled(records: ir.Table) -> dict[str, int]:
 
 
 def _no_edges() -> pd.DataFrame:
-    return pd.DataFrame(
-        {"l": pd.Series(dtype="int64"), "r": pd.Series(dtype="int64"), "probability": pd.Series(dtype=float)}
-    )
+    return pd.DataFrame({"l": pd.Series(dtype="int64"), "r": pd.Series(dtype="int64"), "probability": pd.Series(dtype=float)})

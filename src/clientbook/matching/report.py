@@ -78,14 +78,11 @@ def together(overlap: pd.DataFrame) -> pd.DataFrame:
     names = sorted({name for one in sets for name in one})
     counts = {
         row: {
-            column: sum(n for one, n in zip(sets, overlap["customers"], strict=True) if {row, column} <= one)
-            for column in names
+            column: sum(n for one, n in zip(sets, overlap["customers"], strict=True) if {row, column} <= one) for column in names
         }
         for row in names
     }
-    return pd.DataFrame(
-        {column: [counts[row][column] / counts[row][row] for row in names] for column in names}, index=names
-    )
+    return pd.DataFrame({column: [counts[row][column] / counts[row][row] for row in names] for column in names}, index=names)
 
 
 def by_systems(overlap: pd.DataFrame) -> pd.DataFrame:

@@ -66,9 +66,7 @@ def score(identities: ir.Table, customers: ir.Table, people: ir.Table | None, tr
         return pd.DataFrame(columns=COLUMNS)
     known = identities.select("source", "person_id", "customer_id")
     found = known.inner_join(customers.select("customer_id", _account="account_id"), "customer_id")
-    every = truth.select("source", "person_id", "human_id", true_account="account_id").inner_join(
-        found, ["source", "person_id"]
-    )
+    every = truth.select("source", "person_id", "human_id", true_account="account_id").inner_join(found, ["source", "person_id"])
     rows = [{"what": "customers, all ids", "rule": "this page", **pair_scores(every, "human_id", "customer_id")}]
     if people is not None:
         alone = people["source"] + "\x1f" + people["person_id"]
@@ -105,9 +103,7 @@ def say_score(scores: pd.DataFrame) -> str:
         As from :func:`score`.
     """
     if scores.empty:
-        return (
-            "No truth comes with this book: whether these customers are right shows in the pairs laid out for review."
-        )
+        return "No truth comes with this book: whether these customers are right shows in the pairs laid out for review."
     rows = scores[scores["what"] == "customers, records with data"].set_index("rule")
     if rows.empty:
         return "This book has no people with data to score."

@@ -174,9 +174,7 @@ def persons(tables: Iterable[tuple[str, ir.Table]]) -> ir.Table:
     return stacked.filter(stacked["source"].notnull() & stacked["person_id"].notnull()).distinct()
 
 
-def records(
-    people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table | None = None
-) -> ir.Table:
+def records(people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table | None = None) -> ir.Table:
     """How are people written so that two records of one human look alike?
 
     Parameters
@@ -294,15 +292,11 @@ def _turned(rows: ir.Table) -> ir.Table:
     elsewhere = {name: usage[name].sum().over(every) - usage[name] for name in "fl"}
     # a file whose columns are swapped is no witness of its own: what the others say goes before
     alone = elsewhere["f"] + elsewhere["l"] == 0
-    usage = usage.select(
-        "source", "word", **{name: alone.ifelse(usage[name], elsewhere[name]) for name in "fl"}
-    )
+    usage = usage.select("source", "word", **{name: alone.ifelse(usage[name], elsewhere[name]) for name in "fl"})
     for part, letter in (("first", "a"), ("last", "b")):
         known = usage.select(**{f"_{letter}s": "source", f"_{letter}": "word", f"_{letter}f": "f", f"_{letter}l": "l"})
         rows = rows.left_join(known, [rows["source"] == known[f"_{letter}s"], rows[part] == known[f"_{letter}"]])
-    odds = {
-        letter: (rows[f"_{letter}l"].fill_null(0) + 0.5) / (rows[f"_{letter}f"].fill_null(0) + 0.5) for letter in "ab"
-    }
+    odds = {letter: (rows[f"_{letter}l"].fill_null(0) + 0.5) / (rows[f"_{letter}f"].fill_null(0) + 0.5) for letter in "ab"}
     # a: how much rather the first part is a surname; b: the same of the second
     both = rows["first"].notnull() & rows["last"].notnull()
     # a part that is nobody's but this record's own was counted where it stands
@@ -390,8 +384,7 @@ def left_out(standard: ir.Table) -> pd.DataFrame:
     )
     row = counts.to_pandas().iloc[0]
     told = [
-        {"what": what, "records": int(row[f"{what}|a"]), "left_out": int(row[f"{what}|a"] - row[f"{what}|b"])}
-        for what in pairs
+        {"what": what, "records": int(row[f"{what}|a"]), "left_out": int(row[f"{what}|a"] - row[f"{what}|b"])} for what in pairs
     ]
     return pd.DataFrame([line for line in told if line["records"]], columns=["what", "records", "left_out"])
 

@@ -233,16 +233,12 @@ def current_stages(stage_intervals: ir.Table, customers: ir.Table | None) -> ir.
         theirs = now.filter(now["subject_type"] == "account").inner_join(members, "subject_id")
         own = own.union(theirs.select(*columns, "customer_id"))
     further = ibis.cases(*[(own["stage"] == name, n) for n, name in enumerate(STAGES)], else_=-1)
-    first = ibis.row_number().over(
-        group_by="customer_id", order_by=[ibis.desc("valid_from"), ibis.desc("further"), "topic"]
-    )
+    first = ibis.row_number().over(group_by="customer_id", order_by=[ibis.desc("valid_from"), ibis.desc("further"), "topic"])
     ranked = own.mutate(further=further).mutate(_rank=first)
     return ranked.filter(ranked["_rank"] == 0).select("customer_id", "stage", "topic")
 
 
-def segment(
-    customers: ir.Table | None, value: ir.Table | None, stages: ir.Table | None, p: SegmentsParameters
-) -> ir.Table:
+def segment(customers: ir.Table | None, value: ir.Table | None, stages: ir.Table | None, p: SegmentsParameters) -> ir.Table:
     """Who is each customer today?
 
     Recency and frequency are scored by fifths of the buyers; those who are equal get the same score.
@@ -269,9 +265,7 @@ def segment(
         If there are neither customers nor purchases.
     """
     if customers is None and value is None:
-        raise NothingToShow(
-            f"This book has neither `customers` nor `orders`. With either, this page would show {STAGE.shows}."
-        )
+        raise NothingToShow(f"This book has neither `customers` nor `orders`. With either, this page would show {STAGE.shows}.")
     buyers = _scored(value, p) if value is not None else None
     rows = customers.select("customer_id") if customers is not None else buyers.select("customer_id")
     if buyers is not None and customers is not None:
@@ -563,9 +557,7 @@ def personas(segments: ir.Table) -> pd.DataFrame:
     return told[list(STAGE.tables[1].names)]
 
 
-def conversion(
-    segments: ir.Table, customers: ir.Table | None, as_of: dt.date, p: SegmentsParameters
-) -> tuple[float, int] | None:
+def conversion(segments: ir.Table, customers: ir.Table | None, as_of: dt.date, p: SegmentsParameters) -> tuple[float, int] | None:
     """What share of those who were known and had not bought some months ago has bought since?
 
     Parameters
@@ -811,9 +803,7 @@ def choose_targets(
         allowed = consent.reachable(consent.in_force(tables["consents"], identities, instant, by))
     cases, surveys = tables.get("cases"), tables.get("surveys")
     rate = conversion(segments, customers, as_of, p)
-    new = segments.filter(segments["lifecycle"] == "new").aggregate(
-        clv=total(segments["clv"]), n=segments["clv"].count()
-    )
+    new = segments.filter(segments["lifecycle"] == "new").aggregate(clv=total(segments["clv"]), n=segments["clv"].count())
     sums = new.to_pandas().iloc[0] if rate else None
     margin = rate[0] * float(sums["clv"]) / int(sums["n"]) if rate and sums["n"] else None
     return targets(
@@ -860,9 +850,7 @@ def lists(targets: ir.Table, customers: ir.Table | None, p: SegmentsParameters) 
             phone=by_phone.ifelse(rows["phone"], ibis.null("string")),
         )
     told = rows.order_by("goal", "_rank").drop("_rank").to_pandas()
-    return {
-        f"targets_{goal.replace(' ', '_')}": told[told["goal"] == goal].reset_index(drop=True) for goal in CAMPAIGNS
-    }
+    return {f"targets_{goal.replace(' ', '_')}": told[told["goal"] == goal].reset_index(drop=True) for goal in CAMPAIGNS}
 
 
 def by_lifecycle(segments: ir.Table) -> pd.DataFrame:
@@ -926,9 +914,7 @@ def grid(segments: ir.Table) -> pd.DataFrame:
     return wide.rename_axis(index=None, columns=None)
 
 
-def campaigns(
-    targets: ir.Table, eligible: ir.Table, value: ir.Table | None, messages: ir.Table | None
-) -> pd.DataFrame:
+def campaigns(targets: ir.Table, eligible: ir.Table, value: ir.Table | None, messages: ir.Table | None) -> pd.DataFrame:
     """How long is each list, what is at stake on it, how many of those meant may be written to, and at what cost?
 
     Parameters
@@ -1037,8 +1023,7 @@ def answer(
     stakes = goals.set_index("goal")
     ids = f" Of {anonymous:,} no more is known than an id, such as a browser's." if anonymous else ""
     listed = [
-        f"{name} ({int(row['customers']):,}"
-        + (f", {money(row['expected_margin'])} at stake)" if row["expected_margin"] else ")")
+        f"{name} ({int(row['customers']):,}" + (f", {money(row['expected_margin'])} at stake)" if row["expected_margin"] else ")")
         for name, row in stakes.iterrows()
         if row["customers"]
     ]
@@ -1073,9 +1058,7 @@ def key_numbers(lifecycle: pd.DataFrame, goals: pd.DataFrame) -> list[KeyNumber]
                       n=int(back["customers"]), note="customers at risk or lapsed who may be written to")
         )  # fmt: skip
     numbers.append(KeyNumber("Customers at risk", int(counts["customers"].get("at risk", 0)), "customers", "down", n=n))
-    numbers.append(
-        KeyNumber("Customers on the list to keep", int(stakes.loc["keep", "customers"]), "customers", "", n=n)
-    )
+    numbers.append(KeyNumber("Customers on the list to keep", int(stakes.loc["keep", "customers"]), "customers", "", n=n))
     return numbers
 
 

@@ -107,7 +107,9 @@ def _orders(tables, who) -> list[ir.Table]:
     if products is not None:
         tier = ibis.ntile(3).over(group_by="topic", order_by=[products["unit_cost"].fill_null(0), "product_id"])
         known = products.select(
-            product_source="source", product_id="product_id", topic="topic",
+            product_source="source",
+            product_id="product_id",
+            topic="topic",
             tier=ibis.cases((tier == 0, "cheap"), (tier == 1, "middling"), else_="dear"),
         )
         lines = lines.left_join(known, ["product_source", "product_id"]).drop("product_source_right", "product_id_right")
@@ -116,8 +118,12 @@ def _orders(tables, who) -> list[ir.Table]:
     order = lines["order_source"].concat(" ", lines["order_id"]).fill_null(lines["arrival"].cast("string"))
     lines = lines.mutate(order=order)
     each = lines.group_by("customer_id", "order").agg(
-        topic=lines["topic"].max(), tier=lines["tier"].max(), source=lines["source"].min(), day=lines["ordered_on"].min(),
-        lines=lines.count(), pieces=lines["quantity"].mean(),
+        topic=lines["topic"].max(),
+        tier=lines["tier"].max(),
+        source=lines["source"].min(),
+        day=lines["ordered_on"].min(),
+        lines=lines.count(),
+        pieces=lines["quantity"].mean(),
         reduced=(lines["discount"].fill_null(0.0) > 0).any() if "discount" in lines.columns else ibis.literal(False),
     )
     many = each["pieces"]
@@ -150,7 +156,9 @@ def _events(tables, who, zone) -> list[ir.Table]:
     rows = rows.mutate(day=wall.date(), hour=wall.hour())
     topics = rows.select("customer_id", "topic", week=rows["day"].truncate("W")).distinct()
     hour = ibis.cases(
-        (rows["hour"] < 8, "at night"), (rows["hour"] < 12, "in the morning"), (rows["hour"] < 18, "in the afternoon"),
+        (rows["hour"] < 8, "at night"),
+        (rows["hour"] < 12, "in the morning"),
+        (rows["hour"] < 18, "in the afternoon"),
         else_="in the evening",
     )
     days = rows.select("customer_id", "day", hour=hour).distinct()
@@ -207,7 +215,9 @@ def find(cells: ir.Table, least: int = 3, seed: int = 1) -> Kinds | None:
     heard = heard.groupby(level=0).transform("sum") >= 0.5
     overall = pd.Series(_normed(counts.sum(axis=0)[None, :], aspect)[0], index=wide.columns)
     told = pd.DataFrame(chances.T, index=wide.columns)
-    return Kinds(told, shares, overall, _stability(counts, aspect, best, seed), _names(told.where(heard, 0.0), overall), len(counts))
+    return Kinds(
+        told, shares, overall, _stability(counts, aspect, best, seed), _names(told.where(heard, 0.0), overall), len(counts)
+    )
 
 
 def _normed(sums: np.ndarray, aspect: np.ndarray, usual: np.ndarray | None = None) -> np.ndarray:

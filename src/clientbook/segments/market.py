@@ -13,9 +13,7 @@ _USUAL_ROLE = 0.3
 IDEAL_COLUMNS = ("trait", "value", "deals", "won", "low", "high", "verdict", "accounts", "approached", "customers")
 
 
-def deals(
-    opportunities: ir.Table, roles: ir.Table | None, accounts: ir.Table | None, links: ir.Table | None
-) -> ir.Table:
+def deals(opportunities: ir.Table, roles: ir.Table | None, accounts: ir.Table | None, links: ir.Table | None) -> ir.Table:
     """Which deals were closed, with whom, and were they won?
 
     Parameters
@@ -140,13 +138,17 @@ def missing_roles(closed: ir.Table, roles: ir.Table | None) -> pd.DataFrame:
         return empty
     rows = closed.filter(closed["account_id"].notnull()).left_join(named, keys)
     each = rows.group_by("account_id").agg(
-        open_deals=rows["opportunity_id"].nunique(where=rows["is_won"].isnull()), deals=rows["opportunity_id"].nunique(),
+        open_deals=rows["opportunity_id"].nunique(where=rows["is_won"].isnull()),
+        deals=rows["opportunity_id"].nunique(),
         **{f"r{i}": (rows["role"] == role).fill_null(False).any() for i, role in enumerate(usual)},
     )
     known = [each[f"r{i}"].ifelse(role, ibis.null("string")) for i, role in enumerate(usual)]
     gone = [each[f"r{i}"].ifelse(ibis.null("string"), role) for i, role in enumerate(usual)]
     told = each.select(
-        "account_id", "open_deals", "deals", known=ibis.array(known).filter(lambda x: x.notnull()).join(", "),
+        "account_id",
+        "open_deals",
+        "deals",
+        known=ibis.array(known).filter(lambda x: x.notnull()).join(", "),
         missing=ibis.array(gone).filter(lambda x: x.notnull()).join(", "),
     )
     told = told.filter(told["missing"].length() > 0)

@@ -59,9 +59,7 @@ def read(name: str, path: Path) -> Article:
     try:
         notebook = ipynb.read(path)
     except (OSError, ValueError) as error:
-        raise FaultError(
-            Fault("The executed notebook cannot be read.", "Run the book again.", file=path.name)
-        ) from error
+        raise FaultError(Fault("The executed notebook cannot be read.", "Run the book again.", file=path.name)) from error
     faults = list(_prepare(notebook, path.name))
     if faults:
         raise FaultError(faults)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 28
 
+
 def bars(
     labels: Sequence[Any],
     values: ArrayLike,

@@ -134,9 +134,7 @@ class _Delivery:
             before = request.path.stat()
             self._watched.append((request, _state(request.path)))
             hashed = fingerprint(request.path)
-            request = replace(
-                request, sha256=hashed, content=hashed, bytes=before.st_size, modified=before.st_mtime
-            )
+            request = replace(request, sha256=hashed, content=hashed, bytes=before.st_size, modified=before.st_mtime)
             if not is_archive(request.path) and inside is not None and request.sheet is None:
                 request = replace(request, sheet=inside)
             for content in contents(self._engine, request, inside):
@@ -149,9 +147,7 @@ class _Delivery:
             self.faults.append(_gone(request))
         except OSError as error:
             if error.errno == 28:
-                raise FaultError(
-                    Fault("The disk is full.", "Free some space.", file=str(self._engine.scratch))
-                ) from None
+                raise FaultError(Fault("The disk is full.", "Free some space.", file=str(self._engine.scratch))) from None
             told = f"The file cannot be read ({error.strerror or 'input/output error'})."
             self.faults.append(request.note(told, "Deliver it again, or look after the disk."))
 
@@ -279,9 +275,7 @@ def _together(engine: Engine, staged: list[Staged], needed: Collection[str] | No
                 )
             )
     try:
-        table = engine.read_numbered(
-            [one.part for one in staged], columns, has_row=any(one.has_row for one in staged)
-        )
+        table = engine.read_numbered([one.part for one in staged], columns, has_row=any(one.has_row for one in staged))
     except UnreadableError:
         raise FaultError(
             Fault(

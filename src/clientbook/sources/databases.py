@@ -147,7 +147,9 @@ def _stage(reader: _Reader, sql: str, staged: Path, fault: Callable[..., FaultEr
         for batch in closing.enter_context(reader(sql.strip().rstrip(";"))):
             if writer is None:
                 _check_columns(batch.schema.names, fault)
-                schema = pa.schema([(name, _plain_type(kind)) for name, kind in zip(batch.schema.names, batch.schema.types, strict=True)])
+                schema = pa.schema(
+                    [(name, _plain_type(kind)) for name, kind in zip(batch.schema.names, batch.schema.types, strict=True)]
+                )
                 writer = closing.enter_context(pq.ParquetWriter(staged, schema, compression="snappy"))
             columns = [_plain(column, kind) for column, kind in zip(batch.columns, schema.types, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=schema))

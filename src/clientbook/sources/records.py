@@ -56,9 +56,7 @@ def _stage(engine: Engine, request: Request, plain: Plain) -> list[Staged]:
         except TwiceError:
             raise
         except UnreadableError:
-            raise request.fault(
-                "The file is no array of JSON objects, or it is damaged or cut.", "Deliver it again."
-            ) from None
+            raise request.fault("The file is no array of JSON objects, or it is damaged or cut.", "Deliver it again.") from None
     else:
         try:
             staged = engine.stage_json(plain.path)
@@ -151,9 +149,7 @@ def _line_by_line(engine: Engine, request: Request, plain: Plain) -> tuple[Path 
             number += 1
             reason = _what_is_wrong(line)
             if reason and not line.endswith("\n") and line.lstrip().startswith("{") and number > 1:
-                raise request.fault(
-                    "The file is cut: its last line is half an object.", "Deliver it again.", row=number
-                )
+                raise request.fault("The file is cut: its last line is half an object.", "Deliver it again.", row=number)
             if reason:
                 rejects.add(number, reason, line.rstrip("\n"))
                 continue
@@ -203,9 +199,7 @@ def _check_names(request: Request, plain: Plain) -> None:
     except (ValueError, RecursionError):
         return
     if isinstance(first, dict) and len(first) > MOST_COLUMNS:
-        raise request.fault(
-            f"The first record has {len(first):,} names.", f"At most {MOST_COLUMNS:,} can be read.", row=1
-        )
+        raise request.fault(f"The first record has {len(first):,} names.", f"At most {MOST_COLUMNS:,} can be read.", row=1)
 
 
 def _starts_with_bracket(path: Path) -> bool:

@@ -93,7 +93,9 @@ def _bring(engine: Engine, files, root: str, fault: Callable[[str, str], FaultEr
     except FileNotFoundError:
         raise fault("The file is not there.", "Check the address.") from None
     except PermissionError:
-        raise fault("The store does not let this user read it.", "Give the user, or the machine's role, the right to read.") from None
+        raise fault(
+            "The store does not let this user read it.", "Give the user, or the machine's role, the right to read."
+        ) from None
     except FaultError:
         raise
     except Exception as error:

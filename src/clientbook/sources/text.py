@@ -180,9 +180,7 @@ def name_columns(request: Request, header: tuple[str, ...], *, row: int = 1) -> 
             notes.append(request.note(f"Column {place} has no name; it is called {plain!r}.", row=row))
         again = any(plain.lower() == other.lower() for other in names)
         if again and (request.needed is None or plain in needed):
-            faults.append(
-                request.note("Two columns have this name.", "Rename one in the file.", row=row, column=plain)
-            )
+            faults.append(request.note("Two columns have this name.", "Rename one in the file.", row=row, column=plain))
         if again or (plain.lower() in taken and plain not in needed):
             plain = f"{plain} ({place})"
         names.append(plain)

@@ -41,12 +41,8 @@ __all__ = [
 class UseCasesParameters(Parameters):
     """What an analyst may change in `08_use_cases`."""
 
-    holdout_days: int = Field(
-        180, ge=14, description="how long before the run's day the decisions would have been taken"
-    )
-    window_days: int = Field(
-        30, ge=1, description="whoever ordered in so many days before the decision waits for a unit"
-    )
+    holdout_days: int = Field(180, ge=14, description="how long before the run's day the decisions would have been taken")
+    window_days: int = Field(30, ge=1, description="whoever ordered in so many days before the decision waits for a unit")
     stock_share: float = Field(0.6, gt=0, lt=1, description="share of them for whom there is one")
     call_share: float = Field(0.3, gt=0, lt=1, description="share of those with a late order who can be called")
     contact_share: float = Field(0.3, gt=0, lt=1, description="share of the customers who are written to again")
@@ -165,9 +161,7 @@ class Study:
         return next((one for one in self.found if one.use_case == use_case), None)
 
 
-def study(
-    tables: Mapping[str, ir.Table | None], settings: Settings, as_of: dt.date, p: UseCasesParameters, engine
-) -> Study:
+def study(tables: Mapping[str, ir.Table | None], settings: Settings, as_of: dt.date, p: UseCasesParameters, engine) -> Study:
     """What would each use case have brought, what is each source worth, and which columns does nobody use?
 
     Parameters
@@ -216,8 +210,13 @@ def study(
         catalogue.column_use(filled, settings.sources),
         messages.by_reason(runs.told, as_of) if runs.told is not None else None,
         worth.new_and_known(runs.lines, as_of),
-        {"told": runs.told, "timed": runs.timed, "wrong": runs.wrong, "coupons": runs.coupons(),
-         "messages": tables.get("messages")},
+        {
+            "told": runs.told,
+            "timed": runs.timed,
+            "wrong": runs.wrong,
+            "coupons": runs.coupons(),
+            "messages": tables.get("messages"),
+        },
     )
 
 
@@ -240,9 +239,7 @@ class _Decisions:
             self.losses, self.seen_early = (seen, today), early
         self.told = self.timed = self.wrong = None
         if self._sent():
-            self.told = messages.sent(
-                tables["messages"], tables["message_audit"], self.lines, orders, self.who, as_of, engine
-            )
+            self.told = messages.sent(tables["messages"], tables["message_audit"], self.lines, orders, self.who, as_of, engine)
             self.wrong = self.told["verdict"] != messages.RIGHT
         self._kept: dict[str, Any] = {}
 
@@ -311,9 +308,7 @@ class _Decisions:
 
     def _times(self):
         until = self.origin
-        times = messages.own_times(
-            self.tables.get("events"), self.told, self.tables["messages"], self.who, until, self.zone
-        )
+        times = messages.own_times(self.tables.get("events"), self.told, self.tables["messages"], self.who, until, self.zone)
         return messages.at_their_time(self.told, times, self.as_of, self.p, self.zone, self.engine)
 
     def coupons(self):

@@ -71,9 +71,7 @@ def order_lines(
 def _with_cost(rows: ir.Table, products: ir.Table | None) -> ir.Table:
     if products is None:
         return rows.mutate(cost=ibis.literal(0.0))
-    costs = products.group_by(product_source="source", product_id="product_id").agg(
-        unit_cost=products["unit_cost"].max()
-    )
+    costs = products.group_by(product_source="source", product_id="product_id").agg(unit_cost=products["unit_cost"].max())
     joined = rows.left_join(costs, ["product_source", "product_id"])
     names = list(rows.columns)
     return joined.select(*names, cost=(joined["unit_cost"] * joined["quantity"]).fill_null(0.0))

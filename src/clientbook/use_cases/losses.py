@@ -130,9 +130,7 @@ def counted(orders: ir.Table, deliveries: ir.Table, identities: ir.Table | None,
         then), `late`, `n`, `back`.
     """
     arrived = deliveries.filter(deliveries["promised_at"].notnull() & deliveries["delivered_at"].notnull())
-    each = arrived.group_by("order_source", "order_id").agg(
-        late=(arrived["delivered_at"] > arrived["promised_at"]).any()
-    )
+    each = arrived.group_by("order_source", "order_id").agg(late=(arrived["delivered_at"] > arrived["promised_at"]).any())
     known = with_customer(orders, identities)
     placed = known.filter(known["quantity"] > 0)
     visits = placed.group_by("customer_id", day="ordered_on").agg(spent=exact(placed["amount"].fill_null(0.0)).sum())
@@ -179,14 +177,18 @@ def measure(waited: ir.Table, until: dt.date, otherwise: float) -> Loss:
     if n1.sum() < FEWEST_LATE or n0.sum() < FEWEST_LATE:
         return assumed(otherwise)
     size = np.maximum(n0 + n1, 1)
-    parts = pd.DataFrame(
-        {
-            "kept": b1 * n0 / size,
-            "usual": b0 * n1 / size,
-            "spread": (b0 + b1) * n1 * n0 / size**2 - b0 * b1 / size,
-        },
-        index=wide.index,
-    ).groupby("cell").sum()
+    parts = (
+        pd.DataFrame(
+            {
+                "kept": b1 * n0 / size,
+                "usual": b0 * n1 / size,
+                "spread": (b0 + b1) * n1 * n0 / size**2 - b0 * b1 / size,
+            },
+            index=wide.index,
+        )
+        .groupby("cell")
+        .sum()
+    )
     parts = parts[(parts["kept"] > 0) & (parts["usual"] > 0) & (parts["spread"] > 0)]
     if parts.empty:
         return assumed(otherwise)

@@ -30,8 +30,13 @@ REASONS = {
 
 
 def sent(
-    messages: ir.Table, audit: ir.Table, lines: ir.Table, orders: ir.Table, identities: ir.Table | None,
-    as_of: dt.date, engine,
+    messages: ir.Table,
+    audit: ir.Table,
+    lines: ir.Table,
+    orders: ir.Table,
+    identities: ir.Table | None,
+    as_of: dt.date,
+    engine,
 ) -> ir.Table:
     """What did each message cost, was it answered, and did it bring an order?
 
@@ -62,9 +67,7 @@ def sent(
     more = messages.select(*keys, "cost", "clicked_at", "content_id")
     rows = judged.inner_join(more, keys)
     bought = lines["returned_on"].isnull()
-    worth = lines.group_by("customer_id").agg(
-        margin=total(lines["margin"]), days=lines["day"].nunique(where=bought)
-    )
+    worth = lines.group_by("customer_id").agg(margin=total(lines["margin"]), days=lines["day"].nunique(where=bought))
     worth = worth.filter(worth["days"] > 0)
     worth = worth.select("customer_id", each=worth["margin"] / worth["days"])
     named = with_customer(orders.filter(orders["campaign"].notnull()), identities)
@@ -286,9 +289,7 @@ def answered_channels(told: ir.Table, until: dt.date) -> list[str]:
     return sorted(each.loc[each["clicks"] >= FEWEST_CLICKS, "channel"])
 
 
-def at_their_time(
-    told: ir.Table, times: ir.Table, as_of: dt.date, p, zone: str, engine
-) -> tuple[Found, ir.Table]:
+def at_their_time(told: ir.Table, times: ir.Table, as_of: dt.date, p, zone: str, engine) -> tuple[Found, ir.Table]:
     """What would the same messages have brought, sent at each customer's own hour?
 
     Messages that happened to be sent near a customer's own hour are compared with others of the same hour of the day,

@@ -24,9 +24,7 @@ BY_REVENUE, BY_NET = "by revenue of the last year", "by net value"
 _PRIOR_ORDERS = 3.0
 
 
-def trial(
-    lines: ir.Table, events: ir.Table, identities: ir.Table | None, as_of: dt.date, zone: str
-) -> pd.DataFrame:
+def trial(lines: ir.Table, events: ir.Table, identities: ir.Table | None, as_of: dt.date, zone: str) -> pd.DataFrame:
     """Who took part in the last mailing that was sent to some by lot, what had they done, and what did they do then?
 
     Arms are events whose names end in `_treated` (or `_treatment`) and `_control` (or `_holdout`).
@@ -61,14 +59,14 @@ def trial(
         on=parsing.local(arms["occurred_at"], zone).date(),
     )
     each = arms.group_by("mailing", "customer_id").agg(
-        on=arms["on"].min(), treated=arms["treated"].any(), both=arms["treated"].nunique() > 1,
+        on=arms["on"].min(),
+        treated=arms["treated"].any(),
+        both=arms["treated"].nunique() > 1,
         in_source=arms["source"].min(),
     )
     latest = ibis.date((as_of - dt.timedelta(days=ANSWER_DAYS)).isoformat())
     over = each.filter((each["on"] <= latest) & ~each["both"])
-    counts = over.group_by("mailing").agg(
-        n=over.count(), on=over["on"].max(), arms=over["treated"].nunique()
-    ).to_pandas()
+    counts = over.group_by("mailing").agg(n=over.count(), on=over["on"].max(), arms=over["treated"].nunique()).to_pandas()
     counts = counts[(counts["n"] >= FEWEST) & (counts["arms"] == 2)].sort_values(["on", "mailing"])
     if counts.empty:
         raise NothingToShow(

@@ -222,9 +222,7 @@ STAGE = Stage(
     needs=("orders",),
     uses=("returns", "customers", "identities", "products", "cases", "referrals", "deliveries", "consents"),
     writes=("value", "value_backtest", "allocations", "recoveries"),
-    shows=(
-        "what each customer is expected to bring, whom to look after first, and how far such forecasts can be trusted"
-    ),
+    shows=("what each customer is expected to bring, whom to look after first, and how far such forecasts can be trusted"),
     parameters=ValueParameters,
     tables=(
         Table(
@@ -235,9 +233,7 @@ STAGE = Stage(
                 Column("frequency", "number", "days with a purchase after the first", unit="days"),
                 Column("recency", "number", "from the first to the last purchase", unit="days"),
                 Column("T", "number", "from the first purchase to the last observed day", unit="days"),
-                Column(
-                    "p_alive", "number", "probability of buying again at all, never by the BG/NBD", unit="probability"
-                ),
+                Column("p_alive", "number", "probability of buying again at all, never by the BG/NBD", unit="probability"),
                 Column("expected_orders", "number", "purchases expected over the horizon", unit="purchases"),
                 Column("expected_margin_per_order", "money", "expected from one, net of returns and cost of goods"),
                 Column("clv", "money", "expected over the horizon, net, discounted to today"),
@@ -254,9 +250,7 @@ STAGE = Stage(
                 Column("recommended", "number", "customers whom they brought", unit="customers"),
                 Column("recommendation_value", "money", "expected from customers whom they will bring; not in clv"),
                 Column("next_topic", "text", "the topic they do not have yet that is most worth offering; empty: none"),
-                Column(
-                    "next_topic_probability", "number", "of a first purchase on it over the horizon", unit="probability"
-                ),
+                Column("next_topic_probability", "number", "of a first purchase on it over the horizon", unit="probability"),
                 Column("next_topic_margin", "money", "that probability times what a purchase on the topic leaves"),
             ),
         ),
@@ -274,15 +268,11 @@ STAGE = Stage(
                 Column("total_expected", "number", "purchases foreseen in all", unit="purchases"),
                 Column("total_actual", "number", "purchases that came", unit="purchases"),
                 Column("rank_correlation", "number", "of margins foreseen and come, by ranks (Spearman)"),
-                Column(
-                    "decile_capture", "number", "share of the margin held by the best tenth as chosen", unit="share"
-                ),
+                Column("decile_capture", "number", "share of the margin held by the best tenth as chosen", unit="share"),
                 Column("margin_expected", "money", "margin foreseen in all; of last year's revenue, that revenue"),
                 Column("margin_actual", "money", "margin that came in all"),
                 Column("season", "flag", "whether the models counted with the season, as an earlier day showed it helps"),
-                Column(
-                    "coverage", "number", "of the chosen model: share of customers inside their interval", unit="share"
-                ),
+                Column("coverage", "number", "of the chosen model: share of customers inside their interval", unit="share"),
                 Column(
                     "total_low",
                     "money",
@@ -441,9 +431,7 @@ def _analyse(
     models = {}
     for name in MODELS:
         with contextlib.suppress(TooFew):
-            models[name] = fit_purchases(
-                histories, name, _begin(name, backs[0].models), season=tried.season, today=as_of
-            )
+            models[name] = fit_purchases(histories, name, _begin(name, backs[0].models), season=tried.season, today=as_of)
     if chosen not in models:
         raise TooFew("the model does not converge on these customers.")
     spend = settle_spend(fit_spend(summary), backs[0].known)
@@ -536,9 +524,7 @@ def backtest(bought: ir.Table, as_of: dt.date, p: ValueParameters) -> tuple[pd.D
     """
     seen = bought.filter(bought["day"] < ibis.date(as_of.isoformat()))
     nothing = ibis.literal(0.0)
-    book = seen.mutate(
-        known_on=seen["day"], cost=nothing, returned=nothing, service=nothing, is_purchase=ibis.literal(True)
-    )
+    book = seen.mutate(known_on=seen["day"], cost=nothing, returned=nothing, service=nothing, is_purchase=ibis.literal(True))
     back = look_back_often(book, as_of, p.model_copy(update={"origins": 1}))[0]
     return back.scores, by_frequency(back), back.models
 

@@ -172,8 +172,7 @@ def look_back(
     told = rows.group_by(*whose, "span").agg(**was)
     found = named(told.filter(told["purchases"] > 0)).order_by("span", "customer_id").to_pandas()
     return {
-        span: _known(found[found["span"] == i].drop(columns="span").reset_index(drop=True), *span)
-        for i, span in enumerate(spans)
+        span: _known(found[found["span"] == i].drop(columns="span").reset_index(drop=True), *span) for i, span in enumerate(spans)
     }
 
 
@@ -322,9 +321,7 @@ def _judge(
     return Hindsight(origin, days, known, models, spend, orders, margins, scores, trial)
 
 
-def try_season(
-    past: pd.DataFrame, span: tuple[dt.date, int], daily: pd.DataFrame, start: PurchaseModel | None = None
-) -> Trial:
+def try_season(past: pd.DataFrame, span: tuple[dt.date, int], daily: pd.DataFrame, start: PurchaseModel | None = None) -> Trial:
     """Would counting with the season have made the forecast better at an earlier day?
 
     Both the error of a customer's purchases and that of the total have to be smaller with it.
@@ -504,9 +501,7 @@ def better_rules(scores: pd.DataFrame, name: str) -> list[tuple[str, str]]:
         In the words of the report; the measures are the error, the bias, the ranking and the share of the margin
         held by the best tenth.
     """
-    some = scores.assign(
-        missed=(scores["total_expected"] / scores["total_actual"].where(scores["total_actual"] > 0) - 1).abs()
-    )
+    some = scores.assign(missed=(scores["total_expected"] / scores["total_actual"].where(scores["total_actual"] > 0) - 1).abs())
     told = []
     for words, column, sign in (
         ("the error of a customer's purchases", "rmse", 1), ("the total", "missed", 1),

@@ -66,9 +66,7 @@ def loss_if_late(orders: ir.Table, deliveries: ir.Table | None, identities: ir.T
     if deliveries is None or "promised_at" not in deliveries.columns:
         return assumed
     arrived = deliveries.filter(deliveries["promised_at"].notnull() & deliveries["delivered_at"].notnull())
-    each = arrived.group_by("order_source", "order_id").agg(
-        late=(arrived["delivered_at"] > arrived["promised_at"]).any()
-    )
+    each = arrived.group_by("order_source", "order_id").agg(late=(arrived["delivered_at"] > arrived["promised_at"]).any())
     known = with_customer(orders, identities)
     placed = known.filter(known["order_id"].notnull() & (known["quantity"] > 0))
     placed = placed.group_by("order_source", "order_id").agg(
@@ -217,9 +215,7 @@ def recoveries(
     each = waiting.group_by("customer_id").agg(
         orders=waiting.count(), amount=total(waiting["amount"]), promised_at=waiting["promised_at"].min()
     )
-    joined = each.inner_join(
-        value.select("customer_id", "clv", "clv_low", "clv_high", "p_alive", "tier"), "customer_id"
-    )
+    joined = each.inner_join(value.select("customer_id", "clv", "clv_low", "clv_high", "p_alive", "tier"), "customer_id")
     days = (now.epoch_seconds() - joined["promised_at"].epoch_seconds()) / 86_400
     rows = joined.select(
         "customer_id", "orders", "amount", days_late=days.ceil().cast("int64"), clv="clv", clv_low="clv_low",

@@ -54,9 +54,7 @@ def log_likelihood(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray)
     return np.logaddexp(*_log_parts(theta, k, x, t_x, T))
 
 
-def gradient(
-    theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, at_once: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
+def gradient(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, at_once: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """How likely is each history, and how does that change with the logarithm of each parameter?
 
     Parameters
@@ -97,8 +95,7 @@ def _steps(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> np.n
     r, alpha = theta[:2]
     idle = np.log(np.maximum(T - t_x, 1e-300))
     told = [
-        gammaln(r + k * x + j) - (r + k * x + j) * np.log(alpha + T) + (j * idle if j else 0) - gammaln(j + 1)
-        for j in range(k)
+        gammaln(r + k * x + j) - (r + k * x + j) * np.log(alpha + T) + (j * idle if j else 0) - gammaln(j + 1) for j in range(k)
     ]
     return np.stack(told)
 
@@ -122,9 +119,7 @@ def p_alive(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, at_onc
     return 1 / (1 + np.exp(np.minimum(left - here, 700)))
 
 
-def expected_alive(
-    theta, k: int, horizons: list[float], x: np.ndarray, T: np.ndarray, at_once: bool = True
-) -> list[np.ndarray]:
+def expected_alive(theta, k: int, horizons: list[float], x: np.ndarray, T: np.ndarray, at_once: bool = True) -> list[np.ndarray]:
     """How many purchases lie ahead within each of several times, for somebody who is still a customer?
 
     With chance p of leaving after each of N purchases, (1 - (1 - p)^N) / p are made. N counts every k-th of a Poisson

@@ -110,9 +110,7 @@ def ahead(
     expected, discounted = discounted_orders(model, histories, steps=steps, step_days=step_days, rate_per_step=rate)
     chance = alive.p_alive(histories)
     own = chance if alive is model else model.p_alive(histories)
-    bounds = spending(
-        model, spend, histories, own, p.horizon_days, levels=(level or p.interval,), draws=p.draws, seed=p.seed
-    )
+    bounds = spending(model, spend, histories, own, p.horizon_days, levels=(level or p.interval,), draws=p.draws, seed=p.seed)
     paid = np.divide(discounted, expected, out=np.ones_like(expected), where=expected > 0)
     told = histories.drop(columns="customers").assign(
         p_alive=np.round(chance, 9),
@@ -148,11 +146,7 @@ def worth(summary: ir.Table, told: pd.DataFrame, spend: SpendModel) -> ir.Table:
     unit = spend.evidence(joined) * ibis.ifelse(mean > 0, margin / mean.nullif(0), joined["net_rate"])
     ends = (unit * joined["unit_low"], unit * joined["unit_high"])
     kept = joined["gross"] - joined["returned"]
-    so_far = (
-        kept
-        - ibis.greatest(kept, 0.0) * (joined["cost"] / joined["gross"].nullif(0)).fill_null(0.0)
-        - joined["service"]
-    )
+    so_far = kept - ibis.greatest(kept, 0.0) * (joined["cost"] / joined["gross"].nullif(0)).fill_null(0.0) - joined["service"]
     rows = joined.select(
         "customer_id",
         "frequency",

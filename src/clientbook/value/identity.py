@@ -61,9 +61,10 @@ def before_matching(
     summary = with_net(summarise(bought, as_of), sums(book, as_of)).cache()
     histories = compress(summary)
     try:
-        old_model, old_spend = fit_purchases(
-            histories, model.name, start=model, season=model.season, today=model.today
-        ), fit_spend(summary)
+        old_model, old_spend = (
+            fit_purchases(histories, model.name, start=model, season=model.season, today=model.today),
+            fit_spend(summary),
+        )
     except TooFew:
         return pd.DataFrame(columns=columns)
     old_spend = with_first_purchase(old_spend, spend.with_first)
@@ -87,11 +88,7 @@ def before_matching(
         records=both["records"].sum(where=split), missed=total(missed, split), best=(both["tenth"] == 0).sum(),
         unseen=((both["tenth"] == 0) & ~both["best_tenth"].fill_null(False)).sum(),
     ).to_pandas().fillna(0).iloc[0]  # fmt: skip
-    was = (
-        old.aggregate(customers=old.count(), once=(old["frequency"] == 0).sum(), clv=total(old["clv"]))
-        .to_pandas()
-        .iloc[0]
-    )
+    was = old.aggregate(customers=old.count(), once=(old["frequency"] == 0).sum(), clv=total(old["clv"])).to_pandas().iloc[0]
     rows = [
         ("customers with a purchase", was["customers"], facts["customers"], "customers"),
         ("who bought once", was["once"], facts["once"], "customers"),

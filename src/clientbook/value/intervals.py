@@ -80,10 +80,7 @@ def spending(
     cells, which = np.unique(np.stack([often, age, chance]), axis=1, return_inverse=True)
     which = which.reshape(-1)
     count = np.bincount(which)
-    middle = {
-        name: np.bincount(which, weights=column) / count
-        for name, column in (("frequency", x), ("T", T), ("p", p_alive))
-    }
+    middle = {name: np.bincount(which, weights=column) / count for name, column in (("frequency", x), ("T", T), ("p", p_alive))}
     generator = np.random.default_rng(seed)
     shape, scale = spend.parameters["p"], spend.parameters["q"]
     n = cells.shape[1]
@@ -156,9 +153,7 @@ def resampled(model: PurchaseModel, histories: pd.DataFrame, days: float, seed: 
     return float(np.std(found, ddof=1) / max(np.mean(found), 1e-12))
 
 
-def total_bounds(
-    expected: float, errors: list[float], chance: float, resampling: float, level: float
-) -> tuple[float, float]:
+def total_bounds(expected: float, errors: list[float], chance: float, resampling: float, level: float) -> tuple[float, float]:
     """Between what bounds does the total lie?
 
     The error of totals at the backtest's origins, with what is commonly missed counting as much as two of them, and,

@@ -72,9 +72,7 @@ def ledger(
         parts.append(
             dealt.group_by(*whose, day=dealt["opened_at"].date())
             .agg(service=total(dealt["cost"]))
-            .mutate(
-                known_on=ibis._.day, amount=nothing, cost=nothing, returned=nothing, is_purchase=ibis.literal(False)
-            )
+            .mutate(known_on=ibis._.day, amount=nothing, cost=nothing, returned=nothing, is_purchase=ibis.literal(False))
         )
     columns = (*whose, "day", "known_on", "amount", "cost", "returned", "service", "is_purchase")
     parts = [part.select(*columns) for part in parts]
@@ -196,9 +194,7 @@ def with_net(summary: ir.Table, told: ir.Table) -> ir.Table:
     some = told.select("customer_id", "cost", "returned", "service", "matured")
     joined = summary.left_join(some, "customer_id").drop("customer_id_right")
     joined = joined.mutate(**{name: joined[name].fill_null(0.0) for name in _NET_OF}).cache()
-    every = joined.aggregate(
-        **{name: total(joined[name]) for name in (*_NET_OF, "gross")}, purchases=joined["purchases"].sum()
-    )
+    every = joined.aggregate(**{name: total(joined[name]) for name in (*_NET_OF, "gross")}, purchases=joined["purchases"].sum())
     kept, earned, served = _shares(joined, every.to_pandas().fillna(0.0).iloc[0])
     # who sends back more than they buy costs no goods on what they keep
     net = ibis.ifelse(kept > 0, kept * earned, kept)
@@ -264,9 +260,7 @@ def _cost_rates(orders: ir.Table, products: ir.Table | None) -> ir.Table | None:
     )
     bought = orders.filter((orders["quantity"] > 0) & (orders["amount"] >= 0))
     lines = bought.inner_join(known.filter(known["_unit_cost"].notnull()), ["product_source", "product_id"])
-    rates = lines.group_by("_topic").agg(
-        rate=total(lines["quantity"] * lines["_unit_cost"]) / total(lines["amount"]).nullif(0)
-    )
+    rates = lines.group_by("_topic").agg(rate=total(lines["quantity"] * lines["_unit_cost"]) / total(lines["amount"]).nullif(0))
     joined = known.inner_join(rates, "_topic")
     # an id that stands twice in a register shall not double its sales
     return joined.group_by("product_source", "product_id").agg(rate=joined["rate"].max())

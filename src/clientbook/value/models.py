@@ -395,9 +395,7 @@ def fit_with_lifetimes(fitter: Any, *data: np.ndarray, **options: Any) -> Any:
     raise TooFew("the model does not converge on these customers.")
 
 
-def log_likelihoods(
-    name: ModelName, theta: tuple[float, ...], histories: pd.DataFrame
-) -> tuple[np.ndarray, np.ndarray]:
+def log_likelihoods(name: ModelName, theta: tuple[float, ...], histories: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """How likely is each history, and how does that change with the logarithm of each parameter?
 
     Parameters
@@ -419,9 +417,7 @@ def log_likelihoods(
     return _log_likelihoods(name, theta, in_weeks(histories))
 
 
-def _log_likelihoods(
-    name: ModelName, theta: tuple[float, ...], weeks: tuple[np.ndarray, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def _log_likelihoods(name: ModelName, theta: tuple[float, ...], weeks: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
     def told(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> list[np.ndarray]:
         if name == "Pareto/NBD":
             found, slope = pareto.gradient(theta, x, t_x, T)

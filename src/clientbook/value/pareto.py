@@ -67,9 +67,7 @@ def log_likelihood(theta: tuple[float, ...], x: np.ndarray, t_x: np.ndarray, T: 
     return known + np.logaddexp(_log_here(theta, x, T), _log_left(theta, x, t_x, T))
 
 
-def gradient(
-    theta: tuple[float, ...], x: np.ndarray, t_x: np.ndarray, T: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def gradient(theta: tuple[float, ...], x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How likely is each history, and how does that change with the logarithm of each parameter?
 
     Parameters

@@ -63,9 +63,7 @@ def with_recommendations(
         pairs.group_by("customer_id").agg(recommended=pairs.count()), "customer_id"
     ).drop("customer_id_right")  # fmt: skip
     joined = joined.mutate(recommended=joined["recommended"].fill_null(0))
-    facts = joined.aggregate(
-        n=joined["recommended"].sum(), years=total(ibis.greatest(joined["T"], 1) / float(YEAR))
-    ).to_pandas()
+    facts = joined.aggregate(n=joined["recommended"].sum(), years=total(ibis.greatest(joined["T"], 1) / float(YEAR))).to_pandas()
     worth = new.aggregate(n=new.count(), clv=total(new["clv"])).to_pandas()
     everybody = value.aggregate(n=value.count(), clv=total(value["clv"])).to_pandas()
     told = worth if int(worth["n"].iloc[0]) >= FEWEST_REFERRED else everybody
@@ -92,6 +90,4 @@ def recommenders(value: ir.Table, customers: int = 10) -> pd.DataFrame:
         `customer_id`, `recommended`, `recommendation_value`, `clv`, `tier`; empty where nothing is known of it.
     """
     known = value.filter(value["recommended"] > 0).order_by(ibis.desc("recommendation_value"), "customer_id")
-    return (
-        known.select("customer_id", "recommended", "recommendation_value", "clv", "tier").limit(customers).to_pandas()
-    )
+    return known.select("customer_id", "recommended", "recommendation_value", "clv", "tier").limit(customers).to_pandas()

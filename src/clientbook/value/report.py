@@ -52,11 +52,7 @@ def answer(value: pd.DataFrame, analysis: Analysis, p: Any, money: Callable[[flo
         verdict = f"the naive rule “{NAIVE}” was at least as good, so trust no single forecast further than that rule"
     bias = best["total_expected"] / best["total_actual"] - 1 if best["total_actual"] else 0.0
     short = f"{abs(bias):.0%} too {'few' if bias < 0 else 'many'} purchases in all"
-    held = (
-        f" The interval for a single customer held {best['coverage']:.0%} of them."
-        if np.isfinite(best["coverage"])
-        else ""
-    )
+    held = f" The interval for a single customer held {best['coverage']:.0%} of them." if np.isfinite(best["coverage"]) else ""
     return (
         f"{warning}**{int(row['customers']):,} customers are expected to bring {money(row['clv'])} in the next "
         f"{p.horizon_days} days, between {money(analysis.total_low)} and {money(analysis.total_high)} with 95 % "
@@ -226,9 +222,7 @@ def models_to_keep(analysis: Analysis) -> dict[str, dict[str, Any]]:
     """The fitted models as plain data, by the name of their file."""
     from importlib.metadata import version
 
-    told = {
-        name.replace("/", "_").replace("-", "_").lower(): model.as_json() for name, model in analysis.models.items()
-    }
+    told = {name.replace("/", "_").replace("-", "_").lower(): model.as_json() for name, model in analysis.models.items()}
     told = {name: model | {"chosen": model["model"] == analysis.chosen} for name, model in told.items()}
     told |= {"gamma_gamma": analysis.spend.as_json() | {"chosen": True}}
     made = {
@@ -290,13 +284,9 @@ def frequency_recency(value: ir.Table) -> pd.DataFrame:
         (value["frequency"] < 16, "8-15"), else_="16+",
     )  # fmt: skip
     again = value.mutate(late=late, often=often).filter(value["frequency"] > 0)
-    cells = again.group_by("often", "late").agg(
-        expected=total(again["expected_orders"]) / again.count(), customers=again.count()
-    )
+    cells = again.group_by("often", "late").agg(expected=total(again["expected_orders"]) / again.count(), customers=again.count())
     wide = (
-        cells.filter(cells["customers"] >= SMALL_CELL)
-        .to_pandas()
-        .pivot_table(index="often", columns="late", values="expected")
+        cells.filter(cells["customers"] >= SMALL_CELL).to_pandas().pivot_table(index="often", columns="late", values="expected")
     )
     rows = [name for name in ("1", "2-3", "4-7", "8-15", "16+") if name in wide.index]
     columns = [name for name in ("first fifth", "second", "third", "fourth", "last fifth") if name in wide.columns]
@@ -341,9 +331,7 @@ def say_movement(moved: pd.DataFrame) -> str:
     return f"Of {n:,} customers known at the last run, {n - int(same):,} are in another tier now."
 
 
-def one_history(
-    bought: ir.Table, value: ir.Table, analysis: Analysis, as_of: dt.date, points: int = 60
-) -> pd.DataFrame:
+def one_history(bought: ir.Table, value: ir.Table, analysis: Analysis, as_of: dt.date, points: int = 60) -> pd.DataFrame:
     """How did P(alive) of one customer rise and fall with their purchases?
 
     The one with the most value among those who are in doubt: P(alive) below 0.8, and at least five purchases.
@@ -360,11 +348,7 @@ def one_history(
     pandas.DataFrame
         `day`, `p_alive`, `purchases` so far; empty where there is no such customer.
     """
-    some = (
-        value.filter((value["p_alive"] < 0.8) & (value["frequency"] >= 4))
-        .order_by(ibis.desc("clv"), "customer_id")
-        .limit(1)
-    )
+    some = value.filter((value["p_alive"] < 0.8) & (value["frequency"] >= 4)).order_by(ibis.desc("clv"), "customer_id").limit(1)
     whose = some.to_pandas()
     if whose.empty:
         return pd.DataFrame(columns=["day", "p_alive", "purchases"])
@@ -554,10 +538,7 @@ def describe(bought: ir.Table, book: ir.Table, as_of: dt.date) -> str:
     if not n:
         return ""
     back = float(
-        book.filter(book["known_on"] < ibis.date(as_of.isoformat()))
-        .aggregate(b=total(book["returned"]))
-        .to_pandas()["b"]
-        .iloc[0]
+        book.filter(book["known_on"] < ibis.date(as_of.isoformat())).aggregate(b=total(book["returned"])).to_pandas()["b"].iloc[0]
     )
     gross = float(facts["gross"])
     best = f"; the best tenth of them for {facts['best'] / gross:.0%} of it" if gross and n >= 10 else ""

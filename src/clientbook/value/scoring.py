@@ -28,14 +28,10 @@ def score(value: ir.Table, identities: ir.Table, people: ir.Table | None, truth:
         return pd.DataFrame(columns=columns)
     known = identities.inner_join(people.select("source", "person_id", "human_id"), ["source", "person_id"])
     pairs = known.group_by("customer_id", "human_id").agg(records=known.count())
-    best = pairs.mutate(
-        rank=ibis.row_number().over(group_by="customer_id", order_by=[ibis.desc("records"), pairs["human_id"]])
-    )
+    best = pairs.mutate(rank=ibis.row_number().over(group_by="customer_id", order_by=[ibis.desc("records"), pairs["human_id"]]))
     best = best.filter(best["rank"] == 0).select("customer_id", "human_id")
     rows = value.inner_join(best, "customer_id").inner_join(truth, "human_id")
-    frame = (
-        rows.order_by("customer_id").select("clv", "gross", "future_margin", "expected_margin_from_history").to_pandas()
-    )
+    frame = rows.order_by("customer_id").select("clv", "gross", "future_margin", "expected_margin_from_history").to_pandas()
     actual = frame["future_margin"]
     top = max(len(frame) // 10, 1)
     told = []

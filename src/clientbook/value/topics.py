@@ -248,9 +248,7 @@ def backtest_topics(history: ir.Table | None, as_of: dt.date, horizon_days: int)
     began = _starters(history, origin, as_of)
     told = []
     for rule, pick in picks.items():
-        offered = kinds[["has", "often", "active"]].assign(
-            topic=np.asarray(topics, dtype=object)[pick], each=each[pick]
-        )
+        offered = kinds[["has", "often", "active"]].assign(topic=np.asarray(topics, dtype=object)[pick], each=each[pick])
         hits = offered.merge(new, on=["has", "often", "active", "topic"])
         share = float(hits["n"].sum()) / began if began else 0.0
         told.append((rule, began, round(share, 6), round(float((hits["n"] * hits["each"]).sum()), 2)))
@@ -260,9 +258,7 @@ def backtest_topics(history: ir.Table | None, as_of: dt.date, horizon_days: int)
 def _starters(history: ir.Table, day: dt.date, until: dt.date) -> int:
     held = holdings(history, day)
     started = history.group_by("customer_id", "topic").agg(first=history["day"].min())
-    started = started.filter(
-        (started["first"] >= ibis.date(day.isoformat())) & (started["first"] < ibis.date(until.isoformat()))
-    )
+    started = started.filter((started["first"] >= ibis.date(day.isoformat())) & (started["first"] < ibis.date(until.isoformat())))
     return int(held.semi_join(started, "customer_id").count().to_pandas())
 
 
@@ -279,8 +275,6 @@ def _span(history: ir.Table | None, as_of: dt.date, horizon_days: int) -> int | 
 
 def _features(kinds: pd.DataFrame, topics: tuple[str, ...]) -> np.ndarray:
     held = kinds["has"].fillna("").map(lambda words: set(words.split("\x1f")))
-    owns = np.array([[topic in some for topic in topics] for some in held], dtype=float).reshape(
-        len(kinds), len(topics)
-    )
+    owns = np.array([[topic in some for topic in topics] for some in held], dtype=float).reshape(len(kinds), len(topics))
     often = kinds["often"].to_numpy()
     return np.column_stack([owns, often == 2, often == 4, kinds["active"].to_numpy(bool)]).astype(float)
