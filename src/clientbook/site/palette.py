@@ -18,6 +18,8 @@ WORDS = MappingProxyType({ORANGE: "#945E00", SKY: "#1F6F9E", GREY: "#55616D"})
 
 # CSS pixels to an inch, and how many device pixels each becomes: sharp on today's screens and on paper.
 DENSITY, SCALE = 100, 2
+# From pale to dark: fewer than the colours that a figure keeps, so that each stays exact, and even steps in its legend.
+SHADES = 48
 
 STYLE = MappingProxyType(
     {

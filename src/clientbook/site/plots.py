@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clientbook.site import axes, numbers
 from clientbook.site.figures import figure, title
-from clientbook.site.palette import BLUE, INK, MUTED, ORANGE, QUIET, look
+from clientbook.site.palette import BLUE, INK, MUTED, ORANGE, QUIET, SHADES, look
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -381,7 +381,7 @@ def heatmap(
     write_values = rows * columns <= 144 and columns <= 12 if write_values is None else write_values
     fig, ax = figure(height=int(min(560, 130 + (30 if write_values else 14) * max(rows, 6))))
     with look():
-        shades = LinearSegmentedColormap.from_list("blues", ["#F2F6FA", "#8FBADB", BLUE, "#0B3B61"])
+        shades = LinearSegmentedColormap.from_list("blues", ["#F2F6FA", "#8FBADB", BLUE, "#0B3B61"], N=SHADES)
         picture = ax.pcolormesh(values, cmap=shades, edgecolors="white", linewidth=1 if write_values else 0)
         ax.invert_yaxis()
         axes.sparse_ticks(ax.set_xticks, frame.columns, 12)
