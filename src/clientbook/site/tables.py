@@ -38,7 +38,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         if not self.labels:
-            return f'<p class="table-note">{html.escape(self.caption)}.</p>'
+            return f'<p class="table-note">{html.escape(self.caption.removesuffix("."))}.</p>'
         head = "".join(
             f'<th scope="col" class="{_align(is_number)}">{html.escape(label)}</th>' if label else "<td></td>"
             for label, is_number in zip(self.labels, self.numeric, strict=True)
