@@ -324,11 +324,16 @@ def _files(module: str) -> list[Path]:
     for part in module.split("."):
         place = place / part
         if place.is_dir():
-            found += [file for file in place.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc")]
+            found += _beside(place)
             found.append(place / "__init__.py")
         elif place.with_suffix(".py").is_file():
             found.append(place.with_suffix(".py"))
     return [file for file in found if file.is_file()]
+
+
+@remembered
+def _beside(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc")]
 
 
 @remembered

@@ -356,6 +356,8 @@ class _Execution:
 
         # before there are threads: two that import the same packages at one moment may each find half of them
         kernels.register()
+        for module in (*(notebook.stage.name for notebook in self.chosen), "publish"):
+            cache.code_of(module)
         order = {n.name: [b.name for b in _before(n, self.chosen)] for n in self.chosen}
         waiting = TopologicalSorter(order)
         waiting.prepare()
