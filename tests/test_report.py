@@ -26,7 +26,10 @@ EXACT = ("no_consent", "open_complaint", "after_close", "over_cap", "over_prefer
 
 def test_the_audit_is_the_truth_where_identities_are_right(tailor_outcome, tailor_book):
     """An account is right if its records are those of one true account, and each of its customers is one true human."""
-    run, truth = tailor_outcome.run, {n: ibis.read_parquet(tailor_book / "truth" / f"{n}.parquet") for n in ("people", "messages")}
+    run, truth = (
+        tailor_outcome.run,
+        {n: ibis.read_parquet(tailor_book / "truth" / f"{n}.parquet") for n in ("people", "messages")},
+    )
     accounts = run.read("customers").select("customer_id", "account_id").to_pandas()
     records = run.read("identities").to_pandas().merge(accounts, on="customer_id")
     true = truth["people"].to_pandas()[["source", "person_id", "human_id", "account_id"]]
