@@ -116,6 +116,21 @@ def test_another_server_follows_one_that_died(tmp_path):
     server.close()
 
 
+def test_the_last_word_of_a_server_that_died_answers_nobody_else(tmp_path):
+    server = forkserver.ForkServer()
+    files = [write_connection_file(str(tmp_path / f"{i}.json"))[0] for i in range(3)]
+    server.fork(["-f", files[0]], dict(os.environ), str(tmp_path))
+    server._process.kill()
+    server._process.wait()
+    children = [server.fork(["-f", file], dict(os.environ), str(tmp_path)) for file in files[1:]]
+    assert None not in children and children[0].pid != children[1].pid
+    for child in children:
+        assert child.poll() is None
+        child.kill()
+        assert child.wait(10) == -signal.SIGKILL
+    server.close()
+
+
 def test_nothing_is_left_when_its_process_is_killed(tmp_path):
     file, _ = write_connection_file(str(tmp_path / "k.json"))
     code = (

@@ -24,6 +24,24 @@ def record_id(source: ir.StringColumn, person_id: ir.StringColumn) -> ir.StringC
     return "c" + key.hexdigest("sha256")[:16]
 
 
+def of_known(rows: ir.Table, identities: ir.Table, people: ir.Table | None) -> ir.Table:
+    """Rows of customers of whom more than an id is known: a visitor's browser that never logged in is nobody that we know.
+
+    Parameters
+    ----------
+    rows
+        With `customer_id`.
+    identities
+        `source`, `person_id`, `customer_id`.
+    people
+        The clean table; without it nothing but ids is known of anybody, and all rows stay.
+    """
+    if people is None:
+        return rows
+    named = identities.semi_join(people, ["source", "person_id"])
+    return rows.semi_join(named.select("customer_id").distinct(), "customer_id")
+
+
 def with_customer(rows: ir.Table, identities: ir.Table | None) -> ir.Table:
     """Rows with the customer they belong to.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,6 @@ ROW_GROUP_ROWS = 122_880
 # Everything below one line of text must fit into a reading buffer several times over.
 LONGEST_LINE_BYTES = 2_000_000
 LONGEST_OBJECT_BYTES = 64 * 1024 * 1024
-
 
 # What a cell of a table that is held in memory takes, as a rule; of all memory, tables may take this share.
 CELL_BYTES = 20
@@ -136,7 +137,6 @@ class Engine:
             settings["threads"] = int(threads)
         for setting, value in settings.items():
             self._run(f"SET {setting} = {_literal(value)}")
-        self._held = self._most_held = 0
         # it would be drawn into what is printed, a schedule's log too; in a notebook without ipywidgets there is none
         with contextlib.suppress(duckdb.InvalidInputException):
             self._run("SET enable_progress_bar = false")
@@ -147,7 +147,7 @@ class Engine:
             raise FaultError(
                 Fault(f"{memory!r} is not an amount of memory.", "Set CLIENTBOOK_MEMORY to a size such as 4GB.")
             ) from None
-        self._most_held = int(self._memory() * HELD_SHARE)
+        self._held, self._most_held = 0, int(self._memory() * HELD_SHARE)
 
     def __repr__(self) -> str:
         return f"Engine({self.name!r}, scratch={str(self.scratch)!r})"
@@ -529,6 +529,21 @@ class Engine:
 
     def _run(self, query: str) -> Any:
         return self.connection.raw_sql(query)
+
+
+def row_hash(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
+    """A number that equal rows share, and others almost never; hashing columns one after another takes thrice as long."""
+    return _hash_of(tuple(column.type() for column in columns))(*columns)
+
+
+@lru_cache(maxsize=1_000)
+def _hash_of(types: tuple):
+    def hash_(*columns):
+        raise NotImplementedError
+
+    places = [inspect.Parameter(f"c{i}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in range(len(types))]
+    hash_.__signature__ = inspect.Signature(places)
+    return ibis.udf.scalar.builtin(hash_, name="hash", signature=(types, "uint64"))
 
 
 def _quarter_of_memory() -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import selectors
 import signal
 import subprocess
@@ -90,10 +91,9 @@ class ForkServer:
 
     def __init__(self):
         self._asking = threading.Lock()
-        self._answers: list[Child | None] = []
-        self._answered = threading.Condition()
-        self._children: dict[int, Child] = {}
         self._process: subprocess.Popen | None = None
+        # of this very process: what a former one still says is for nobody
+        self._answers: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
 
     def fork(self, argv: Sequence[str], environment: Mapping[str, str], folder: str | None) -> Child | None:
         """Start a kernel.
@@ -120,10 +120,7 @@ class ForkServer:
                 self._process.stdin.flush()
             except OSError:
                 return None
-            with self._answered:
-                while not self._answers:
-                    self._answered.wait()
-                return self._answers.pop(0)
+            return self._answers.get()
 
     def close(self) -> None:
         """End the server, not what it forked."""
@@ -137,32 +134,29 @@ class ForkServer:
     def _start(self) -> None:
         if self._process is not None and self._process.poll() is None:
             return
-        self._answers.clear()
+        self._answers = queue.SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from clientbook.forkserver import serve; serve()"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             # Ctrl-C in a terminal is for the runner, who ends its kernels in order
             start_new_session=True,
         )  # fmt: skip
-        threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+        threading.Thread(target=_listen, args=(self._process, self._answers), daemon=True).start()
 
-    def _listen(self, process: subprocess.Popen) -> None:
-        for line in process.stdout:
-            told = json.loads(line)
-            with self._answered:
-                if "status" in told:
-                    self._children.pop(told["pid"])._end(told["status"])
-                else:
-                    child = self._children[told["pid"]] = Child(told["pid"])
-                    self._answers.append(child)
-                    self._answered.notify()
-        # nobody will tell how its children end; they see that it is gone, and end as well
-        with self._answered:
-            for child in self._children.values():
-                child._end(-signal.SIGKILL)
-            self._children.clear()
-            self._answers.append(None)
-            self._answered.notify()
+
+def _listen(process: subprocess.Popen, answers: queue.SimpleQueue[Child | None]) -> None:
+    children: dict[int, Child] = {}
+    for line in process.stdout:
+        told = json.loads(line)
+        if "status" in told:
+            children.pop(told["pid"])._end(told["status"])
+        else:
+            child = children[told["pid"]] = Child(told["pid"])
+            answers.put(child)
+    # nobody will tell how its children end; they see that it is gone, and end as well
+    for child in children.values():
+        child._end(-signal.SIGKILL)
+    answers.put(None)
 
 
 def serve() -> None:
@@ -250,7 +244,7 @@ def _become_kernel(wanted: Mapping[str, Any]) -> None:
         environment = wanted["environment"] | {name: os.environ[name] for name in ("JPY_PARENT_PID", "MPLBACKEND")}
         os.environ.clear()
         os.environ.update(environment)
-        os.chdir(wanted["folder"] or "/")
+        os.chdir(wanted["folder"] or ".")
         sys.argv = ["ipykernel_launcher", *wanted["argv"]]
         from ipykernel import kernelapp
 

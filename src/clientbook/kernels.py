@@ -33,10 +33,10 @@ def register() -> str:
         from jupyter_client.provisioning import KernelProvisionerFactory
         from papermill.engines import papermill_engines
 
-        # what ends a kernel is told by the runner, once and in words
-        logging.getLogger("papermill").addHandler(logging.NullHandler())
         KernelProvisionerFactory.instance()
         if ENGINE not in papermill_engines._engines:
+            # what ends a kernel is told by the runner, once and in words
+            logging.getLogger("papermill").addHandler(logging.NullHandler())
             papermill_engines.register(ENGINE, _engine())
     return ENGINE
 
@@ -47,11 +47,6 @@ def kill_all() -> None:
         held = list(_running)
     for kernel in held:
         _kill(kernel)
-
-
-def close() -> None:
-    """End the process that kernels are forked from; the next one starts another."""
-    _server.close()
 
 
 def exit_status(kernel: Any) -> int | None:

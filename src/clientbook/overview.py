@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from clientbook import history
+from clientbook.customers import of_known
 from clientbook.exact import total
 from clientbook.site import numbers
 from clientbook.stage import LEADING, Stage
@@ -81,11 +82,7 @@ def facts(read: Read, as_of: dt.date) -> dict[str, float]:
     told: dict[str, float] = {}
     identities, customers = read("identities"), read("customers")
     if identities is not None:
-        people = read("people")
-        if people is not None:
-            named = identities.semi_join(people, ["source", "person_id"])
-            # a visitor's browser that never logged in is an id, and nobody that we know
-            identities = identities.semi_join(named.select("customer_id").distinct(), "customer_id")
+        identities = of_known(identities, identities, read("people"))
         each = identities.group_by("customer_id").agg(systems=identities["source"].nunique())
         told |= _row(each.aggregate(customers=each.count(), several=(each["systems"] > 1).sum()), records=identities.count())
         told["several_systems"] = told.pop("several") / max(told["customers"], 1)

@@ -386,7 +386,8 @@ class _Execution:
             ended.put((notebook.name, error))
         else:
             ended.put((notebook.name, None))
-            if any(step.state in ("waiting", "running") for step in self.steps.values()):
+            executed = self.steps[notebook.name].reused is None
+            if executed and any(step.state in ("waiting", "running") for step in self.steps.values()):
                 self._ready(notebook)
 
     def _changed(self) -> None:

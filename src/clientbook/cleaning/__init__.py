@@ -21,7 +21,7 @@ from clientbook.cleaning.repeats import Judged
 from clientbook.cleaning.scoring import score
 from clientbook.cleaning.sense import sense
 from clientbook.cleaning.standards import RULES
-from clientbook.engine import Engine
+from clientbook.engine import Engine, row_hash
 from clientbook.faults import Fault, FaultError
 from clientbook.stage import KeyNumber, Parameters, Stage
 from clientbook.tables import CANONICAL, DERIVED, OBSERVED_AT, Column, Table, owner_column
@@ -926,7 +926,7 @@ def _judge(
         file=raw["_file"],
         row=raw["_row"],
         arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
-        _digest=repeats.digest([raw[name] for name in delivered]),
+        _digest=row_hash([raw[name] for name in delivered]),
     )
     substituted = [name for name in item.mapping if _given(item, name)]
     # one query for all that has to be known of the delivery first; each more would be built, compiled and read again
@@ -938,7 +938,7 @@ def _judge(
     wide = _with_merged(wide, item, delivered, engine, repeated, alone)
     wide = wide.mutate(**{f"bad:{c.name}": _is_bad(wide, item, c) for c in mapped if _can_be_bad(c)})
     where = f"{item.source}.{table.name}"
-    looked = cells.put_right(wide, seen, table, item.mapping, substituted, book, engine, as_of, where)
+    looked = cells.put_right(wide, seen, table, item.mapping, substituted, book, as_of, where)
     wide = looked.rows
     column, reason = _rejection(wide, item, book)
     dated = table.at and table.at in item.mapping

@@ -19,7 +19,6 @@ from clientbook import parsing
 from clientbook.book import Book
 from clientbook.cleaning import standards
 from clientbook.cleaning.standards import Standard
-from clientbook.engine import Engine
 from clientbook.faults import Fault, FaultError
 from clientbook.tables import DERIVED, Column, Table
 
@@ -138,7 +137,7 @@ def _cells(seen: pa.Table, name: str) -> list[tuple[str | None, ...]]:
 
 
 def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str, str], substituted: Sequence[str], book: Book,
-              engine: Engine, as_of: dt.date, where: str) -> Looked:  # fmt: skip
+              as_of: dt.date, where: str) -> Looked:  # fmt: skip
     """Put every cell right that can be put right from itself.
 
     Parameters
@@ -155,8 +154,6 @@ def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str
         Columns whose values the book maps; a mapped value is not told as changed.
     book
         Its country, currency and `cleaning` settings.
-    engine
-        Where the distinct values are looked up.
     as_of
         Nobody is born on it or later.
     where

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import ibis
 import ibis.expr.types as ir
 
-from clientbook.engine import Engine
+from clientbook.engine import Engine, row_hash
 from clientbook.tables import Table
 
 # What names a row for good, where the table's key alone does not: one message may go to many people under one id.
@@ -42,23 +40,6 @@ class Judged:
     rows: ir.Table
     mapping: dict[str, str]
     owners: dict[str, str]
-
-
-def digest(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
-    """A number that equal rows share, and others almost never."""
-    return _hash_of(tuple(column.type() for column in columns))(*columns)
-
-
-@lru_cache(maxsize=1_000)
-def _hash_of(types: tuple):
-    """The engine's own hash of several columns at once; hashing them one after another takes three times as long."""
-
-    def hash_(*columns):
-        raise NotImplementedError
-
-    places = [inspect.Parameter(f"c{i}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in range(len(types))]
-    hash_.__signature__ = inspect.Signature(places)
-    return ibis.udf.scalar.builtin(hash_, name="hash", signature=(types, "uint64"))
 
 
 def again(table: Table, parts: Sequence[Judged], engine: Engine) -> ir.Table | None:
@@ -94,7 +75,7 @@ def again(table: Table, parts: Sequence[Judged], engine: Engine) -> ir.Table | N
             if optional:
                 rows = rows.filter(rows[f"typed:{table.key}"].notnull())
             cells = {f"c{i}": _cell(rows, name, part.mapping[name]) for i, name in enumerate(names)}
-            stacked.append(rows.select(**cells, digest=digest(list(cells.values())), arrival=rows["arrival"]))
+            stacked.append(rows.select(**cells, digest=row_hash(list(cells.values())), arrival=rows["arrival"]))
         every = engine.keep(ibis.union(*stacked))
         shared = every.group_by("digest").agg(n=every.count())
         alike = every.semi_join(shared.filter(shared["n"] > 1), "digest")

@@ -58,7 +58,11 @@ _BLANKS = re.compile(r"\s+")
 
 # Forms and exports write these where they know nothing. Only what cannot be a name: Null and Na are surnames.
 _NOTHING = frozenset(
-    ["n/a", "#n/a", "n.a.", "n.a", "n/v", "n.v.", "k.a.", "k.a", "-", "--", "---", ".", "..", "...", "?", "??", "???", "/", "*", "**", "***", "_", "__", "#name?", "#null!", "#ref!", "#value!", "select", "--select--", "-select-", "choose", "unbekannt", "unknown", "inconnu", "inconnue", "desconocido", "desconocida", "sconosciuto", "onbekend", "nieznany", "neznámý", "неизвестно", "不明", "未知", "不详", "なし", "없음", "undefined", "xxx", "xxxx", "xxxxx", "dummy", "fehlt", "leer", "empty", "tbd", "t.b.d.", "tba"]
+    """
+    n/a #n/a n.a. n.a n/v n.v. k.a. k.a - -- --- . .. ... ? ?? ??? / * ** *** _ __ #name? #null! #ref! #value!
+    select --select-- -select- choose unbekannt unknown inconnu inconnue desconocido desconocida sconosciuto onbekend
+    nieznany neznámý неизвестно 不明 未知 不详 なし 없음 undefined xxx xxxx xxxxx dummy fehlt leer empty tbd t.b.d. tba
+    """.split()
 ) | {
     "please select", "bitte wählen", "bitte auswählen", "select one", "keine angabe", "keine angaben", "not available",
     "not applicable", "not known", "ohne angabe", "non renseigné", "sin datos", "nicht bekannt", "nicht angegeben",
@@ -140,7 +144,7 @@ _SUFFIX = re.compile(
     re.IGNORECASE,
 )
 _PARTICLES = frozenset(
-    ["von", "van", "der", "den", "de", "del", "della", "di", "da", "dos", "das", "du", "la", "le", "el", "ter", "ten", "zu", "zum", "zur", "af", "av", "bin", "ibn", "al", "y", "e", "und"]
+    "von van der den de del della di da dos das du la le el ter ten zu zum zur af av bin ibn al y e und".split()
 )
 _ROMAN = frozenset({"II", "III", "IV", "VI", "VII", "VIII"})
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -285,9 +289,12 @@ _ADDRESS = re.compile(
     r"^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:[a-z]{2,24}|xn--[a-z0-9-]{2,58})$"
 )
 _NOBODY = frozenset(
-    ["none", "noemail", "no-email", "no.email", "nomail", "no-mail", "keine", "kein", "keineemail", "keine-email", "keinemail", "keine.email", "unknown", "unbekannt", "noreply-placeholder", "nobody", "notavailable", "nichtvorhanden", "ohne", "dummy", "fake", "n/a", "na", "xxx", "xxxx", "asdf"]
+    """
+    none noemail no-email no.email nomail no-mail keine kein keineemail keine-email keinemail keine.email unknown unbekannt
+    noreply-placeholder nobody notavailable nichtvorhanden ohne dummy fake n/a na xxx xxxx asdf
+    """.split()
 )
-_NOWHERE = frozenset(["example", "test", "invalid", "localhost", "domain", "email", "nomail", "noemail", "none", "keine", "mail", "dummy", "fake", "xxx", "abc", "asdf"])
+_NOWHERE = frozenset("example test invalid localhost domain email nomail noemail none keine mail dummy fake xxx abc asdf".split())
 
 
 def email(text: str, own: Collection[str] = (), kept: Collection[str] = ()) -> Standard:
@@ -590,7 +597,11 @@ def country(text: str, own: Collection[str] = (), kept: Collection[str] = ()) ->
 
 # Forms as they are written, each as its letters with all else taken out, longest first where they are tried.
 _FORMS = frozenset(
-    ["ab", "ag", "aps", "as", "asa", "bv", "bvba", "cokg", "corp", "corporation", "cv", "doo", "eg", "ei", "eirl", "ek", "ekfm", "ekfr", "eurl", "ev", "gbr", "gesmbh", "ggmbh", "gie", "gmbh", "gmbhco", "gmbhcokg", "gmbhcokgaa", "gmbhundcokg", "inc", "incorporated", "kft", "kg", "kgaa", "kk", "limited", "llc", "llp", "lp", "ltd", "ltda", "mbh", "nv", "ohg", "ou", "oy", "oyj", "partg", "partgmbb", "plc", "pllc", "pteltd", "ptyltd", "pvtltd", "sarl", "sas", "sasu", "sca", "scs", "se", "sl", "slu", "snc", "spa", "spzoo", "spolsro", "sro", "srl", "srls", "stiftung", "ug", "ughaftungsbeschränkt", "vof"]
+    """
+    ab ag aps as asa bv bvba cokg corp corporation cv doo eg ei eirl ek ekfm ekfr eurl ev gbr gesmbh ggmbh gie gmbh gmbhco
+    gmbhcokg gmbhcokgaa gmbhundcokg inc incorporated kft kg kgaa kk limited llc llp lp ltd ltda mbh nv ohg ou oy oyj partg partgmbb
+    plc pllc pteltd ptyltd pvtltd sarl sas sasu sca scs se sl slu snc spa spzoo spolsro sro srl srls stiftung ug ughaftungsbeschränkt vof
+    """.split()
 )
 _SIGNS = (
     "股份有限公司",

@@ -263,9 +263,7 @@ def stood(asks: ir.Table, stages: ir.Table | None) -> ir.Table:
         `arrival`, `stage`, `is_open`, `since`.
     """
     if stages is None:
-        return asks.select("arrival", stage=ibis.null("string"), is_open=ibis.literal(False), since=ibis.null("timestamp")).limit(
-            0
-        )
+        return _empty(arrival="int64", stage="string", is_open="boolean", since="timestamp")
     keys = [name for name in ("account_id", "customer_id", "topic") if name in stages.columns]
     a = asks.filter(asks["topic"].notnull()) if "topic" in keys else asks
     found = audit.latest(a.select("arrival", "at", *keys), stages.select(*keys, "at", "stage", "valid_to"), keys, strictly=True)

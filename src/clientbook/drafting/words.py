@@ -137,10 +137,14 @@ _COLUMNS = {
 
 # Words for a person, and words for an id: `customer no`, `KundenNr`, or `subscriber` alone.
 PERSONS = frozenset(
-    ["customer", "cust", "client", "clients", "kunde", "kunden", "kontakt", "kontakte", "contact", "person", "user", "member", "mitglied", "subscriber", "abonnent", "abonnenten", "caller", "anrufer", "visitor", "cookie", "besucher", "buyer", "kaeufer", "kunde", "lead", "patient", "guest", "gast", "teilnehmer", "employee", "cliente", "clienti", "usuario", "utente", "abonne", "karten", "card", "karte"]
+    """
+    customer cust client clients kunde kunden kontakt kontakte contact person user member mitglied subscriber abonnent abonnenten
+    caller anrufer visitor cookie besucher buyer kaeufer kunde lead patient guest gast teilnehmer employee cliente clienti
+    usuario utente abonne karten card karte
+    """.split()
 )
-IDS = frozenset(["id", "no", "nr", "number", "num", "nummer", "nummern", "key", "code", "ident", "kennung", "schluessel", "numero", "uuid", "guid"])
-TIMES = frozenset(["date", "datum", "time", "zeit", "zeitpunkt", "ts", "timestamp", "when", "at", "am", "on", "fecha", "data", "horodatage", "day", "tag", "since", "seit"])
+IDS = frozenset("id no nr number num nummer nummern key code ident kennung schluessel numero uuid guid".split())
+TIMES = frozenset("date datum time zeit zeitpunkt ts timestamp when at am on fecha data horodatage day tag since seit".split())
 
 # What a file of such a table is called.
 FILES = {

@@ -93,8 +93,9 @@ def _read(rows: ir.Table, small: np.dtype, *, check: bool) -> tuple[np.ndarray, 
         fresh = np.append(before is None or who[0] != before[0], who[1:] != who[:-1])
         if check:
             at, arrival = batch["at"].cast(pa.int64()).to_numpy(), batch["arrival"].to_numpy(zero_copy_only=False)
-            keys = [np.append(last, key) for key, last in zip((at, arrival, code), before[1:] if before else (at[0], arrival[0],
-                    code[0]), strict=True)]  # fmt: skip
+            keys = (at, arrival, code)
+            last = before[1:] if before else [key[0] for key in keys]
+            keys = [np.append(one, key) for one, key in zip(last, keys, strict=True)]
             falls = np.zeros(len(code), bool)
             # the first of the three that differs decides
             for key in reversed(keys):
@@ -129,31 +130,26 @@ def event_transitions(done: Sequences) -> ir.Table:
     """
     size = len(done.names)
     dense = size * size <= _MOST_COUNTERS
-    pairs, counts = [np.arange(size * size)], [np.zeros(size * size, np.int64)]
-    if not dense:
-        pairs, counts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    pairs = np.arange(size * size if dense else 0)
+    counts = np.zeros(len(pairs), np.int64)
     for begin, end in done.blocks():
         code = done.codes[done.first[begin] : done.first[end]].astype(np.int64)
         pair = code[:-1] * size + code[1:]
         inside = np.ones(len(pair), bool)
         inside[done.first[begin + 1 : end] - done.first[begin] - 1] = False
         if dense:
-            counts[0] += np.bincount(pair[inside], minlength=size * size)
+            counts += np.bincount(pair[inside], minlength=size * size)
         else:
             some, n = np.unique(pair[inside], return_counts=True)
-            pairs, counts = _merged(np.append(pairs[0], some), np.append(counts[0], n))
-    seen = np.flatnonzero(counts[0])
-    pair, names = pairs[0][seen], pa.array(done.names, pa.string())
+            pairs, place = np.unique(np.append(pairs, some), return_inverse=True)
+            counts = np.bincount(place, weights=np.append(counts, n)).astype(np.int64)
+    seen = np.flatnonzero(counts)
+    pair, names = pairs[seen], pa.array(done.names, pa.string())
     rows = ibis.memtable(pa.table({
         "event_from": names.take(pa.array(pair // max(size, 1))), "event_to": names.take(pa.array(pair % max(size, 1))),
-        "n": counts[0][seen],
+        "n": counts[seen],
     }))  # fmt: skip
     return rows.order_by(ibis.desc("n"), "event_from", "event_to")
-
-
-def _merged(pairs: np.ndarray, counts: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    every, place = np.unique(pairs, return_inverse=True)
-    return [every], [np.bincount(place, weights=counts, minlength=len(every)).astype(np.int64)]
 
 
 def variants(done: Sequences, longest: int = LONGEST_VARIANT) -> ir.Table:

@@ -15,10 +15,16 @@ _OTHER = re.compile(r"[^\x00-\x7f]")
 # readings); of two signs first.
 _SURNAMES = dict(
     pair.split(":")
-    for pair in ["尉迟:yuchi", "尉遲:yuchi", "万俟:moqi", "万侯:moqi", "单于:chanyu", "單于:chanyu", "长孙:zhangsun", "長孫:zhangsun", "澹台:tantai", "澹臺:tantai", "单:shan", "單:shan", "曾:zeng", "解:xie", "仇:qiu", "区:ou", "區:ou", "朴:piao", "查:zha", "翟:zhai", "盖:ge", "蓋:ge", "缪:miao", "繆:miao", "员:yun", "員:yun", "乐:yue", "樂:yue", "黑:he", "折:she", "种:chong", "秘:bi", "冼:xian", "洗:xian", "召:shao", "宓:fu", "尹:yin", "覃:qin", "郇:xun", "逄:pang", "隗:wei", "牟:mu", "令狐:linghu", "幺:yao", "载:zai", "能:nai", "那:na", "祭:zhai", "哈:ha", "谌:chen", "諶:chen", "适:kuo", "余:yu", "吕:lu", "呂:lu"]
+    for pair in """
+    尉迟:yuchi 尉遲:yuchi 万俟:moqi 万侯:moqi 单于:chanyu 單于:chanyu 长孙:zhangsun 長孫:zhangsun 澹台:tantai 澹臺:tantai
+    单:shan 單:shan 曾:zeng 解:xie 仇:qiu 区:ou 區:ou 朴:piao 查:zha 翟:zhai 盖:ge 蓋:ge 缪:miao 繆:miao 员:yun 員:yun
+    乐:yue 樂:yue 黑:he 折:she 种:chong 秘:bi 冼:xian 洗:xian 召:shao 宓:fu 尹:yin 覃:qin 郇:xun 逄:pang 隗:wei 牟:mu
+    令狐:linghu 幺:yao 载:zai 能:nai 那:na 祭:zhai 哈:ha 谌:chen 諶:chen 适:kuo 余:yu 吕:lu 呂:lu
+    """.split()
 )
 _COMPOUND = frozenset(
-    ["欧阳", "歐陽", "司马", "司馬", "诸葛", "諸葛", "上官", "司徒", "东方", "東方", "独孤", "獨孤", "南宫", "南宮", "夏侯", "皇甫", "慕容", "公孙", "公孫", "宇文", "轩辕", "軒轅", "令狐", "尉迟", "尉遲", "长孙", "長孫", "澹台", "澹臺", "万俟", "单于", "單于"]
+    "欧阳 歐陽 司马 司馬 诸葛 諸葛 上官 司徒 东方 東方 独孤 獨孤 南宫 南宮 夏侯 皇甫 慕容 公孙 公孫 宇文 轩辕 軒轅 令狐 "
+    "尉迟 尉遲 长孙 長孫 澹台 澹臺 万俟 单于 單于".split()
 )
 
 # Short forms and the name they stand for, in several languages; where one stands for two, for what both begin with.

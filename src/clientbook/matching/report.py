@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from clientbook.customers import of_known
 from clientbook.matching.clusters import CONFLICTS, DEFAULT_RULES, ORIGINS, UNIT_OF, Clustered
 from clientbook.matching.model import parameter_table
 from clientbook.matching.pairs import Scored
@@ -234,9 +235,7 @@ def counts(identities: ir.Table, customers: ir.Table, people: ir.Table | None) -
     """
     rows = customers.select("customer_id", "sources")
     total = int(rows.count().to_pyarrow().as_py())
-    if people is not None:
-        named = identities.semi_join(people, ["source", "person_id"]).select("customer_id").distinct()
-        rows, identities = rows.semi_join(named, "customer_id"), identities.semi_join(named, "customer_id")
+    rows, identities = of_known(rows, identities, people), of_known(identities, identities, people)
     sums = identities.aggregate(records=identities.count(), systems=identities["source"].nunique()).to_pandas().iloc[0]
     several = rows["sources"].contains(",").cast("int64").sum().fill_null(0)
     told = rows.aggregate(known=rows.count(), several=several).to_pandas().iloc[0]
