@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clientbook import charts
-from clientbook.site import figures
+from clientbook.site import figures, numbers
 from clientbook.site.article import markdown
 from clientbook.site.sanitise import Tidier, plain
 
@@ -72,6 +72,22 @@ def test_money_carries_its_currency(value, currency, text):
 )
 def test_percent_takes_fractions_and_never_rounds_up_to_all(value, text):
     assert charts.percent(value) == f"{text}{NB}%"
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "text"),
+    [
+        (1, 1, "100.0%"),
+        (0.99987, 1, ">99.9%"),
+        (0.9994, 1, "99.9%"),
+        (0.25, 1, "25.0%"),
+        (1, 0, "100%"),
+        (0.998, 0, ">99%"),
+        (0, 0, "0%"),
+    ],
+)
+def test_a_share_in_a_sentence_is_never_rounded_up_to_all(value, places, text):
+    assert numbers.share(value, places) == text
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e15, max_value=1e15))

@@ -605,7 +605,11 @@ def test_too_little_of_another_alphabet_is_a_fault(read, tmp_path, encoding):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.sampled_from(["Zoë", "Kraków", "Łódź", "Müller", "Žižka", "Ağrı", "王", "北京", "臺北", "Москва", "Αθήνα", "สวัสดี"]), min_size=1, max_size=9),
+    st.lists(
+        st.sampled_from(["Zoë", "Kraków", "Łódź", "Müller", "Žižka", "Ağrı", "王", "北京", "臺北", "Москва", "Αθήνα", "สวัสดี"]),
+        min_size=1,
+        max_size=9,
+    ),
     st.sampled_from(["cp1252", "cp1250", "cp1254", "cp1251", "cp1253", "cp874", "gb18030", "big5", "shift_jis", "koi8_r"]),
 )
 def test_no_encoding_is_guessed_wrong_without_a_word(read, tmp_path, words, encoding):

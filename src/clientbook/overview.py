@@ -109,10 +109,6 @@ def facts(read: Read, as_of: dt.date) -> dict[str, float]:
     return told
 
 
-def _share(of_all: float) -> str:
-    return numbers.percent(of_all).replace(numbers.NO_BREAK, "")
-
-
 def answer(known: Mapping[str, float], records: Mapping[str, Mapping[str, Any]], money: Callable[[float], str]) -> str:
     """The page in a few sentences of Markdown; it reads well with any of the stages missing.
 
@@ -147,7 +143,7 @@ def answer(known: Mapping[str, float], records: Mapping[str, Mapping[str, Any]],
     if usable:
         share, delivered = usable
         verdict = "The data is fit for use" if share >= GOOD_DATA else "The data needs attention"
-        told.append(f"{verdict}: {_share(share)} of {delivered:,.0f} delivered rows could be used.")
+        told.append(f"{verdict}: {numbers.share(share)} of {delivered:,.0f} delivered rows could be used.")
     return " ".join(told) or "This book holds nothing that could be shown yet."
 
 
@@ -205,7 +201,7 @@ def at_a_glance(
     rules = read("policy")
     broken = rules.filter(~rules["holds"]).select("rule").to_pandas()["rule"].tolist() if rules is not None else None
     told = [
-        ("Is the data fit for use?", "01_cleaning", usable and f"{_share(usable[0])} of {usable[1]:,.0f} delivered rows could be used"),
+        ("Is the data fit for use?", "01_cleaning", usable and f"{numbers.share(usable[0])} of {usable[1]:,.0f} delivered rows could be used"),
         ("How many customers have we in one view?", "03_matching", "customers" in known and (
             f"{known['customers']:,.0f}" + (f", out of {known['records']:,.0f} records" if "records" in known else ""))),
         ("What are they worth?", "04_value", "clv" in known and (

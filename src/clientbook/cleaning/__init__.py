@@ -23,6 +23,7 @@ from clientbook.cleaning.sense import sense
 from clientbook.cleaning.standards import RULES
 from clientbook.engine import Engine, row_hash
 from clientbook.faults import Fault, FaultError
+from clientbook.site import numbers
 from clientbook.stage import KeyNumber, Parameters, Stage
 from clientbook.tables import CANONICAL, DERIVED, OBSERVED_AT, Column, Table, owner_column
 
@@ -187,16 +188,16 @@ def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] 
         judged.append(Judged(looked.rows, item.mapping, owners))
     parts: dict[str, list[ir.Table]] = {}
     quality: list[pd.DataFrame] = []
-    for numbers in _by_table(loaded).values():
-        parts_of_table = [judged[number] for number in numbers]
+    for places in _by_table(loaded).values():
+        parts_of_table = [judged[number] for number in places]
         table, rule = (
-            loaded[numbers[0]].table,
-            book.settings.cleaning.same_id.get(loaded[numbers[0]].table.name, "newest"),
+            loaded[places[0]].table,
+            book.settings.cleaning.same_id.get(loaded[places[0]].table.name, "newest"),
         )
-        settled, changes = _settle(table, parts_of_table, rule, loaded[numbers[0]].source, engine)
+        settled, changes = _settle(table, parts_of_table, rule, loaded[places[0]].source, engine)
         if changes is not None:
             parts.setdefault("changes", []).append(changes)
-        for number, rows in zip(numbers, settled, strict=True):
+        for number, rows in zip(places, settled, strict=True):
             item = loaded[number]
             seen = _count(rows, item)
             for name, part in _split(rows, item, number, seen).items():
@@ -532,7 +533,7 @@ def say_fates(fates: pd.DataFrame) -> str:
     if fates.empty:
         return "No row was delivered"
     most = fates.loc[fates["rows"].idxmax()]
-    return f"{most['rows'] / fates['rows'].sum():.0%} of the rows were {most['fate']}"
+    return f"{numbers.share(most['rows'] / fates['rows'].sum(), 0)} of the rows were {most['fate']}"
 
 
 def quality_shares(quality: pd.DataFrame) -> pd.DataFrame:
@@ -782,7 +783,7 @@ def key_numbers(cleaned_rows: Sequence[dict], quality: pd.DataFrame | None = Non
     total = {name: sum(row[name] for row in cleaned_rows) for name in ROW_COUNTS}
     delivered = max(total["rows_in"], 1)
     usable = (total["kept"] + total["returns"]) / delivered
-    numbers = [
+    watched = [
         KeyNumber("Rows that can be used", round(usable, 6), "share", "up", n=total["rows_in"]),
         KeyNumber("Rows rejected", total["rejected"], "rows", "down", n=total["rows_in"]),
         KeyNumber("Rows delivered", total["rows_in"], "rows", n=total["rows_in"]),
@@ -791,8 +792,8 @@ def key_numbers(cleaned_rows: Sequence[dict], quality: pd.DataFrame | None = Non
         asked = quality[quality["severity"] != "note"]
         failed, of = int(asked["failed"].sum()), int(asked["of"].sum())
         note = "warnings and errors, of all rows that a rule was asked of"
-        numbers.append(KeyNumber("Rules failed", round(failed / max(of, 1), 6), "share", "down", n=of, note=note))
-    return numbers
+        watched.append(KeyNumber("Rules failed", round(failed / max(of, 1), 6), "share", "down", n=of, note=note))
+    return watched
 
 
 def answer(rows: Sequence[dict]) -> str:
@@ -809,7 +810,7 @@ def answer(rows: Sequence[dict]) -> str:
     tail = f" Of the rest, {'; '.join(told)}." if told else " Nothing had to be set aside."
     returned = f", {total['returns']:,} of them as returns" if total["returns"] else ""
     return (
-        f"**{share:.1%} of {total['rows_in']:,} delivered rows can be used**{returned}. "
+        f"**{numbers.share(share)} of {total['rows_in']:,} delivered rows can be used**{returned}. "
         f"They came in {files:,} {'file' if files == 1 else 'files'}, and every row is accounted for.{tail}"
     )
 

@@ -112,6 +112,25 @@ def percent(x: Any, digits: int = 3) -> str:
     return f"{_plain(rounded, digits)}{NO_BREAK}%"
 
 
+def share(x: float, places: int = 1) -> str:
+    """How is this share said within a sentence? What is not quite all is never said to be 100%.
+
+    Parameters
+    ----------
+    x
+        A fraction.
+    places
+        Behind the point.
+
+    Returns
+    -------
+    str
+        Such as ``25.0%`` or ``>99.9%``.
+    """
+    told = f"{x:.{places}%}"
+    return f">{1 - 10.0 ** -(places + 2):.{places}%}" if x < 1 and told == f"{1:.{places}%}" else told
+
+
 def date(day: datetime.date) -> str:
     """How is this day said to a person, in a way that no country misreads?"""
     return f"{day.day} {day:%B} {day.year}"
