@@ -465,6 +465,18 @@ def test_a_rejected_row_is_kept_as_it_was_delivered(clean):
     assert json.loads(raw) == {"Nr": "' ", "Kunde": 'Zoë "Q"; \\ <b>\n2', 'Tag "x"': "never"}
 
 
+def test_a_rejected_row_of_people_keeps_the_good_cells_the_tidied_and_the_emptied(clean):
+    header = ("person_id", "given_name", "phone", "email", "birth_date", "country")
+    delivered = (None, " anna ", "000", "ANNA@X.DE", "1980-02-30", "Germany")
+    beside = ("2", "Zo", "0170/2345678", "zo@x.de", "1980-02-29", "DE")
+    cleaned = clean(PEOPLE, p__csv=as_csv(header, [[value or "" for value in row] for row in (delivered, beside)]))
+    ((number, column, raw),) = rows(cleaned.tables["rejected"], "row", "column", "raw")
+    assert (number, column) == (2, "person_id")
+    assert json.loads(raw) == dict(zip(header, delivered, strict=True))
+    # what became of the cells of a row that is not used is no change
+    assert rows(cleaned.tables["changes"], "row", "column", "before") == [(3, "phone", "0170/2345678")]
+
+
 def test_rows_that_cannot_be_cut_into_fields_are_rejected_too(clean):
     cleaned = clean(ORDERS, o__csv="person_id,ordered_at\n1,2024-01-05\n2\n3,2024-01-05,x\n")
     assert counts(cleaned)[0] == {
