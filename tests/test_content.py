@@ -547,9 +547,12 @@ def test_no_proposal_would_be_wrong(engine):
     made = 0
     for seed in (0, 1):
         book = allowing(seed)
+        gone = {"content_source": "web", "content_id": "deleted", "topic": TOPICS[0], "clicked_at": START}
+        book["messages"] += [one(START, 900 + i, **gone) for i in range(20)]
         found = proposals(book, engine, FOUR)
         assert sorted(found["customer_id"]) == [f"c{i}" for i in range(6)]
         sends = found[found["channel"].notna()]
+        assert set(sends["content_id"].dropna()) <= {row["content_id"] for row in book["content"]}
         person = {row["customer_id"]: row["person_id"] for row in book["identities"]}
         sent_now = [
             one(NOW, 10_000 + i, person_id=person[row.customer_id], channel=row.channel, content_id=row.content_id)

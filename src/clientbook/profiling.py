@@ -820,10 +820,12 @@ def in_words(profiles: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        With `filled` as a share; smallest and largest as one text.
+        With `filled` as a share; smallest and largest as one text, times to the day.
     """
     rows = profiles[profiles["filled"] > 0].reset_index(drop=True)
-    ends = rows["smallest"].str.slice(0, 16) + " to " + rows["largest"].str.slice(0, 16)
+    # a page has room for days, not for their hours
+    low, high = (rows[end].str.replace(r"^(\d{4}-\d\d-\d\d) .*", r"\1", regex=True) for end in ("smallest", "largest"))
+    ends = low.str.slice(0, 16) + " to " + high.str.slice(0, 16)
     told = rows.assign(filled=rows["filled"] / rows["rows"], range=ends.fillna(""))
     told = told.fillna({"personal": "", "shape": ""})
     return told[
