@@ -927,12 +927,13 @@ def _judge(
         file=raw["_file"],
         row=raw["_row"],
         arrival=raw["_arrival"] + number * _DELIVERY_STRIDE,
-        _digest=row_hash([raw[name] for name in delivered]),
     )
     substituted = [name for name in item.mapping if _given(item, name)]
     # one query for all that has to be known of the delivery first; each more would be built, compiled and read again
     asked = cells.asked(wide, lambda name: _typed(wide, item, table[name]), table, item.mapping, substituted, book, as_of)
-    seen = wide.aggregate(**asked, rows=wide.count(), digests=wide["_digest"].nunique()).to_pyarrow()
+    # rows that differ in the column that names them differ, and one column is hashed sooner than all
+    named = [item.mapping[table.key]] if table.key in item.mapping and table.name != "orders" else delivered
+    seen = wide.aggregate(**asked, rows=wide.count(), digests=_digest(wide, named).nunique()).to_pyarrow()
     tidy = cells.tidy(seen, wide, item.mapping, substituted)
     wide = _understood(wide, item, mapped, tidy)
     alone = seen["rows"][0].as_py() == seen["digests"][0].as_py()
@@ -957,10 +958,14 @@ def _judge(
     judged = wide.mutate(_fate=fate, _column=column, _reason=reason)
     judged = judged.mutate(**_unseen(judged, table, as_of, book.settings.timezone), **_derived(judged, item, book))
     spent = [c for c in judged.columns if c.startswith("bad:")]
-    judged = _without_doubles(judged, item, substituted).drop("_merged", "_digest", *spent)
+    judged = _without_doubles(judged, item, substituted).drop("_merged", *spent)
     # what follows reads the rows several times
     rows = sum(facts.rows for facts in item.raw.files)
     return replace(looked, rows=engine.keep(judged, rows=rows))
+
+
+def _digest(wide: ir.Table, delivered: Sequence[str]) -> ir.IntegerColumn:
+    return row_hash([wide[f"raw:{name}"] for name in delivered])
 
 
 def _without_doubles(judged: ir.Table, item: _Loaded, substituted: Sequence[str]) -> ir.Table:
@@ -1138,6 +1143,7 @@ def _with_equal(wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine:
         # without its key a row is one of its own
         return wide.mutate(_merged=ibis.literal(False))
     # to compare whole rows takes long; few are left once their digests have been compared
+    wide = wide.mutate(_digest=_digest(wide, delivered))
     shared = wide.group_by("_digest").agg(rows=wide.count())
     alike = wide.semi_join(shared.filter(shared["rows"] > 1), "_digest")
     same = [alike[f"raw:{name}"] for name in delivered]
@@ -1146,7 +1152,7 @@ def _with_equal(wide: ir.Table, item: _Loaded, delivered: Sequence[str], engine:
     ranked = alike.select("arrival", rank=ibis.row_number().over(group_by=same, order_by=alike["arrival"]))
     merged = engine.keep(ranked.filter(ranked["rank"] > 0).select("arrival"))
     joined = wide.left_join(merged.mutate(_merged=ibis.literal(True)), "arrival")
-    return joined.select(*wide.columns, _merged=joined["_merged"].fill_null(False))
+    return joined.select(*wide.drop("_digest").columns, _merged=joined["_merged"].fill_null(False))
 
 
 def _rejection(wide: ir.Table, item: _Loaded, book: Book) -> tuple[ir.StringColumn, ir.StringColumn]:
@@ -1361,7 +1367,10 @@ def _account(seen: pd.DataFrame, item: _Loaded) -> list[dict]:
 
 
 def _stack(parts: Sequence[ir.Table]) -> ir.Table:
-    """Deliveries one below the other, in the order of arrival; a column that one lacks is null there."""
+    """Deliveries one below the other, in the order of arrival; a column that one lacks is null there.
+
+    They are sorted though most stand so already: the bytes of what is not depend on the number of threads.
+    """
     types: dict[str, object] = {}
     for part in parts:
         for name, kind in part.schema().items():
