@@ -971,3 +971,46 @@ def test_one_subject_with_a_million_events_is_counted_and_cut(engine):
         ("e0", "e1"), ("e1", "e2"), ("e2", "e0")}  # fmt: skip
     way = journeys.variants(done, 4).to_pandas()
     assert way.values.tolist() == [["e0 > e1 > e2 > e0 > …", 1]]
+
+
+def test_what_late_deliveries_and_returns_do_to_the_next_order_and_to_recommendation(engine):
+    draw = np.random.default_rng(5)
+    n = 4_000
+    late, back = draw.random(n) < 0.3, draw.random(n) < 0.2
+    # chance decides to whom it happens, so that shares may be compared as they are
+    again = draw.random(n) < 0.6 - 0.2 * late - 0.1 * back
+    told = draw.random(n) < 0.3 - 0.15 * back
+    first = at("2023-06-01")
+    orders, deliveries, returns, referrals = [], [], [], []
+    for i in range(n):
+        person, day = {"person_id": f"p{i}"}, first + dt.timedelta(days=i % 60)
+        line = {"product_id": "s", "quantity": 1.0, "amount": 10.0}
+        orders.append(person | line | {"order_id": f"a{i}", "ordered_at": day})
+        promised = day + dt.timedelta(days=5)
+        deliveries.append({"order_id": f"a{i}", "promised_at": promised,
+                           "delivered_at": promised + dt.timedelta(days=2 if late[i] else -1)})  # fmt: skip
+        if back[i]:
+            returns.append({"order_id": f"a{i}", "returned_at": day + dt.timedelta(days=20)})
+        if again[i]:
+            orders.append(person | line | {"order_id": f"b{i}", "ordered_at": day + dt.timedelta(days=100)})
+        if told[i]:
+            referrals.append(person | {"referred_person_id": f"r{i}", "referred_at": day + dt.timedelta(days=50)})
+    # what comes long after is what it is, and no return of the order
+    returns.append({"order_id": "a0", "returned_at": first + dt.timedelta(days=300)})
+    tables = {name: table(name, rows) for name, rows in (
+        ("orders", orders), ("deliveries", deliveries), ("returns", returns), ("referrals", referrals))}  # fmt: skip
+    who = ibis.memtable({"person_source": ["web"] * n, "person_id": [f"p{i}" for i in range(n)],
+                         "customer_id": [f"c{i}" for i in range(n)], "account_id": [f"a{i}" for i in range(n)]})  # fmt: skip
+    found = journeys.after_purchase(tables, who, AS_OF, zone="Europe/Berlin").set_index(["event_name", "outcome"])
+    assert set(found.index) == {(name, outcome) for name in ("late_delivery", "returned")
+                                for outcome in ("another order in 180 days", "a referral in 180 days")}  # fmt: skip
+    for name, happened in (("late_delivery", late), ("returned", back)):
+        for outcome, followed in (("another order in 180 days", again), ("a referral in 180 days", told)):
+            one = found.loc[name, outcome]
+            assert one["low"] < one["effect"] < one["high"]
+            assert one["effect"] == pytest.approx(followed[happened].mean() - followed[~happened].mean(), abs=0.025)
+            # the orders with which customers came back count too, and none of those is late or goes back
+            assert one["n"] == happened.sum() and one["subjects"] == happened.sum()
+    assert found.loc["returned", "a referral in 180 days"]["high"] < 0
+    few = {name: rows for name, rows in tables.items() if name in ("orders", "deliveries")}
+    assert set(journeys.after_purchase(few, who, AS_OF, zone="Europe/Berlin")["event_name"]) == {"late_delivery"}

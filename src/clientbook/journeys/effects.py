@@ -1,4 +1,6 @@
-"""What do a late delivery, a complaint and how it was handled do to the next order, and what did a trial mailing do?
+"""What do a late delivery, a complaint, how it was handled, and a return do to the next order and to recommendation?
+
+And what did a trial mailing do?
 
 Observed effects compare like with like by a logistic regression (g-computation: everybody to whom it happened is
 foretold with and without it); the interval clusters by customer. A randomised mailing needs no such help.
@@ -19,6 +21,8 @@ from clientbook import parsing
 
 AFTER_ORDER_DAYS = 180
 TRIAL_DAYS = 30
+# What goes back later was used.
+RETURN_DAYS = 60
 # A case belongs to the latest order before it, if that is not longer ago.
 _CASE_DAYS = 90
 FEWEST = 30
@@ -45,12 +49,12 @@ def next_order_effects(
 def after_purchase(
     tables: Mapping[str, ir.Table | None], who: ir.Table, as_of: dt.date, *, zone: str, complaint: str = "complaint"
 ) -> pd.DataFrame:
-    """After a late delivery, and after a complaint well or badly handled: how many fewer order again?
+    """After a late delivery, a complaint well or badly handled, a return: how many fewer order again, or recommend?
 
     Parameters
     ----------
     tables
-        `orders`, `deliveries`, `cases` and `surveys`; without deliveries only complaints are looked at.
+        `orders`, `deliveries`, `cases`, `surveys`, `returns` and `referrals`; of what is not there nothing is told.
     who
         As from :func:`clientbook.journeys.who_is_who`.
     as_of
@@ -63,23 +67,43 @@ def after_purchase(
     Returns
     -------
     pandas.DataFrame
-        A row an effect, as :func:`experiments`, with `design` `observed`.
+        A row an effect and an outcome, as :func:`experiments`, with `design` `observed`. What a return does is told
+        beside orders as late and as complained about; a return itself may be what a late delivery does, so the other
+        effects are told with returns among them.
     """
     orders = _orders(tables, who, as_of, zone, complaint)
     if orders is None or len(orders) < 10 * FEWEST:
         return pd.DataFrame(columns=_COLUMNS)
-    treated = _treatments(orders)
+    rows = []
+    for outcome, words in _OUTCOMES.items():
+        if outcome not in orders or orders[outcome].sum() < FEWEST or orders[outcome].nunique() < 2:
+            continue
+        went_wrong = _treatments(orders)
+        rows += _adjusted(orders, went_wrong, list(went_wrong), outcome, words)
+        if "returned" in orders:
+            returned = {"returned": orders["returned"].to_numpy(dtype=float)}
+            rows += _adjusted(orders, went_wrong | returned, list(returned), outcome, words)
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+_OUTCOMES = {"again": f"another order in {AFTER_ORDER_DAYS} days", "referred": f"a referral in {AFTER_ORDER_DAYS} days"}
+
+
+def _adjusted(orders: pd.DataFrame, treated: dict[str, np.ndarray], told: list[str], outcome: str, words: str) -> list[list]:
+    """The effects of some of the things that happened, of orders alike in all else, those that happened beside among it."""
     names = [name for name, share in treated.items() if share.sum() >= FEWEST and (share < 0.5).sum() >= FEWEST]
-    if not names or orders["again"].nunique() < 2:
-        return pd.DataFrame(columns=_COLUMNS)
+    if not set(names) & set(told):
+        return []
     happened = np.column_stack([treated[name] for name in names])
     design = _design(happened, orders)
-    again = orders["again"].to_numpy(dtype=float)
+    followed = orders[outcome].to_numpy(dtype=float)
     whose = orders["customer"].to_numpy()
-    weights, spread = _logistic(design, again, whose)
+    weights, spread = _logistic(design, followed, whose)
     score = design @ weights
     rows = []
     for place, name in enumerate(names):
+        if name not in told:
+            continue
         share = treated[name]
         # what everybody to whom it happened had, had it happened for sure, and not at all
         with_it, without = happened.copy(), happened.copy()
@@ -97,13 +121,13 @@ def after_purchase(
             slope += design.T @ each
             slope[: len(names)] += each @ (had - happened)
         error = float(np.sqrt(max(slope @ spread @ slope, 0.0)) / whole)
-        rate = float((share * again).sum() / whole)
+        rate = float((share * followed).sum() / whole)
         subjects = len(np.unique(whose[share > 0.5]))
         rows.append(
-            [name, f"another order in {AFTER_ORDER_DAYS} days", "observed", round(whole), subjects, rate, rate - effect,
-             effect, effect - _Z * error, effect + _Z * error, _p_value(effect, error)]
+            [name, words, "observed", round(whole), subjects, rate, rate - effect, effect, effect - _Z * error,
+             effect + _Z * error, _p_value(effect, error)]
         )  # fmt: skip
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return rows
 
 
 def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
@@ -185,7 +209,25 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
             late=(came["delivered_at"].fill_null(end) > came["promised_at"]).any()
         )
         each = each.inner_join(came, ["order_source", "order_id"])
-    found = each.select("customer_id", "account_id", "at", "day", "number", "before", "after", "late", "amount").to_pandas()
+    happened = []
+    if tables.get("returns") is not None:
+        back = tables["returns"].filter(tables["returns"]["order_id"].notnull())
+        back = back.group_by("order_source", "order_id").agg(_back=back["returned_at"].min())
+        each = each.left_join(back, ["order_source", "order_id"]).select(*each.columns, "_back")
+        soon = each["_back"] < each["at"] + ibis.interval(days=RETURN_DAYS)
+        each = each.mutate(returned=soon.fill_null(False))
+        happened.append("returned")
+    if tables.get("referrals") is not None:
+        told = tables["referrals"].inner_join(who, ["person_source", "person_id"]).select("customer_id", "referred_at")
+        met = each.inner_join(told, "customer_id")
+        until = met["at"] + ibis.interval(days=AFTER_ORDER_DAYS)
+        met = met.filter((met["referred_at"] >= met["at"]) & (met["referred_at"] < until))
+        met = met.select("order_source", "order_id", "customer_id").distinct().mutate(_told=True)
+        each = each.left_join(met, ["order_source", "order_id", "customer_id"]).select(*each.columns, "_told")
+        each = each.mutate(referred=each["_told"].fill_null(False))
+        happened.append("referred")
+    names = ("customer_id", "account_id", "at", "day", "number", "before", "after", "late", "amount", *happened)
+    found = each.select(*names).to_pandas()
     found = found.sort_values(["customer_id", "at", "number"], ignore_index=True)
     found["share_bad"] = found["share_well"] = 0.0
     cases = tables.get("cases")

@@ -464,6 +464,8 @@ def telling_moments(moments: ir.Table | pd.DataFrame, outcome: str = "ordered", 
     """
     known = moments.to_pandas() if isinstance(moments, ir.Table) else moments
     known = known[(known["q_value"] <= 0.05) & known[f"{outcome}_effect"].notna()]
+    # what it does to recommendation is told by itself
+    known = known[~known["outcome"].fillna("").str.contains("referral")]
     known = known[(known[f"{outcome}_low"] > 0) | (known[f"{outcome}_high"] < 0)]
     known = known.rename(columns={f"{outcome}_{end}": end for end in ("effect", "low", "high")})
     known["stage"] = known["stage"].fillna("after an order")
@@ -472,7 +474,7 @@ def telling_moments(moments: ir.Table | pd.DataFrame, outcome: str = "ordered", 
 
 
 def planned_effects(moments: ir.Table | pd.DataFrame) -> pd.DataFrame:
-    """What did late deliveries, complaints and trials do to the next order?
+    """What did late deliveries, complaints, returns and trials do to the next order, and to recommendation?
 
     Parameters
     ----------
@@ -493,7 +495,7 @@ def planned_effects(moments: ir.Table | pd.DataFrame) -> pd.DataFrame:
 
 def say_effects(found: pd.DataFrame) -> str:
     """In one sentence: what costs the most next orders?"""
-    sure = found[found["high"] < 0]
+    sure = found[(found["high"] < 0) & found["outcome"].str.contains("order")]
     if sure.empty:
         return "Nothing that went wrong is seen to have cost orders"
     worst = sure.iloc[0]
