@@ -60,6 +60,20 @@ def test_lifecycle_follows_silence_and_probability():
     assert list(told.reset_index().columns) == list(segments.STAGE.tables[0].names[:-4])
 
 
+def test_who_is_an_id_alone_is_a_visitor_unless_they_buy():
+    known = [("c1", "a@x.org", None, None, "a1", dt.datetime(2025, 1, 1)), *(
+        (f"c{i}", None, None, None, f"a{i}", dt.datetime(2025, 1, 1)) for i in (2, 3))]  # fmt: skip
+    bought = [("c3", 0, 0, 20, 0.6, 50.0, "D", False)]
+    told = segments.segment(people(known), buyers(bought), None, P)
+    assert told.to_pandas().set_index("customer_id")["lifecycle"].to_dict() == {"c1": "prospect", "c2": "visitor", "c3": "new"}
+    counted = segments.by_lifecycle(told)
+    assert counted["lifecycle"].tolist() == ["visitor", "prospect", "new"]
+    goals = segments.campaigns(*[segments.choose_targets(told, {"customers": people(known)}, AS_OF, "UTC", (), P)] * 2, None, None)
+    said = segments.answer(counted, goals, consents=True, money=str)
+    assert said.startswith("**Of 2 customers, 1 have not bought yet, 1 are new.** Of 1 visitors beside them")
+    assert segments.say_lifecycle(counted) == "100% of those who ever bought are new or active"
+
+
 def plain_fifth(values: list[float], *, falling: bool) -> list[int]:
     """A fifth by the share of the others that are worse; equals together."""
     worse = [sum((b > a) if falling else (b < a) for b in values) / max(len(values) - 1, 1) for a in values]

@@ -23,7 +23,7 @@ from clientbook.stage import KeyNumber, NothingToShow, Parameters, Stage
 from clientbook.tables import STAGES, Column, Table
 
 SCORES = 5
-LIFECYCLES = ("prospect", "new", "active", "at risk", "lapsed")
+LIFECYCLES = ("visitor", "prospect", "new", "active", "at risk", "lapsed")
 # The usual names of the cells of recency and frequency, each from 1 (worst) to 5.
 SEGMENTS = (
     ("champions", (5, 5), (4, 5)),
@@ -276,8 +276,21 @@ def segment(customers: ir.Table | None, value: ir.Table | None, stages: ir.Table
     rows = rows.left_join(buyers, "customer_id").drop("customer_id_right")
     stages = ibis.memtable([], schema=_STAGED) if stages is None else stages
     rows = rows.left_join(stages, "customer_id").drop("customer_id_right")
-    told = rows.mutate(lifecycle=rows["lifecycle"].fill_null("prospect"), segment=rows["segment"].fill_null(PROSPECTS))
+    lifecycle = rows["lifecycle"].fill_null("prospect")
+    unknown = None if customers is None else _unknown(customers)
+    if unknown is not None:
+        visitors = customers.filter(unknown).select("customer_id", _visits=ibis.literal(True))
+        rows = rows.left_join(visitors, "customer_id").drop("customer_id_right")
+        lifecycle = rows["lifecycle"].fill_null(rows["_visits"].fill_null(False).ifelse("visitor", "prospect"))
+    told = rows.mutate(lifecycle=lifecycle, segment=rows["segment"].fill_null(PROSPECTS))
     return told.select(*_OWN).order_by("customer_id")
+
+
+def _unknown(customers: ir.Table) -> ir.BooleanValue | None:
+    """Is no more known of a customer than an id, such as a browser's? None where the table tells nothing else of anybody."""
+    told = ("full_name", "given_name", "family_name", "email", "phone", "street", "external_id")
+    known = [customers[name].notnull() for name in told if name in customers.columns]
+    return ~ibis.or_(*known) if known else None
 
 
 _BUYER = ibis.schema(
@@ -864,21 +877,6 @@ def by_lifecycle(segments: ir.Table) -> pd.DataFrame:
     return _summed(segments, "lifecycle", LIFECYCLES)
 
 
-def anonymous(customers: ir.Table | None) -> int:
-    """Of how many customers is only an id known, such as a browser's, so that nobody can address them?
-
-    Parameters
-    ----------
-    customers
-        As `03_matching` writes it; None where there are none.
-    """
-    if customers is None:
-        return 0
-    told = ("full_name", "given_name", "family_name", "email", "phone", "street")
-    known = [customers[name].notnull() for name in told if name in customers.columns]
-    return int(customers.filter(~ibis.or_(*known)).count().to_pandas()) if known else 0
-
-
 def by_segment(segments: ir.Table) -> pd.DataFrame:
     """How many buyers has each segment, and what are they expected to bring?
 
@@ -976,7 +974,7 @@ def say_lifecycle(told: pd.DataFrame) -> str:
     counts = told.set_index("lifecycle")["customers"]
     buying, buyers = (
         sum(counts.get(name, 0) for name in ("new", "active")),
-        counts.drop("prospect", errors="ignore").sum(),
+        counts.drop(["visitor", "prospect"], errors="ignore").sum(),
     )
     return f"{buying / buyers:.0%} of those who ever bought are new or active" if buyers else "Nobody has bought yet"
 
@@ -1000,7 +998,7 @@ def say_grid(told: pd.DataFrame) -> str:
 
 
 def answer(
-    lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, anonymous: int = 0, money: Callable[[float], str]
+    lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, money: Callable[[float], str]
 ) -> str:
     """Who are the customers and whom do we address? In a few sentences of Markdown.
 
@@ -1012,16 +1010,16 @@ def answer(
         As from :func:`campaigns`.
     consents
         Whether the book says what customers allow.
-    anonymous
-        Of how many only an id is known.
     money
         Writes an amount for people.
     """
     counts = lifecycle.set_index("lifecycle")
+    visitors = int(counts["customers"].get("visitor", 0))
+    counts = counts.drop("visitor", errors="ignore")
     words = {"prospect": "have not bought yet", "new": "are new", "lapsed": "have lapsed"}
     told = ", ".join(f"{int(row['customers']):,} {words.get(name, f'are {name}')}" for name, row in counts.iterrows())
     stakes = goals.set_index("goal")
-    ids = f" Of {anonymous:,} no more is known than an id, such as a browser's." if anonymous else ""
+    ids = f" Of {visitors:,} visitors beside them no more is known than an id, such as a browser's." if visitors else ""
     listed = [
         f"{name} ({int(row['customers']):,}" + (f", {money(row['expected_margin'])} at stake)" if row["expected_margin"] else ")")
         for name, row in stakes.iterrows()
@@ -1046,7 +1044,7 @@ def key_numbers(lifecycle: pd.DataFrame, goals: pd.DataFrame) -> list[KeyNumber]
     goals
         As from :func:`campaigns`.
     """
-    counts = lifecycle.set_index("lifecycle")
+    counts = lifecycle.set_index("lifecycle").drop("visitor", errors="ignore")
     n = int(counts["customers"].sum())
     buying = int(sum(counts["customers"].get(name, 0) for name in ("new", "active")))
     stakes = goals.set_index("goal")
