@@ -307,6 +307,10 @@ def test_only_what_can_be_computed_is_and_the_rest_says_what_it_takes(engine):
     assert (row["goal"], row["owner"], row["team"]) == ("retain", "service", "sales")
     assert row["incremental_margin"] == pytest.approx(row["policy_margin"] - row["baseline_margin"], abs=0.02)
     assert row["low"] <= row["incremental_margin"] <= row["high"]
+    counts = dict(use_cases.what_it_takes(written)["needs"].str.extractall(r"(\w+) \((\d+) column").to_numpy())
+    assert {name: int(n) for name, n in counts.items()} == {
+        one.split(": ")[0]: len(one.split(": ")[1].split(", ")) for one in row["needs"].split("; ")
+    }  # fmt: skip
     told = use_cases.answer(done, written, lambda amount: f"{amount:.0f} EUR")
     assert "4 more could not be computed" in told and use_cases.key_numbers(written)[0].n == 1
     assert list(done.sources.columns) == list(use_cases.STAGE.tables[1].names)

@@ -76,8 +76,20 @@ def what_it_takes(written: pd.DataFrame) -> pd.DataFrame:
     ----------
     written
         As from :func:`table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `needs` counts the columns of each table; which they are stands in the public table.
     """
-    return written[["use_case", "baseline", "policy", "needs", "effort", "weeks"]]
+    told = written[["use_case", "baseline", "policy", "needs", "effort", "weeks"]]
+    return told.assign(needs=[", ".join(map(_counted, needs.split("; "))) for needs in told["needs"]])
+
+
+def _counted(need: str) -> str:
+    table, _, columns = need.partition(": ")
+    n = columns.count(",") + 1
+    return f"{table} ({n} {'column' if n == 1 else 'columns'})"
 
 
 def to_start_with(written: pd.DataFrame) -> pd.DataFrame:
