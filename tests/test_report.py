@@ -1,4 +1,4 @@
-"""The report of the made company in a real browser, and its audit beside the truth."""
+"""The report of the made company in a real browser, its audit beside the truth, its lists beside the consents."""
 
 from __future__ import annotations
 
@@ -48,3 +48,45 @@ def test_the_audit_is_the_truth_where_identities_are_right(tailor_outcome, tailo
         differ = compared[compared[reason].fillna(False).astype(bool) != compared[f"{reason}_true"]]
         assert differ.empty, (reason, len(differ))
     assert compared[[f"{reason}_true" for reason in EXACT]].sum().gt(0).sum() >= 5
+
+
+STRICT = ["given", "unknown", "expired", "refused", "withdrawn"]
+
+
+def allowed_by(said: pd.DataFrame, channel: str, now: pd.Timestamp) -> bool:
+    """Whether of what a customer said of a channel, or of all, the latest allows marketing; at one instant the strictest."""
+    about = said[(said["purpose"] == "marketing") & (said["channel"].isna() | (said["channel"] == channel))]
+    latest = about[about["indicated_at"] == about["indicated_at"].max()]
+    ran_out = (latest["status"] == "given") & (latest["valid_to"] <= now)
+    words = latest["status"].where(~ran_out, "expired")
+    return len(words) > 0 and max(words, key=STRICT.index) == "given"
+
+
+def test_nobody_is_on_a_list_to_be_contacted_without_consent(tailor_outcome, tailor_book):
+    run = tailor_outcome.run
+    owners = run.read("identities").to_pandas().set_index(["source", "person_id"])["customer_id"]
+    consents = run.read("consents").to_pandas()
+    consents["customer_id"] = [owners.get(one) for one in zip(consents["person_source"], consents["person_id"], strict=True)]
+    said, nothing = dict(iter(consents.groupby("customer_id"))), consents.head(0)
+    now, checked = pd.Timestamp(run.info["as_of"]), {}
+    for path in sorted((tailor_book / "store" / "lists").glob("*.csv")):
+        rows = pd.read_csv(path, dtype="string")
+        if "consent" not in rows:
+            continue
+        for row in rows.to_dict("records"):
+            own = said.get(row["customer_id"], nothing)
+            if row["consent"] == "not needed":
+                # service calls about what went wrong; nobody is written to
+                assert row["action"].startswith("call") and pd.isna(row["channel"]), path.name
+                continue
+            told = row.get("channels", row.get("channel"))
+            by = [] if told is None or pd.isna(told) else [one.strip() for one in told.split(",")]
+            if by:
+                assert row["consent"] == "given" and all(allowed_by(own, channel, now) for channel in by), path.name
+                checked[path.name] = checked.get(path.name, 0) + 1
+            else:
+                assert path.name == "best_customers.csv", path.name
+                every = {*consents["channel"].dropna()} or {"any"}
+                given = any(allowed_by(own, channel, now) for channel in every)
+                assert row["consent"] == ("given" if given else "not given")
+    assert {"next_actions.csv", "retargeting.csv", "targets_win.csv"} <= set(checked)

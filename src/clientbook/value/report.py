@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from clientbook.consent import MARKETING, channels, in_force, reachable
 from clientbook.customers import with_customer
 from clientbook.exact import total
 from clientbook.stage import KeyNumber
@@ -568,14 +569,30 @@ def key_numbers(sums: pd.DataFrame, analysis: Analysis) -> list[KeyNumber]:
     ]  # fmt: skip
 
 
-def best(value: ir.Table, orders: ir.Table, identities: ir.Table | None, customers: int = 100) -> pd.DataFrame:
+def best(
+    value: ir.Table, orders: ir.Table, identities: ir.Table | None, consents: ir.Table | None, as_of: dt.date, customers: int = 100
+) -> pd.DataFrame:
     """Whom should we look after first?
+
+    Parameters
+    ----------
+    value
+        The table `value`.
+    orders, identities
+        Clean orders, and whose they are.
+    consents
+        Clean consents; None where the book has none.
+    as_of
+        The day of the run.
+    customers
+        How many.
 
     Returns
     -------
     pandas.DataFrame
         The customers with the highest clv, with the first of their records (`source`, `person_id`) so that they can be
-        found, and `consent`, which is `unknown` here: the list is for service, not for mailings.
+        found, and `consent` to marketing by any channel: `given`, `not given`, or `unknown` in a book without consents.
+        The list is for service, which needs none.
     """
     top = value.order_by(ibis.desc("clv"), "customer_id").limit(customers)
     known = with_customer(orders, identities)
@@ -584,7 +601,12 @@ def best(value: ir.Table, orders: ir.Table, identities: ir.Table | None, custome
     )
     joined = top.inner_join(record, "customer_id").order_by(ibis.desc("clv"), "customer_id").to_pandas()
     lead = ["customer_id", "source", "person_id", "tier", "clv", "clv_low", "clv_high", "p_alive", "expected_orders"]
-    return joined[lead].assign(consent="unknown")
+    if consents is None:
+        return joined[lead].assign(consent="unknown")
+    now = ibis.timestamp(f"{as_of.isoformat()} 00:00:00")
+    allowed = reachable(in_force(consents, identities, now, channels(consents)), MARKETING)
+    given = set(allowed.semi_join(top, "customer_id").to_pandas()["customer_id"])
+    return joined[lead].assign(consent=["given" if one in given else "not given" for one in joined["customer_id"]])
 
 
 def run_before(runs: list[Run], this: Run | None) -> Run | None:
