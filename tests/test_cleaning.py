@@ -513,7 +513,7 @@ def test_every_table_takes_a_whole_row_and_one_that_lacks_what_it_needs(clean, n
     assert {owner_column(column): kept[owner_column(column)] for column in table.owned_ids} == dict.fromkeys(
         map(owner_column, table.owned_ids), "crm"
     )
-    assert list(kept)[0] == "source" and kept["source"] == "crm"
+    assert next(iter(kept)) == "source" and kept["source"] == "crm"
     assert rows(cleaned.tables["rejected"], "row", "column", "reason") == [
         (3, table.required[0], f"{table.required[0]} is missing")
     ]

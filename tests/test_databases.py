@@ -122,7 +122,7 @@ def test_a_database_gives_what_a_file_gives(served, engine, make_book):
 
 
 def test_nothing_is_written_to_a_source(served, engine):
-    folder, kind, _ = served
+    folder, _, _ = served
     for sql in ("delete from orders", "create table mine (a integer)", "insert into orders (nr) values ('B')"):
         with pytest.raises(FaultError) as error:
             ask(engine, folder, sql)

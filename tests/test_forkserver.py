@@ -32,7 +32,7 @@ def kernel(server, tmp_path):
     started = []
 
     def start(**environment: str):
-        file, info = write_connection_file(str(tmp_path / f"k{len(started)}.json"))
+        file, _ = write_connection_file(str(tmp_path / f"k{len(started)}.json"))
         child = server.fork(["-f", file], {**os.environ, **environment}, str(tmp_path))
         client = BlockingKernelClient(connection_file=file)
         client.load_connection_file()

@@ -935,7 +935,7 @@ def test_a_journey_map_has_its_five_lanes(engine):
         "surveys": table("surveys", [{"person_id": "p1", "asked_at": at("2024-03-01"), "metric": "CSAT", "score": 4.0}]),
     }  # fmt: skip
     assert journeys.commonest_persona(tables) == "the planner" and journeys.commonest_persona({}) is None
-    ways, reading, _ = read(engine, {name: tables[name] for name in ("events", "surveys")})
+    ways, _, _ = read(engine, {name: tables[name] for name in ("events", "surveys")})
     timeline = journeys.compose({"events": tables["events"]}, "customer", engine)
     told = journeys.stage_table_of(timeline, ROWS)
     found = journeys.persona_map(

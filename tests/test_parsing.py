@@ -29,7 +29,8 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parse(engine):
-    def read(values, kind, reading=Reading(), arrow=None):
+    def read(values, kind, reading=None, arrow=None):
+        reading = reading or Reading()
         table = ibis.memtable(pa.table({"v": pa.array(values, arrow)}))
         parsed = parsing.parse(table.v, kind, reading).name("v").as_table()
         return engine.connection.to_pyarrow(parsed)["v"].to_pylist()
@@ -39,7 +40,8 @@ def parse(engine):
 
 @pytest.fixture(scope="module")
 def detect(engine):
-    def formats(*values, arrow=pa.string()):
+    def formats(*values, arrow=None):
+        arrow = arrow or pa.string()
         name = f"given_{abs(hash(values))}"
         table = engine.connection.create_table(name, pa.table({"v": pa.array(values, arrow)}), overwrite=True)
         return parsing.detect_formats(table.v)

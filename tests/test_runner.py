@@ -199,7 +199,7 @@ def test_what_ran_beside_a_failure_was_stopped_and_did_not_fail(book, tmp_path, 
         notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
         notebook.cells.insert(0, nbformat.v4.new_code_cell(code))
         nbformat.write(notebook, folder / f"{name}.ipynb")
-    with pytest.raises(runner.NotebookFailed, match="^03_matching failed"):
+    with pytest.raises(runner.NotebookFailed, match=r"^03_matching failed"):
         runner.run(book, out=tmp_path / "reports", only=["profiling", "matching"], folder=folder, jobs=2)
     told = json.loads((book.store.folder / "failed" / "2024-01-01.001" / "run.json").read_text())["notebooks"]
     assert told["03_matching"]["state"] == "failed"

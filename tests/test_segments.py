@@ -68,7 +68,9 @@ def test_who_is_an_id_alone_is_a_visitor_unless_they_buy():
     assert told.to_pandas().set_index("customer_id")["lifecycle"].to_dict() == {"c1": "prospect", "c2": "visitor", "c3": "new"}
     counted = segments.by_lifecycle(told)
     assert counted["lifecycle"].tolist() == ["visitor", "prospect", "new"]
-    goals = segments.campaigns(*[segments.choose_targets(told, {"customers": people(known)}, AS_OF, "UTC", (), P)] * 2, None, None)
+    goals = segments.campaigns(
+        *[segments.choose_targets(told, {"customers": people(known)}, AS_OF, "UTC", (), P)] * 2, None, None
+    )
     said = segments.answer(counted, goals, consents=True, money=str)
     assert said.startswith("**Of 2 customers, 1 have not bought yet, 1 are new.** Of 1 visitors beside them")
     assert segments.say_lifecycle(counted) == "100% of those who ever bought are new or active"

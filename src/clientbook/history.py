@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import math
 import os
@@ -188,16 +189,7 @@ def changes(entries: Sequence[Mapping[str, Any]], now: Mapping[str, Any], then: 
             continue
         one = b or a
         noise = _noise(entries, which, a, b) if a is not None and b is not None else None
-        told.append(
-            Change(
-                *which,
-                one["unit"] or "",
-                a and a["value"],
-                b and b["value"],
-                noise,
-                one["better"] or "",
-            )  # fmt: skip
-        )
+        told.append(Change(*which, one["unit"] or "", a and a["value"], b and b["value"], noise, one["better"] or ""))
     return told
 
 
@@ -287,7 +279,7 @@ def _noise(entries, which, old, new) -> float | None:
     if new["unit"] == "share" and old.get("n") and new.get("n"):
         return _BEYOND * math.sqrt(sum(n["value"] * (1 - n["value"]) / n["n"] for n in (old, new) if 0 <= n["value"] <= 1))
     values = [value for _, value in series(entries, *which, most=1_000)]
-    steps = [b - a for a, b in zip(values, values[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(values)]
     if len(steps) < _LEAST_STEPS:
         return None
     # growth from run to run is no news: what counts is how far a step lies from the usual one

@@ -76,7 +76,8 @@ def facts(read: Read, as_of: dt.date) -> dict[str, float]:
     Returns
     -------
     dict
-        Of what the tables allow: `customers` (of whom more than an id is known), `records`, `several_systems` (share), `buyers`, `clv`, `top_tenth`,
+        Of what the tables allow: `customers` (of whom more than an id is known), `records`, `several_systems` (share),
+        `buyers`, `clv`, `top_tenth`,
         `open_journeys`, `deciding`, `messages`, `wrong` (share of the messages of the last 30 days), `reachable` (share).
     """
     told: dict[str, float] = {}
@@ -201,7 +202,8 @@ def at_a_glance(
     rules = read("policy")
     broken = rules.filter(~rules["holds"]).select("rule").to_pandas()["rule"].tolist() if rules is not None else None
     told = [
-        ("Is the data fit for use?", "01_cleaning", usable and f"{numbers.share(usable[0])} of {usable[1]:,.0f} delivered rows could be used"),
+        ("Is the data fit for use?", "01_cleaning", usable and (
+            f"{numbers.share(usable[0])} of {usable[1]:,.0f} delivered rows could be used")),
         ("How many customers have we in one view?", "03_matching", "customers" in known and (
             f"{known['customers']:,.0f}" + (f", out of {known['records']:,.0f} records" if "records" in known else ""))),
         ("What are they worth?", "04_value", "clv" in known and (

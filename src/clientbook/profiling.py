@@ -28,7 +28,8 @@ LINKING = (*OWNED_IDS, "other_person_id", "referred_person_id", "parent_account_
 _LINKING_IDS = LINKING.index("external_id")
 _PROSE = ("text", "title", "url")
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
-_STREET = r"^\p{L}[\p{L} .'-]{3,}[ .]\d{1,4} ?[a-zA-Z]?$|^\d{1,5}[a-zA-Z]?,? \p{L}[\p{L} .'-]+ (?i:street|st|road|rd|avenue|ave|lane|drive|rue)\.?$"
+_STREET = r"^\p{L}[\p{L} .'-]{3,}[ .]\d{1,4} ?[a-zA-Z]?$"
+_STREET += r"|^\d{1,5}[a-zA-Z]?,? \p{L}[\p{L} .'-]+ (?i:street|st|road|rd|avenue|ave|lane|drive|rue)\.?$"
 # a day long before there were such systems; what a system dates itself lies after
 _BORN = r"^(19[0-7]\d-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]19[0-7]\d)$"
 _PHONE = r"^(\+|00?)[0-9][0-9 ()/.-]{6,}$"
@@ -119,7 +120,8 @@ TABLES += (
             Column(
                 "evidence",
                 "text",
-                "most: of one, most rows stand in the other; own: values that nobody has by chance; few: the same few values; name: some, and the same name",
+                "most: of one, most rows stand in the other; own: values that nobody has by chance; few: the same few values; "
+                "name: some, and the same name",
             ),
         ),
     ),

@@ -205,7 +205,8 @@ def publish_failure(site: Site, told: Failed, out: Path) -> Path:
     if (latest / "index.html").is_file():
         _tell_state(
             latest.resolve(),
-            f'<aside class="state" aria-label="State of this report"><strong>Not the newest.</strong> Runs have failed since {escape(told.since)}; '
+            '<aside class="state" aria-label="State of this report"><strong>Not the newest.</strong> '
+            f"Runs have failed since {escape(told.since)}; "
             f"this is the last good report, with data as of {escape(told.last_good or 'an earlier day')}. "
             f'<a href="../{FAILURE}">What went wrong</a></aside>',
         )

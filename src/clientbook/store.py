@@ -179,7 +179,7 @@ class Store:
             return run
         place = self.folder / ("runs" if whole else "failed")
         place.mkdir(parents=True, exist_ok=True)
-        os.replace(run.folder, place / run.name)
+        run.folder.replace(place / run.name)
         others = [path for path in _runs_in(place) if path.name != run.name]
         for old in others[: -(KEEP - 1)]:
             shutil.rmtree(old)
@@ -238,7 +238,7 @@ def whole(path: Path) -> Iterator[Path]:
         yield draft
         with draft.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(draft, path)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (queries)
 """How fast is the made company made, and how close is its buying to that of real customers?
 
     python tests/benchmarks/demo.py [--million] [--figure FILE] [--keep FOLDER]

@@ -42,8 +42,7 @@ def lines(name: str = "Zoë") -> str:
 def large(path: Path, size: int, *, encoding: str = "utf-8", name: str = "Zoë", tail: str = "") -> None:
     """A file of that size."""
     block = (lines(name) + tail).encode(encoding)
-    opened = gzip.open(path, "wb", compresslevel=1) if path.suffix == ".gz" else path.open("wb")
-    with opened as out:
+    with gzip.open(path, "wb", compresslevel=1) if path.suffix == ".gz" else path.open("wb") as out:
         out.write(HEADER.encode(encoding))
         for _ in range(size // len(block) + 1):
             out.write(block)

@@ -376,7 +376,8 @@ def _superseded_cells(table: Table, parts: Sequence[Judged], older: ir.Table, so
         told.append(
             rows.select(
                 source=ibis.literal(source), table=ibis.literal(table.name), file=rows["file"], row=rows["row"], id=rows[key],
-                column=ibis.literal(name), before=rows[name], after=rows[f"new:{name}"], rule=ibis.literal("superseded"), arrival=rows["arrival"],
+                column=ibis.literal(name), before=rows[name], after=rows[f"new:{name}"], rule=ibis.literal("superseded"),
+                arrival=rows["arrival"],
             )
         )  # fmt: skip
     return ibis.union(*told) if len(told) > 1 else told[0]
@@ -650,7 +651,8 @@ def say_failing(shares: pd.DataFrame) -> str:
         return "No rule fails in a way that loses anything"
     name, kind = max(((a, b) for a in shares.index for b in shares.columns), key=lambda at: (shares.loc[at], at))
     told = {"reference": "name something that its register does not know", "placeholder": "are placeholders",
-            "complete and readable": "cannot be used", "can be read": "cannot be read", "order of time": "are out of order in time"}  # fmt: skip
+            "complete and readable": "cannot be used", "can be read": "cannot be read",
+            "order of time": "are out of order in time"}  # fmt: skip
     what = told.get(kind, f"fail on {kind!r}")
     rows = "rows" if kind == "complete and readable" else "cells of one column"
     return f"In {name} {shares.loc[name, kind]:.1%} of the {rows} {what}, the most of all tables"
@@ -744,7 +746,8 @@ def say_trend(shares: pd.DataFrame) -> str:
     worst, best = change.idxmax(), change.idxmin()
     if change[worst] >= 0.00005:
         better = f", while {best} got better" if change[best] <= -0.00005 else ""
-        return f"Quality got worse most in {worst}: from {shares[worst].iloc[-2]:.2%} to {shares[worst].iloc[-1]:.2%} that fail{better}"
+        before, now = shares[worst].iloc[-2:]
+        return f"Quality got worse most in {worst}: from {before:.2%} to {now:.2%} that fail{better}"
     return f"Quality got better most in {best}: from {shares[best].iloc[-2]:.2%} to {shares[best].iloc[-1]:.2%} that fail"
 
 

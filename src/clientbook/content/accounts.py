@@ -62,10 +62,7 @@ def accounts_view(
         c = _beside(c, accounts.select("account_id", "kind"), "account_id")
     else:
         c = c.mutate(kind=ibis.null("string"))
-    if signs.roles is not None:
-        c = _beside(c, signs.roles, "customer_id")
-    else:
-        c = c.mutate(role=ibis.null("string"))
+    c = c.mutate(role=ibis.null("string")) if signs.roles is None else _beside(c, signs.roles, "customer_id")
     c = _beside(c, actions.select("customer_id", "topic", "stage"), "customer_id")
     likes = response.interests(signs.habits)
     most = ibis.window(group_by="customer_id", order_by=[ibis.desc("share"), "topic"])

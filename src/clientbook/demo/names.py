@@ -1,4 +1,4 @@
-# ruff: noqa: E501, SIM905, B905 (tables of text, a row a line)
+# ruff: noqa: E501, B905 (tables of text, a row a line)
 """Which names do the made people bear?
 
 Common names of several cultures, each in native script and in Latin letters. German surnames and Slavic

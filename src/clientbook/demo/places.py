@@ -1,4 +1,4 @@
-# ruff: noqa: E501, SIM905, B905 (tables of text, a row a line)
+# ruff: noqa: E501, B905 (tables of text, a row a line)
 """Where do the made people and companies live, and what are the companies called?"""
 
 from __future__ import annotations

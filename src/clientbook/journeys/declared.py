@@ -142,7 +142,7 @@ MOMENTS = Table(
             )
         ),
         Column("design", "text", "observed: like days compared; randomised: chance decided who got it"),
-        Column("outcome", "text", "of effects found otherwise: what counted as ordered, an order or a referral; none for the others"),
+        Column("outcome", "text", "of effects found otherwise: what counted, an order or a referral; none for the others"),
         Column("q_value", "number", "of the surest of the five effects, corrected for all that were looked at",
                unit="probability"),
     ),

@@ -997,9 +997,7 @@ def say_grid(told: pd.DataFrame) -> str:
     return f"Of those who bought most often, {silent:.0%} belong to the two fifths who were silent longest"
 
 
-def answer(
-    lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, money: Callable[[float], str]
-) -> str:
+def answer(lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, money: Callable[[float], str]) -> str:
     """Who are the customers and whom do we address? In a few sentences of Markdown.
 
     Parameters

@@ -304,7 +304,8 @@ def belong(cells: ir.Table, kinds: Kinds) -> ir.Table:
     Returns
     -------
     ibis.expr.types.Table
-        `customer_id`, `found_persona`, `found_probability`; those of whom nothing is seen, or who may belong to several, are not there.
+        `customer_id`, `found_persona`, `found_probability`; those of whom nothing is seen, or who may belong to several,
+        are not there.
     """
     logs = np.log(kinds.chances)
     logs.columns = [f"k{number}" for number in range(len(kinds.shares))]

@@ -54,7 +54,8 @@ def read(
     path
         A file, a folder or a glob; absolute paths and ``package:name/path`` too. csv, tsv, txt, json, jsonl,
         ndjson, xlsx and parquet, each also with ``.gz`` or in an archive (zip, tar, tar.gz, tgz), of which
-        ``archive.zip!member`` is one member or a glob of them, or an address in a store (``s3://bucket/*.parquet``). Files of the same content are read once.
+        ``archive.zip!member`` is one member or a glob of them, or an address in a store (``s3://bucket/*.parquet``).
+        Files of the same content are read once.
     sheet
         An Excel sheet's name or number (from 1). Default: all visible ones, where they have the same columns.
     encoding

@@ -176,7 +176,8 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
     plain = (
-        pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_date, pa.types.is_timestamp, pa.types.is_decimal,
+        pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_date, pa.types.is_timestamp,
+        pa.types.is_decimal,
     )  # fmt: skip
     return kind if any(test(kind) for test in plain) else pa.string()
 
@@ -255,9 +256,10 @@ def _from_postgresql(url: str, sql: str) -> Iterator[Iterator[pa.RecordBatch]]:
 
 
 def _code_of(message: str) -> str:
-    """PostgreSQL's client gives no code where it was not let in, or the connection broke: what it says itself is not translated."""
-    away = ("Connection refused", "closed the connection", "timeout expired", "could not translate host name", "No route to host",
-            "Network is unreachable", "Connection reset", "terminating connection", "not yet accepting", "starting up")  # fmt: skip
+    """PostgreSQL's client gives no code where it was not let in, or the connection broke; what it says is not translated."""
+    away = ("Connection refused", "closed the connection", "timeout expired", "could not translate host name",
+            "No route to host", "Network is unreachable", "Connection reset", "terminating connection",
+            "not yet accepting", "starting up")  # fmt: skip
     if any(words in message for words in away):
         return "08"
     if "authentication" in message or "password" in message:

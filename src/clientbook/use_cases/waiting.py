@@ -302,8 +302,8 @@ def recover(
     end = as_of - dt.timedelta(days=p.holdout_days)
     method = (
         f"backtest of calls in the {p.holdout_days} days before {end:%Y-%m-%d}, each over the {p.holdout_days} days after "
-        f"it; {p.call_share:.0%} of those late in a week are called the day after the promise; {say_loss(loss, told)}; assumed: a "
-        f"call on that day undoes {p.saved_by_call:.0%} of it; both ways make as many calls"
+        f"it; {p.call_share:.0%} of those late in a week are called the day after the promise; {say_loss(loss, told)}; "
+        f"assumed: a call on that day undoes {p.saved_by_call:.0%} of it; both ways make as many calls"
     )
     base, new = float((saved * told["usual"]).sum()), float((saved * told["new"]).sum())
     policies = pd.DataFrame(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ibis
 import ibis.expr.types as ir
@@ -372,7 +372,7 @@ class Analysis:
     data_hash: str
     history: tuple[ir.Table, ir.Table]
     topics: ir.Table | None = None
-    season: Trial = Trial()
+    season: Trial = field(default_factory=Trial)
 
     @property
     def alive(self) -> PurchaseModel:

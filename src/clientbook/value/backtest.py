@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ibis
@@ -61,7 +61,7 @@ class Hindsight:
     orders: dict[str, np.ndarray]
     margins: dict[str, np.ndarray]
     scores: pd.DataFrame
-    trial: Trial = Trial()
+    trial: Trial = field(default_factory=Trial)
 
     def error(self, name: str) -> float | None:
         """The logarithm of the margin that came over the one foreseen; None where either is not positive."""

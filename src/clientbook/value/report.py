@@ -570,7 +570,12 @@ def key_numbers(sums: pd.DataFrame, analysis: Analysis) -> list[KeyNumber]:
 
 
 def best(
-    value: ir.Table, orders: ir.Table, identities: ir.Table | None, consents: ir.Table | None, as_of: dt.date, customers: int = 100
+    value: ir.Table,
+    orders: ir.Table,
+    identities: ir.Table | None,
+    consents: ir.Table | None,
+    as_of: dt.date,
+    customers: int = 100,
 ) -> pd.DataFrame:
     """Whom should we look after first?
 
