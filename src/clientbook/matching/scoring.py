@@ -86,12 +86,25 @@ def score(identities: ir.Table, customers: ir.Table, people: ir.Table | None, tr
             {"what": "customers, records with data", "rule": rule, **pair_scores(told, "human_id", column)}
             for rule, column in rules.items()
         ]
-        rules = {"this page": "_account", "same account id or company as written": "firm", "no matching": "alone"}
+        told = _were_customers_right(told)
+        rules = {"this page": "_account", "the same, were all customers right": "_of_human", "same account id or company as written": "firm", "no matching": "alone"}
         rows += [
             {"what": "accounts, records with data", "rule": rule, **pair_scores(told, "true_account", column)}
             for rule, column in rules.items()
         ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _were_customers_right(told: ir.Table) -> ir.Table:
+    """With `_of_human`: of the accounts that a human's records were put into the largest, for each of them.
+
+    What is missing then no better matching of persons brings: nothing that was delivered ties them to their account.
+    """
+    sizes = told.group_by("_account").agg(_size=told.count())
+    each = told.select("human_id", "_account").distinct().inner_join(sizes, "_account")
+    order = ibis.window(group_by="human_id", order_by=[ibis.desc("_size"), "_account"])
+    first = each.mutate(_n=ibis.row_number().over(order)).filter(lambda t: t["_n"] == 0)
+    return told.inner_join(first.select("human_id", _of_human="_account"), "human_id")
 
 
 def say_score(scores: pd.DataFrame) -> str:
