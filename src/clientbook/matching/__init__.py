@@ -12,10 +12,11 @@ from pydantic import Field
 
 from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
-from clientbook.matching import blocking, clusters, overlap, pairs, standard
+from clientbook.matching import blocking, clusters, incremental, overlap, pairs, standard
 from clientbook.matching import ids as lasting
 from clientbook.matching.accounts import resolve
 from clientbook.matching.ids import Before, before
+from clientbook.matching.incremental import MODEL, Day
 from clientbook.matching.report import (
     answer,
     by_system,
@@ -185,7 +186,7 @@ TABLES = (
     ),
 )  # fmt: skip
 
-TABLES += overlap.TABLES
+TABLES += (*overlap.TABLES, *incremental.TABLES)
 
 STAGE = Stage(
     name="matching",
@@ -218,6 +219,10 @@ class Matched:
         How the pairs became customers.
     contradictions
         Known links that were not followed, as they lead to several customers.
+    day
+        What came since the run before, and whether all was compared again.
+    training
+        What the next run goes on from, as plain data.
     """
 
     tables: Mapping[str, ir.Table]
@@ -227,6 +232,8 @@ class Matched:
     conflicts: pd.DataFrame
     clustered: clusters.Clustered
     contradictions: int = 0
+    day: Day = Day(False)
+    training: Mapping[str, Any] | None = None
 
 
 def match(
@@ -260,25 +267,21 @@ def match(
         raise NothingToShow(f"This book names no person. With one, this page would show {STAGE.shows}.")
     asked = asked or Asked()
     numbered = engine.keep(clusters.number(standard.persons(there.items())))
-    n = int(numbered.count().to_pyarrow().as_py())
-    records, scored, apart = None, pairs.nothing(), None
-    left_out = pd.DataFrame(columns=["what", "records", "left_out"])
+    n = _rows(numbered)
+    told = Day(False)
     if "people" in there:
-        records = standard.records(there["people"], engine, country, p.most_sharing, numbered)
-        left_out = standard.left_out(records)
-        rules = asked.blocking_rules
-        scored = pairs.compare(
-            records,
-            engine,
-            pairs_per_record=p.pairs_per_record,
-            seed=p.seed,
-            columns=[blocking.ASKED[name] for name in asked.compare or ()],
-            asked=None if rules is None else [tuple(blocking.ASKED[name] for name in rule) for rule in rules],
+        wanted = incremental.settings_of(country, p, asked)
+        told = incremental.carry_on(
+            earlier.kept if earlier else None, there["people"], numbered, n, engine, country, p, asked.clean_sources, wanted
         )
-        apart = clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
-    clustered = clusters.cluster(
-        scored.edges, n, threshold=p.threshold or asked.threshold, precision=p.precision or asked.precision, apart=apart
-    )
+    if isinstance(told, incremental.Carried):
+        records = incremental.whole(told, there["people"], numbered, engine)
+        scored, clustered, training, day = told.scored, told.clustered, told.training, told.day
+    else:
+        records, scored, clustered = _all_anew(there.get("people"), numbered, n, engine, country, p, asked)
+        training = None if records is None else incremental.training_of(scored, clustered, _rows(records), wanted)
+        day = told
+    left_out = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
     links = clusters.alias_edges(there.get("aliases"), numbered)
     tied, against = clusters.tie(clustered.tied, links, clusters.with_data(records, n))
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
@@ -296,6 +299,7 @@ def match(
             "review_pairs": review,
             "identity_changes": changed,
             "system_overlap": system_overlap(customers),
+            **incremental.left_for_next(records, scored, clustered),
         },
         scored,
         left_out,
@@ -303,7 +307,36 @@ def match(
         conflicts(golden, asked.golden),
         clustered,
         len(against),
+        day,
+        training,
     )
+
+
+def _all_anew(
+    people: ir.Table | None, numbered: ir.Table, n: int, engine: Engine, country: str, p: MatchingParameters, asked: Asked
+) -> tuple[ir.Table | None, pairs.Scored, clusters.Clustered]:
+    """Every record written for comparison, the model trained, all pairs that a rule picks compared, and clustered."""
+    records, scored, apart = None, pairs.nothing(), None
+    if people is not None:
+        records = standard.records(people, engine, country, p.most_sharing, numbered)
+        rules = asked.blocking_rules
+        scored = pairs.compare(
+            records,
+            engine,
+            pairs_per_record=p.pairs_per_record,
+            seed=p.seed,
+            columns=[blocking.ASKED[name] for name in asked.compare or ()],
+            asked=None if rules is None else [tuple(blocking.ASKED[name] for name in rule) for rule in rules],
+        )
+        apart = clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
+    clustered = clusters.cluster(
+        scored.edges, n, threshold=p.threshold or asked.threshold, precision=p.precision or asked.precision, apart=apart
+    )
+    return records, scored, clustered
+
+
+def _rows(rows: ir.Table) -> int:
+    return int(rows.count().to_pyarrow().as_py())
 
 
 def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:

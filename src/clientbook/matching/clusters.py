@@ -108,6 +108,8 @@ class Clustered:
         `threshold`, `precision`, `recall`, `f1` of those that were tried.
     why
         Why this threshold, in words.
+    unseen
+        What a pair that was never compared counts.
     """
 
     tied: pd.DataFrame
@@ -117,6 +119,7 @@ class Clustered:
     impossible: int = 0
     tried: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["threshold", "precision", "recall", "f1"]))
     why: str = ""
+    unseen: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -171,9 +174,28 @@ def ruled_out(records: ir.Table, edges: pd.DataFrame, clean_sources: Sequence[st
     day = records["born"].cast("int64") if "born" in records.columns else ibis.literal(0, "int64")
     rows = records.select("unique_id", "source", day=day.fill_null(0)).to_pyarrow()
     at = rows["unique_id"].to_numpy()
-    names, source = np.unique(rows["source"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-    held, days = np.full(n, -1), np.zeros(n, "int64")
-    held[at], days[at] = source, rows["day"].to_numpy()
+    source = np.full(n, None, dtype=object)
+    days = np.zeros(n, "int64")
+    source[at], days[at] = rows["source"].to_numpy(zero_copy_only=False), rows["day"].to_numpy()
+    return apart_by(source, days, edges, clean_sources)
+
+
+def apart_by(source: np.ndarray, days: np.ndarray, edges: pd.DataFrame, clean_sources: Sequence[str]) -> Apart:
+    """The same from what is in memory.
+
+    Parameters
+    ----------
+    source
+        Of each record its system, None for a mere id.
+    days
+        Of each record the birth date as a number of eight digits, 0 where there is none.
+    edges, clean_sources
+        As for :func:`ruled_out`.
+    """
+    n, said = len(source), pd.notna(source)
+    names, which = np.unique(source[said].astype(str), return_inverse=True)
+    held = np.full(n, -1)
+    held[said] = which
     sure = edges["probability"].to_numpy() >= SURE
     left, right = edges["l"].to_numpy()[sure], edges["r"].to_numpy()[sure]
     agree = (days[left] == days[right]) & (days[left] > 0) & (held[left] != held[right])
@@ -195,8 +217,9 @@ def _other_day(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def cluster(
-    edges: pd.DataFrame, n: int, *, threshold: float | None = None, precision: float | None = None, apart: Apart | None = None
-) -> Clustered:
+    edges: pd.DataFrame, n: int, *, threshold: float | None = None, precision: float | None = None,
+    apart: Apart | None = None, unseen: float | None = None,
+) -> Clustered:  # fmt: skip
     """Which records are one customer?
 
     Records that hang together by ties that are rather right than wrong are taken apart again where the ties do not
@@ -217,15 +240,18 @@ def cluster(
         Where the expected precision stays below, the threshold is raised until it does not.
     apart
         What rules out that two records are one human: they are never put into one customer.
+    unseen
+        What a pair that was never compared counts; None takes the mean of the weak ties.
     """
     left, right = edges["l"].to_numpy("int64"), edges["r"].to_numpy("int64")
     p = edges["probability"].to_numpy(float)
     if not len(edges):
         return Clustered(_alone(n), threshold or 0.5, {})
-    loose = _connected(left[p >= LOOSE], right[p >= LOOSE], n)
+    loose = connected(left[p >= LOOSE], right[p >= LOOSE], n)
     inside = loose[left] == loose[right]
     weak = inside & (p < LOOSE)
-    unseen = float(p[weak].mean()) if weak.any() else 0.0
+    if unseen is None:
+        unseen = float(p[weak].mean()) if weak.any() else 0.0
     one, other, until, joins, looked = _pairs(left[inside], right[inside], p[inside], loose, unseen, apart)
     outside = float(p[~inside].sum())
     # the highest of equals: what says nothing either way stays apart
@@ -245,7 +271,7 @@ def cluster(
     # groups that were looked at hang together by what reaches the threshold, the others by any tie
     far = until >= at
     whole = inside & (p >= LOOSE) & ~looked[loose[left]]
-    labels = _connected(np.concatenate([one[far], left[whole]]), np.concatenate([other[far], right[whole]]), n)
+    labels = connected(np.concatenate([one[far], left[whole]]), np.concatenate([other[far], right[whole]]), n)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     inverse = inverse.ravel()
     strongest = np.zeros(n)
@@ -258,7 +284,7 @@ def cluster(
     scores[at] = expected
     tried = pd.DataFrame([{"threshold": at, **told} for at, told in sorted(scores.items())]).round(6)
     rounded = {name: round(value, 6) for name, value in expected.items()}
-    return Clustered(tied, at, rounded, int((parts > 1).sum()), impossible, tried, why)
+    return Clustered(tied, at, rounded, int((parts > 1).sum()), impossible, tried, why, unseen)
 
 
 def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -287,9 +313,9 @@ def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.
     left, right = links["l"].to_numpy("int64"), links["r"].to_numpy("int64")
     both = known[left] & known[right]
     ids = np.arange(n)
-    label = _connected(np.concatenate([ids, left[both]]), np.concatenate([first, right[both]]), n)
+    label = connected(np.concatenate([ids, left[both]]), np.concatenate([first, right[both]]), n)
     neither = ~known[left] & ~known[right]
-    bare = _connected(left[neither], right[neither], n)
+    bare = connected(left[neither], right[neither], n)
     one = ~both & ~neither
     here, there = np.where(known[left], right, left)[one], np.where(known[left], left, right)[one]
     votes = pd.DataFrame({"bare": bare[here], "label": label[there], "head": first[there]})
@@ -307,7 +333,16 @@ def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.
     return told, links[against][["l", "r"]].reset_index(drop=True)
 
 
-def _connected(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
+def connected(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
+    """Which records hang together by these ties?
+
+    Parameters
+    ----------
+    left, right
+        The ties' ends.
+    n
+        How many records there are, numbered from 0.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -478,7 +513,7 @@ def _bounded(members, left, right, p):
     while True:
         at = at + (1 - at) / 2
         a, b = np.searchsorted(members, left), np.searchsorted(members, right)
-        label = _connected(a[p >= at], b[p >= at], len(members))
+        label = connected(a[p >= at], b[p >= at], len(members))
         if label.max() > 0 or at > 1 - 1e-7:
             break
     if label.max() == 0:
