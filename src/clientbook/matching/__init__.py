@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ibis.expr.types as ir
@@ -25,6 +25,7 @@ from clientbook.matching.report import (
     close_calls,
     conflicts,
     counts,
+    day_table,
     key_numbers,
     kinds,
     origins,
@@ -33,6 +34,7 @@ from clientbook.matching.report import (
     say_bound,
     say_conflicts,
     say_contradictions,
+    say_day,
     say_method,
     say_odd,
     say_recall,
@@ -53,11 +55,11 @@ from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
-    "STAGE", "Before", "Matched", "MatchingParameters", "answer", "before", "by_system", "by_systems", "changes",
-    "close_calls", "conflicts", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "parameters", "rules",
-    "say_bound", "say_conflicts", "say_contradictions", "say_method", "say_odd", "say_recall", "say_score", "say_systems",
-    "say_threshold", "say_together", "score", "sizes", "starts", "system_overlap", "thresholds", "together", "undecided",
-    "weight_range", "weights",
+    "Before", "Day", "MODEL", "Matched", "MatchingParameters", "STAGE", "answer", "before", "by_system", "by_systems",
+    "changes", "close_calls", "conflicts", "counts", "day_table", "key_numbers", "kinds", "match", "model_to_keep",
+    "origins", "parameters", "rules", "say_bound", "say_conflicts", "say_contradictions", "say_day", "say_method",
+    "say_odd", "say_recall", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes", "starts",
+    "system_overlap", "thresholds", "together", "undecided", "weight_range", "weights",
 ]  # fmt: skip
 
 PERSONS = (
@@ -233,7 +235,7 @@ class Matched:
     clustered: clusters.Clustered
     contradictions: int = 0
     day: Day = Day(False)
-    training: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def match(
@@ -279,7 +281,7 @@ def match(
         scored, clustered, training, day = told.scored, told.clustered, told.training, told.day
     else:
         records, scored, clustered = _all_anew(there.get("people"), numbered, n, engine, country, p, asked)
-        training = None if records is None else incremental.training_of(scored, clustered, _rows(records), wanted)
+        training = {} if records is None else incremental.training_of(scored, clustered, _rows(records), wanted)
         day = told
     left_out = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
     links = clusters.alias_edges(there.get("aliases"), numbered)
@@ -299,7 +301,7 @@ def match(
             "review_pairs": review,
             "identity_changes": changed,
             "system_overlap": system_overlap(customers),
-            **incremental.left_for_next(records, scored, clustered),
+            **incremental.left_for_next(records, scored, clustered, engine),
         },
         scored,
         left_out,

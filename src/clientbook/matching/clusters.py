@@ -247,7 +247,7 @@ def cluster(
     p = edges["probability"].to_numpy(float)
     if not len(edges):
         return Clustered(_alone(n), threshold or 0.5, {})
-    loose = connected(left[p >= LOOSE], right[p >= LOOSE], n)
+    loose = _connected(left[p >= LOOSE], right[p >= LOOSE], n)
     inside = loose[left] == loose[right]
     weak = inside & (p < LOOSE)
     if unseen is None:
@@ -271,7 +271,7 @@ def cluster(
     # groups that were looked at hang together by what reaches the threshold, the others by any tie
     far = until >= at
     whole = inside & (p >= LOOSE) & ~looked[loose[left]]
-    labels = connected(np.concatenate([one[far], left[whole]]), np.concatenate([other[far], right[whole]]), n)
+    labels = _connected(np.concatenate([one[far], left[whole]]), np.concatenate([other[far], right[whole]]), n)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     inverse = inverse.ravel()
     strongest = np.zeros(n)
@@ -313,9 +313,9 @@ def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.
     left, right = links["l"].to_numpy("int64"), links["r"].to_numpy("int64")
     both = known[left] & known[right]
     ids = np.arange(n)
-    label = connected(np.concatenate([ids, left[both]]), np.concatenate([first, right[both]]), n)
+    label = _connected(np.concatenate([ids, left[both]]), np.concatenate([first, right[both]]), n)
     neither = ~known[left] & ~known[right]
-    bare = connected(left[neither], right[neither], n)
+    bare = _connected(left[neither], right[neither], n)
     one = ~both & ~neither
     here, there = np.where(known[left], right, left)[one], np.where(known[left], left, right)[one]
     votes = pd.DataFrame({"bare": bare[here], "label": label[there], "head": first[there]})
@@ -333,16 +333,7 @@ def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.
     return told, links[against][["l", "r"]].reset_index(drop=True)
 
 
-def connected(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
-    """Which records hang together by these ties?
-
-    Parameters
-    ----------
-    left, right
-        The ties' ends.
-    n
-        How many records there are, numbered from 0.
-    """
+def _connected(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -513,7 +504,7 @@ def _bounded(members, left, right, p):
     while True:
         at = at + (1 - at) / 2
         a, b = np.searchsorted(members, left), np.searchsorted(members, right)
-        label = connected(a[p >= at], b[p >= at], len(members))
+        label = _connected(a[p >= at], b[p >= at], len(members))
         if label.max() > 0 or at > 1 - 1e-7:
             break
     if label.max() == 0:
@@ -525,6 +516,25 @@ def _bounded(members, left, right, p):
         part = members[label == c]
         own = (label[a] == c) & (label[b] == c)
         yield from _bounded(part, left[own], right[own], p[own])
+
+
+def touched(edges: pd.DataFrame, n: int, some: np.ndarray) -> np.ndarray:
+    """Which records hang together, by ties that are rather right than wrong, with some of these? Their numbers, in order.
+
+    Parameters
+    ----------
+    edges
+        `l`, `r`, `probability`.
+    n
+        How many records there are, numbered from 0.
+    some
+        Numbers of records.
+    """
+    tie = edges["probability"].to_numpy() >= LOOSE
+    loose = _connected(edges["l"].to_numpy()[tie], edges["r"].to_numpy()[tie], n)
+    found = np.zeros(n, dtype=bool)
+    found[loose[some]] = True
+    return np.flatnonzero(found[loose])
 
 
 def with_data(records: ir.Table | None, n: int) -> np.ndarray:

@@ -280,7 +280,9 @@ def training_of(scored: pairs.Scored, clustered: clusters.Clustered, n: int, set
     }  # fmt: skip
 
 
-def left_for_next(records: ir.Table | None, scored: pairs.Scored, clustered: clusters.Clustered) -> dict[str, ir.Table]:
+def left_for_next(
+    records: ir.Table | None, scored: pairs.Scored, clustered: clusters.Clustered, engine: Engine
+) -> dict[str, ir.Table]:
     """The tables that the next run goes on from; none where no model was trained.
 
     Parameters
@@ -289,13 +291,15 @@ def left_for_next(records: ir.Table | None, scored: pairs.Scored, clustered: clu
         As from :func:`clientbook.matching.standard.records`.
     scored, clustered
         Of this run.
+    engine
+        Where intermediate results are staged.
     """
     if records is None or scored.model is None:
         return {}
     tied = clustered.tied
     sizes = np.bincount(tied["first"])
     put = tied.rename(columns={"first": "first_number"}).assign(together=sizes[tied["first"].to_numpy()])
-    rows = records.inner_join(ibis.memtable(put), "unique_id")
+    rows = records.inner_join(engine.keep(ibis.memtable(put), rows=len(put)), "unique_id")
     rows = rows.mutate(record_number=rows["unique_id"], content=_content(rows)).order_by("record_number")
     frame = scored.edges.rename(columns={"l": "record_number_a", "r": "record_number_b"})
     frame = frame.assign(match_weight=scored.match_weight.round(6), pattern=scored.patterns)
@@ -354,7 +358,7 @@ def carry_on(
     new, compared = found
     old, bereft = _still_so(left, place)
     edges = pd.concat([old, new]).sort_values(["l", "r"], ignore_index=True)
-    clustered, regrouped = _regrouped(left, today, edges, bereft, n, clean_sources)
+    clustered, regrouped = _regrouped(left, today, edges, bereft, n, engine, clean_sources)
     day = replace(day, carried=True, compared=compared, kept=len(old), regrouped=regrouped)
     told = training | {"since": training["since"] + len(fresh), "days": training["days"] + 1}
     return Carried(_scored(edges, training, model, rules), clustered, told, day, left, today)
@@ -387,26 +391,29 @@ def _written(
         return None
     known = left.records
     if len(dropped):
-        known = known.anti_join(_numbers("record_number", dropped), "record_number")
-    chosen = engine.keep(numbered.semi_join(_numbers("unique_id", fresh), "unique_id"), rows=len(fresh))
+        known = known.anti_join(_numbers(engine, record_number=dropped), "record_number")
+    chosen = engine.keep(numbered.semi_join(_numbers(engine, unique_id=fresh), "unique_id"), rows=len(fresh))
     theirs = people.semi_join(chosen, ["source", "person_id"])
     if len(fresh) <= FEW:
-        rows = standard.few(theirs, country, most_sharing, chosen, known)
-        schema = {"unique_id": "int64", "source": "string"} | dict.fromkeys(standard.DERIVED, "string")
-        return ibis.memtable(rows, schema=schema | dict.fromkeys(_FLAGS, "boolean"))
+        rows = standard.few(theirs, engine, country, most_sharing, chosen, known)
+        types = {"unique_id": pa.int64(), **dict.fromkeys(_FLAGS, pa.bool_())}
+        # a column without a single value would be of no type
+        schema = pa.schema([(name, types.get(name, pa.string())) for name in rows.columns])
+        return engine.keep(ibis.memtable(pa.Table.from_pandas(rows, schema=schema, preserve_index=False)), rows=len(rows))
     return standard.records(engine.keep(theirs), engine, country, most_sharing, chosen, known)
 
 
-def _read(today: _Today, left: Kept, numbers: np.ndarray, columns: Sequence[str]) -> pa.Table:
+def _read(left: Kept, today: _Today, engine: Engine, numbers: np.ndarray, columns: Sequence[str]) -> pa.Table:
     """What is known of some records, in the order of their numbers."""
     old = np.flatnonzero(np.isin(today.place, numbers))
-    rows = left.records.semi_join(_numbers("record_number", old), "record_number").select("record_number", *columns)
+    wanted = _numbers(engine, record_number=old)
+    rows = left.records.semi_join(wanted, "record_number").select("record_number", *columns)
     told = rows.to_pyarrow()
     ids = today.place[told["record_number"].to_numpy()]
     told = told.drop_columns("record_number")
     if today.written is not None:
-        new = today.written.filter(today.written["unique_id"].isin(_numbers("unique_id", numbers)["unique_id"]))
-        new = new.select("unique_id", *columns).to_pyarrow()
+        new = today.written.select("unique_id", *columns).to_pyarrow()
+        new = new.filter(pa.array(np.isin(new["unique_id"].to_numpy(), numbers)))
         ids = np.concatenate([ids, new["unique_id"].to_numpy()])
         told = pa.concat_tables([told, new.drop_columns("unique_id").cast(told.schema)])
     return told.take(pa.array(np.argsort(ids)))
@@ -441,7 +448,7 @@ def _compared(
         return None
     involved, where = np.unique(np.concatenate(blocked), return_inverse=True)
     one, other = where[: len(blocked[0])], where[len(blocked[0]) :]
-    coded = Coded(_read(today, left, keyed.ids[involved], columns), engine, model.compared)
+    coded = Coded(_read(left, today, engine, keyed.ids[involved], columns), engine, model.compared)
     common = pairs.Common(
         {name: _how_many(keyed, name, involved) for name in counted},
         {name: int((keyed.hashes[name] != 0).sum()) for name in counted}, training["averages"],
@@ -471,8 +478,9 @@ def _scored(
     edges: pd.DataFrame, training: Mapping[str, Any], model: models.Model, rules: Sequence[tuple[str, ...]]
 ) -> pairs.Scored:
     pattern = edges["pattern"].to_numpy("int64")
+    looked_at = pd.DataFrame(training["looked_at"]).astype({"finds": float, "alone": float})
     return pairs.Scored(
-        edges[["l", "r", "probability"]], pd.DataFrame(training["looked_at"]), unpacked(pattern, model.compared),
+        edges[["l", "r", "probability"]], looked_at, unpacked(pattern, model.compared),
         edges["match_weight"].to_numpy(float), model, training["splink"], "splink", training["note"],
         tuple(training["oddities"]), training["recall"], pd.DataFrame(training["starts"]), pattern, tuple(rules),
         training["averages"],
@@ -480,7 +488,7 @@ def _scored(
 
 
 def _regrouped(
-    left: Kept, today: _Today, edges: pd.DataFrame, bereft: np.ndarray, n: int, clean_sources: Sequence[str]
+    left: Kept, today: _Today, edges: pd.DataFrame, bereft: np.ndarray, n: int, engine: Engine, clean_sources: Sequence[str]
 ) -> tuple[clusters.Clustered, int]:
     """Groups that anything touches put together anew, the others as they were."""
     training = left.training
@@ -491,18 +499,13 @@ def _regrouped(
     # whoever was put together with somebody who is no more, erased from what was kept too
     present = np.bincount(head[here], minlength=len(today.place))
     fewer = present[head[here]] != together[here]
-    a, b, p = edges["l"].to_numpy("int64"), edges["r"].to_numpy("int64"), edges["probability"].to_numpy(float)
-    tie = p >= clusters.LOOSE
-    loose = clusters.connected(a[tie], b[tie], n)
-    touched = np.zeros(n, dtype=bool)
-    for some in (today.fresh, bereft, at[fewer]):
-        touched[loose[some]] = True
-    mine = np.flatnonzero(touched[loose])
+    mine = clusters.touched(edges, n, np.concatenate([today.fresh, bereft, at[fewer]]))
     firsts, probability = np.arange(n), np.ones(n)
     firsts[at], probability[at] = np.where(first >= 0, first, at), was["probability"].to_numpy()[here]
-    own = touched[loose[a]] & touched[loose[b]]
-    theirs = pd.DataFrame({"l": np.searchsorted(mine, a[own]), "r": np.searchsorted(mine, b[own]), "probability": p[own]})
-    apart = _apart(left, today, mine, theirs, clean_sources)
+    inside = np.isin(np.arange(n), mine)
+    own = edges[inside[edges["l"].to_numpy()] & inside[edges["r"].to_numpy()]]
+    theirs = own.assign(**{side: np.searchsorted(mine, own[side].to_numpy()) for side in "lr"})
+    apart = _apart(left, today, engine, mine, theirs, clean_sources)
     anew = clusters.cluster(
         theirs, len(mine), threshold=training["threshold"], apart=apart, unseen=training["unseen"]
     )  # fmt: skip
@@ -514,8 +517,10 @@ def _regrouped(
     ), len(mine)  # fmt: skip
 
 
-def _apart(left: Kept, today: _Today, mine: np.ndarray, edges: pd.DataFrame, clean_sources: Sequence[str]) -> clusters.Apart:
-    told = _read(today, left, mine, ["source", "born"])
+def _apart(
+    left: Kept, today: _Today, engine: Engine, mine: np.ndarray, edges: pd.DataFrame, clean_sources: Sequence[str]
+) -> clusters.Apart:
+    told = _read(left, today, engine, mine, ["source", "born"])
     days = told["born"].cast("int64").fill_null(0).to_numpy()
     return clusters.apart_by(told["source"].to_numpy(zero_copy_only=False), days, edges, clean_sources)
 
@@ -532,7 +537,7 @@ def whole(carried: Carried, people: ir.Table, numbered: ir.Table, engine: Engine
     """
     left, today = carried.left, carried.today
     at = np.flatnonzero(today.place >= 0)
-    ids = ibis.memtable({"record_number": at, "unique_id": today.place[at]})
+    ids = _numbers(engine, record_number=at, unique_id=today.place[at])
     told = left.records.inner_join(ids, "record_number").select("unique_id", *standard.DERIVED)
     if today.written is not None:
         told = told.union(today.written.select(*told.columns))
@@ -550,8 +555,10 @@ def _how_many(keyed: blocking.Keys, name: str, involved: np.ndarray) -> np.ndarr
     return np.where(mine != 0, counts[np.searchsorted(wanted, mine)], 1.0)
 
 
-def _numbers(name: str, numbers: np.ndarray) -> ir.Table:
-    return ibis.memtable({name: numbers}, schema={name: "int64"})
+def _numbers(engine: Engine, **numbers: np.ndarray) -> ir.Table:
+    """Whole numbers as a table of the engine's own: what stays outside it cannot be filtered by every join."""
+    rows = ibis.memtable(numbers, schema=dict.fromkeys(numbers, "int64"))
+    return engine.keep(rows, rows=len(next(iter(numbers.values()))))
 
 
 def _content(rows: ir.Table) -> ir.IntegerColumn:

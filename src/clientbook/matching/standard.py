@@ -327,14 +327,16 @@ def _by_values(country: str) -> list[tuple[str, Callable[[str], tuple], tuple[st
     ]
 
 
-def few(people: ir.Table, country: str, most_sharing: int, numbered: ir.Table, known: ir.Table) -> pd.DataFrame:
+def few(
+    people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table, known: ir.Table
+) -> pd.DataFrame:
     """The same as :func:`records` for so few that they fit into memory, in a fraction of its time.
 
     Parameters
     ----------
     people
         A few rows of the clean table.
-    country, most_sharing, numbered, known
+    engine, country, most_sharing, numbered, known
         As for :func:`records`.
 
     Returns
@@ -359,14 +361,14 @@ def few(people: ir.Table, country: str, most_sharing: int, numbered: ir.Table, k
     rows["guessed"] = ~named & ~whole & (rows["_mg"].notna() | rows["_mf"].notna())
     digits = rows["local"].str.contains("[0-9]", na=False).astype(bool)
     rows["local"] = rows["local"].where(digits & ~rows["role"].astype(bool))
-    rows["turned"] = _are_turned(rows, known)
+    rows["turned"] = _are_turned(rows, known, engine)
     rows["first"], rows["last"] = (
         rows[a].where(~rows["turned"], rows[b]) for a, b in (("first", "last"), ("last", "first"))
     )
     both = rows["first"].notna() & rows["last"].notna()
     rows["name_key"] = [" ".join(sorted(pair)) if whole else None for *pair, whole in
                         zip(rows["first"], rows["last"], both, strict=True)]  # fmt: skip
-    crowded = _crowded(rows, known, most_sharing)
+    crowded = _crowded(rows, known, engine, most_sharing)
     for column in CROWDED:
         too_many = rows[column].isin(crowded[column])
         rows[f"crowd_{column}"] = rows[column].where(too_many)
@@ -396,7 +398,7 @@ def _further(words: str | None, first: str | None, last: str | None) -> str | No
     return " ".join(sorted({word for word in words.split(" ") if len(word) > 2 and word not in names})) or None
 
 
-def _are_turned(rows: pd.DataFrame, known: ir.Table) -> pd.Series:
+def _are_turned(rows: pd.DataFrame, known: ir.Table, engine: Engine) -> pd.Series:
     """As :func:`_turned`, of a few records with all that is known in view."""
     named = rows[~rows["guessed"]]
     parts = [
@@ -404,7 +406,8 @@ def _are_turned(rows: pd.DataFrame, known: ir.Table) -> pd.Series:
         for part, sign in (("first", 1), ("last", 0))
     ]
     words = pd.concat([rows["first"], rows["last"]]).dropna().unique()
-    before = _usage(_as_written(known)).semi_join(ibis.memtable({"word": words}, schema={"word": "string"}), "word")
+    asked = engine.keep(ibis.memtable({"word": words}, schema={"word": "string"}), rows=len(words))
+    before = _usage(_as_written(known)).semi_join(asked, "word")
     before = before.group_by("source", "word").agg(f=before["f"].sum(), l=before["l"].sum()).to_pandas()
     usage = pd.concat([*parts, before]).groupby(["source", "word"], as_index=False)[["f", "l"]].sum()
     elsewhere = usage.groupby("word")[["f", "l"]].transform("sum") - usage[["f", "l"]]
@@ -419,7 +422,7 @@ def _are_turned(rows: pd.DataFrame, known: ir.Table) -> pd.Series:
     return both | (first & ~last & (odds["first"] > 2.0)) | (last & ~first & (odds["last"] < 0.5))
 
 
-def _crowded(rows: pd.DataFrame, known: ir.Table, most_sharing: int) -> dict[str, set[str]]:
+def _crowded(rows: pd.DataFrame, known: ir.Table, engine: Engine, most_sharing: int) -> dict[str, set[str]]:
     """Which values of a few records have too many, with all that is known in view?"""
     own = rows["name_key"].where(rows["name_key"].notna(), rows["source"] + "\x1f" + rows["person_id"])
     mine = [pd.DataFrame({"what": column, "value": rows[column], "holder": own}).dropna() for column in CROWDED]
@@ -428,7 +431,7 @@ def _crowded(rows: pd.DataFrame, known: ir.Table, most_sharing: int) -> dict[str
     for column in CROWDED:
         held = _holders(known, column, ibis.coalesce(known[column], known[f"crowd_{column}"]))
         theirs.append(held.select(what=ibis.literal(column), value=column, holder="holder"))
-    asked = ibis.memtable(values, schema={"what": "string", "value": "string"})
+    asked = engine.keep(ibis.memtable(values, schema={"what": "string", "value": "string"}), rows=len(values))
     before = ibis.union(*theirs).semi_join(asked, ["what", "value"]).distinct().to_pandas()
     counts = pd.concat([*mine, before]).groupby(["what", "value"])["holder"].nunique()
     many = counts[counts > most_sharing].reset_index()
