@@ -12,7 +12,7 @@ from pydantic import Field
 
 from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
-from clientbook.matching import blocking, clusters, incremental, overlap, pairs, standard
+from clientbook.matching import blocking, clusters, incremental, overlap, pairs, standard, uncertain
 from clientbook.matching import ids as lasting
 from clientbook.matching.accounts import resolve
 from clientbook.matching.ids import Before, before
@@ -51,13 +51,14 @@ from clientbook.matching.report import (
     weights,
 )
 from clientbook.matching.scoring import say_score, score
+from clientbook.matching.uncertain import say_draws
 from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
     "Before", "Day", "MODEL", "Matched", "MatchingParameters", "STAGE", "answer", "before", "by_system", "by_systems",
     "changes", "close_calls", "conflicts", "counts", "day_table", "key_numbers", "kinds", "match", "model_to_keep",
-    "origins", "parameters", "rules", "say_bound", "say_conflicts", "say_contradictions", "say_day", "say_method",
+    "origins", "parameters", "rules", "say_bound", "say_conflicts", "say_contradictions", "say_day", "say_draws", "say_method",
     "say_odd", "say_recall", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes", "starts",
     "system_overlap", "thresholds", "together", "undecided", "weight_range", "weights",
 ]  # fmt: skip
@@ -80,6 +81,7 @@ class MatchingParameters(Parameters):
     most_sharing: int = Field(25, ge=2, description="an e-mail, phone or number of people of more names is nobody's own")
     pairs_per_record: int = Field(10, ge=1, description="a blocking rule may make so many pairs a record, all six times")
     review_pairs: int = Field(500, ge=0, description="how many undecided pairs are laid out for a person")
+    identity_draws: int = Field(20, ge=0, le=1_000, description="how many other plausible ways to put records together")
     seed: int = Field(1, ge=0, description="seed of the sample on which the model is trained")
 
 
@@ -188,7 +190,7 @@ TABLES = (
     ),
 )  # fmt: skip
 
-TABLES += (*overlap.TABLES, *incremental.TABLES)
+TABLES += (*overlap.TABLES, *incremental.TABLES, *uncertain.TABLES)
 
 STAGE = Stage(
     name="matching",
@@ -285,12 +287,17 @@ def match(
         day = told
     left_out = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
     links = clusters.alias_edges(there.get("aliases"), numbered)
-    tied, against = clusters.tie(clustered.tied, links, clusters.with_data(records, n))
+    data = clusters.with_data(records, n)
+    tied, against = clusters.tie(clustered.tied, links, data)
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
     known = engine.keep(known)
     golden = engine.keep(clusters.golden(known, records, asked.golden))
     customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
     customers = engine.keep(customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
+    apart = None if records is None else clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
+    drawn = uncertain.identity_draws(
+        numbered, known, scored.edges, clustered, links, data, engine, apart=apart, draws=p.identity_draws, seed=p.seed
+    )
     review = pairs.review(scored, numbered, known, p.review_pairs)
     return Matched(
         {
@@ -301,6 +308,7 @@ def match(
             "review_pairs": review,
             "identity_changes": changed,
             "system_overlap": system_overlap(customers),
+            "identity_draws": drawn,
             **incremental.left_for_next(records, scored, clustered, engine),
         },
         scored,

@@ -378,12 +378,43 @@ def expect(joins: np.ndarray, outside: float, threshold: float) -> dict[str, flo
     return {"precision": float(told[1][0]), "recall": float(told[1][1]), "f1": float(middle[2])}
 
 
-def _pairs(left, right, p, loose, unseen: float, apart: Apart | None) -> tuple[np.ndarray, ...]:
+def linked(
+    left: np.ndarray, right: np.ndarray, p: np.ndarray, n: int, weak: float, certain: float, unseen: float,
+    apart: Apart | None,
+) -> tuple[np.ndarray, ...]:  # fmt: skip
+    """Within groups that hang together by ties that may be weak: up to which mean probability are two records joined?
+
+    Parameters
+    ----------
+    left, right, p
+        The ties: their ends, and how probable it is that each is one human.
+    n
+        How many records there are, numbered from 0.
+    weak
+        Weaker ties hold nothing together.
+    certain
+        Groups all of whose pairs reach this are not looked at.
+    unseen, apart
+        As for :func:`cluster`.
+
+    Returns
+    -------
+    group, one, other, until, looked
+        The group of each record; of each pair within the groups that were looked at the two records, the smaller first,
+        and the mean; and of each group whether it was looked at.
+    """
+    group = _connected(left[p >= weak], right[p >= weak], n)
+    inside = group[left] == group[right]
+    one, other, until, _, looked = _pairs(left[inside], right[inside], p[inside], group, unseen, apart, certain)
+    return group, one, other, until, looked
+
+
+def _pairs(left, right, p, loose, unseen: float, apart: Apart | None, certain: float = SURE) -> tuple[np.ndarray, ...]:
     """All pairs within groups that are not surely one: both ends, the threshold up to which they are one customer; of
     all pairs within groups what :func:`expect` asks for; and of each group whether it was looked at."""
     size = np.bincount(loose)
     group = loose[left]
-    sure = np.bincount(group, weights=p >= SURE, minlength=len(size))
+    sure = np.bincount(group, weights=p >= certain, minlength=len(size))
     open_ = (size > 1) & (2 * sure < size * (size - 1.0))
     if apart is not None:
         open_ |= apart.within(loose, len(size)) & (size > 1)

@@ -220,13 +220,13 @@ def settings_of(country: str, p: Any, asked: Any, *more: Any) -> str:
     country
         The book's.
     p
-        The stage's parameters; how many pairs are laid out for review is no matter.
+        The stage's parameters; how many pairs are laid out for review, and how many ways are drawn, is no matter.
     asked
         What the book says of matching.
     *more
         Whatever else the result rests on, as plain data.
     """
-    given = p.model_dump(mode="json", exclude={"review_pairs"})
+    given = p.model_dump(mode="json", exclude={"review_pairs", "identity_draws"})
     told = [country, given, asked.model_dump(mode="json"), _made_by(), *more]
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
