@@ -82,3 +82,81 @@ def test_without_doubt_there_is_nothing_to_draw(engine):
     rows = matched.tables["identity_draws"]
     assert rows.count().to_pandas() == 0
     assert "No other way" in matching.say_draws(rows, matched.tables["customers"])
+
+
+@pytest.fixture(scope="module")
+def sold():
+    """A made shop whose every third person has a second record; in draw 1 two of them are put together and one is parted."""
+    from test_value import made_lines
+
+    lines = made_lines()
+    people = sorted(lines["person_id"].unique())
+    whose = {person: f"c{int(person) // 3 * 3 if int(person) % 3 == 1 else int(person):05d}" for person in people}
+    known = pd.DataFrame({"source": "shop", "person_id": people, "customer_id": [whose[p] for p in people], "probability": 1.0})
+    moves = [
+        (1, "00002", "c00005"),
+        (1, "00007", "cnew"),
+        (2, "00010", "c00005"), (2, "00011", "c00005"), (2, "00009", "c00005"),
+    ]  # fmt: skip
+    moves = [move for move in moves if move[1] in whose]
+    draws = pd.DataFrame([(d, "shop", p, c) for d, p, c in moves], columns=["draw", "source", "person_id", "customer_id"])
+    returns = pd.DataFrame({
+        "person_source": "shop", "person_id": ["00007", "00020", "00002"], "order_source": "shop", "order_id": [None] * 3,
+        "amount": [25.0, 40.0, 10.0],
+    })  # fmt: skip
+    return lines, known, draws, returns
+
+
+def test_totals_of_draws_equal_a_plain_computation(sold):
+    """Beside it: the whole book put together as each draw says, with the same models."""
+    import datetime as dt
+
+    from clientbook import value
+    from clientbook.value.ledger import shares_of_all
+    from clientbook.value.uncertain import _worth
+
+    lines, known, draws, returns = sold
+    as_of, p = dt.date(2024, 1, 1), value.ValueParameters(draws=100)
+    orders = ibis.memtable(lines.assign(order_source="shop", order_id=pd.Series([None] * len(lines), dtype="string")))
+    back = ibis.memtable(returns, schema=dict.fromkeys(returns.columns, "string") | {"amount": "float64"})
+    found = value.analyse(orders, back, ibis.memtable(known), None, as_of, p)
+    drawn = value.with_other_identities(
+        (orders, back, None, None), ibis.memtable(known), ibis.memtable(draws), found, as_of, p
+    )  # fmt: skip
+    model, spend = found.models[found.chosen], found.spend
+    every = shares_of_all(value.summarise(found.history[0], as_of), value.sums(found.history[1], as_of))
+
+    def plain(identities):
+        book = value.ledger(orders, back, ibis.memtable(identities))
+        bought = book.filter(book["is_purchase"]).select("customer_id", "day", "amount")
+        summary = value.with_net(value.summarise(bought, as_of), value.sums(book, as_of), every)
+        return float(_worth(summary, model, spend, p)["clv"].sum().to_pandas())
+
+    base, told = plain(known), []
+    for number in (1, 2):
+        now = known.set_index("person_id")
+        mine = draws[draws["draw"] == number].set_index("person_id")["customer_id"]
+        now.loc[mine.index, "customer_id"] = mine
+        told.append(plain(now.reset_index()) - base)
+    total = float(found.value["clv"].sum().to_pandas())
+    assert total == pytest.approx(base, rel=1e-6)
+    assert abs(told[0]) > 0.01 and abs(told[1]) > 0.01
+    assert (drawn.totals["total"] - total).tolist() == pytest.approx(told, abs=0.02)
+    assert drawn.totals["customers"].tolist() == [3, 3] and 0 < drawn.share < 0.1
+    rows = value.identity_intervals(total, found, drawn, 0.95)
+    assert rows["low"][1] <= rows["low"][0] < total < rows["high"][0] <= rows["high"][1]
+    assert "2 other ways" in value.say_identities(total, drawn, lambda amount: f"{amount:.0f}")
+
+
+def test_without_draws_the_interval_is_the_forecasts_own(sold):
+    import datetime as dt
+
+    from clientbook import value
+
+    lines, known, draws, _ = sold
+    orders, as_of, p = ibis.memtable(lines), dt.date(2024, 1, 1), value.ValueParameters(draws=100)
+    found = value.analyse(orders, None, ibis.memtable(known), None, as_of, p)
+    for none in (None, ibis.memtable(draws.head(0))):
+        drawn = value.with_other_identities((orders, None, None, None), ibis.memtable(known), none, found, as_of, p)
+        assert drawn.swing == 0 and len(value.identity_intervals(1.0, found, drawn, 0.95)) == 1
+        assert "taken for certain" in value.say_identities(1.0, drawn, str)

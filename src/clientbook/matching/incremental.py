@@ -367,8 +367,12 @@ def carry_on(
 def _today(
     left: Kept, people: ir.Table, numbered: ir.Table, engine: Engine
 ) -> tuple[Day, np.ndarray, np.ndarray, np.ndarray]:
-    now = standard.newest(people)
-    now = now.select("source", "person_id", content=_content(now)).inner_join(numbered, ["source", "person_id"])
+    # a number instead of all that is compared goes through the search for what was said last
+    now = people.select(
+        "source", "person_id", "arrival", changed_at=ibis.coalesce(people["updated_at"], people["created_at"]),
+        content=_content(people),
+    )  # fmt: skip
+    now = standard.last_said(now).select("source", "person_id", "content").inner_join(numbered, ["source", "person_id"])
     was = left.records.select("source", "person_id", number="record_number", was="content")
     rows = now.left_join(was, ["source", "person_id"])
     told = rows.select("unique_id", "number", same=(rows["content"] == rows["was"]).fill_null(False)).to_pyarrow()

@@ -199,11 +199,24 @@ def newest(people: ir.Table) -> ir.Table:
         `created_at`, `changed_at`.
     """
     rows = people.mutate(changed_at=ibis.coalesce(people["updated_at"], people["created_at"]))
+    rows = rows.select(
+        "source", "person_id", *GOLDEN, "account_source", "account_id", "created_at", "changed_at", "arrival"
+    )  # fmt: skip
+    return last_said(rows).drop("arrival")
+
+
+def last_said(rows: ir.Table) -> ir.Table:
+    """Of each person record the row that was changed last; of equals the last to arrive.
+
+    Parameters
+    ----------
+    rows
+        `source`, `person_id`, `changed_at`, `arrival` and whatever else.
+    """
     last = ibis.window(
         group_by=["source", "person_id"], order_by=[ibis.desc("changed_at", nulls_first=False), ibis.desc("arrival")]
     )
-    rows = rows.mutate(_newest=ibis.row_number().over(last)).filter(lambda t: t["_newest"] == 0)
-    return rows.select("source", "person_id", *GOLDEN, "account_source", "account_id", "created_at", "changed_at")
+    return rows.mutate(_newest=ibis.row_number().over(last)).filter(lambda t: t["_newest"] == 0).drop("_newest")
 
 
 def records(
