@@ -357,7 +357,7 @@ def carry_on(
         return replace(day, why="a blocking rule would make more pairs than it may")
     new, compared = found
     old, bereft = _still_so(left, place)
-    edges = pd.concat([old, new]).sort_values(["l", "r"], ignore_index=True)
+    edges = _merged(old, new, n)
     clustered, regrouped = _regrouped(left, today, edges, bereft, n, engine, clean_sources)
     day = replace(day, carried=True, compared=compared, kept=len(old), regrouped=regrouped)
     told = training | {"since": training["since"] + len(fresh), "days": training["days"] + 1}
@@ -478,13 +478,21 @@ def _still_so(left: Kept, place: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, np.unique(ends[ends >= 0])
 
 
+def _merged(old: pd.DataFrame, new: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Both in the order of their ends; each is so already."""
+    a, b = (one["l"].to_numpy("int64") * n + one["r"].to_numpy("int64") for one in (old, new))
+    at = np.searchsorted(a, b)
+    return pd.DataFrame({name: np.insert(old[name].to_numpy(), at, new[name].to_numpy()) for name in old.columns})
+
+
 def _scored(
     edges: pd.DataFrame, training: Mapping[str, Any], model: models.Model, rules: Sequence[tuple[str, ...]]
 ) -> pairs.Scored:
     pattern = edges["pattern"].to_numpy("int64")
+    which, distinct = pd.factorize(pattern)
     looked_at = pd.DataFrame(training["looked_at"]).astype({"finds": float, "alone": float})
     return pairs.Scored(
-        edges[["l", "r", "probability"]], looked_at, unpacked(pattern, model.compared),
+        edges[["l", "r", "probability"]], looked_at, unpacked(distinct, model.compared)[which],
         edges["match_weight"].to_numpy(float), model, training["splink"], "splink", training["note"],
         tuple(training["oddities"]), training["recall"], pd.DataFrame(training["starts"]), pattern, tuple(rules),
         training["averages"],
