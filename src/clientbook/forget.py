@@ -225,7 +225,10 @@ def traces_in(folder: Path, person: Person) -> _Traces:
     }
     traces = _Traces(by_source, customers, accounts, words)
     if reader.has("matching_records", "record_number"):
-        traces.numbers = {int(row["record_number"]) for row in reader.of_records("matching_records", person.records)}
+        for source, ids in by_source.items():
+            where = "source = ? AND person_id IN (SELECT unnest(?))"
+            rows = reader.rows("matching_records", where, [source, ids], "record_number")
+            traces.numbers |= {int(row["record_number"]) for row in rows}
     for row in reader.of_records("orders", person.records):
         if row["order_id"] is not None:
             traces.orders.setdefault(row["order_source"], []).append(row["order_id"])
