@@ -64,7 +64,11 @@ def run(book, name: str) -> cleaning.Cleaned:
         ("web", r["person_id"]) for r in rows_of(folder, "events")
     }
     who = pd.DataFrame([w for w in WHO_IS_WHO if w[:2] in seen], columns=["source", "person_id", "customer_id"])
-    made = {"identities": who.assign(probability=1.0), "customers": who[["customer_id"]].drop_duplicates(),
+    numbers = range(len(who))
+    made = {"matching_records": who[["source", "person_id"]].assign(record_number=numbers, mail="x"),
+            "matching_edges": pd.DataFrame([(a, b, 0.5) for a in numbers for b in numbers if a < b],
+                                           columns=["record_number_a", "record_number_b", "probability"]),
+            "identities": who.assign(probability=1.0), "customers": who[["customer_id"]].drop_duplicates(),
             "stage_intervals": pd.DataFrame({"subject_type": "customer", "subject_id": who["customer_id"],
                                              "stage": "need"}),
             "review_pairs": pd.DataFrame({"source_l": ["shop"], "person_id_l": ["8"], "source_r": ["shop"],
@@ -121,6 +125,12 @@ def test_forgotten_in_every_table_list_and_run(book):
     assert set(receipt["removed"]) == {"2026-07-01.001", "2026-07-01.002", "lists"}
     told = receipt["removed"]["2026-07-01.001"]
     assert told["orders"] == 1 and told["returns"] == 2 and told["rejected"] == 1 and told["review_pairs"] == 1
+    assert told["matching_records"] == 3
+    for name in ("2026-07-01.001", "2026-07-01.002"):
+        folder = book.store.folder / "runs" / name
+        held = {row["record_number"] for row in rows_of(folder, "matching_records")}
+        named = {row[f"record_number_{side}"] for row in rows_of(folder, "matching_edges") for side in "ab"}
+        assert named == held and len(held) == 4
     assert told["people"] == 2 and told["events"] == told["aliases"] == told["referrals"] == 1
     text = (book.store.folder / "receipts" / f"{receipt['receipt']}.json").read_text()
     assert json.loads(text) == json.loads(json.dumps(receipt)) and not [w for w in TRACES if f'"{w}"' in text]
@@ -130,13 +140,15 @@ def test_everybody_else_stays_as_they_were(book):
     tables = book.store.folder / "runs" / "2026-07-01.001" / "tables"
     names = [path.stem for path in tables.glob("*.parquet")]
     before = {name: rows_of(tables.parent, name) for name in names}
+    theirs = {str(row["record_number"]) for row in before["matching_records"] if row["person_id"] in TRACES}
     untouched = (tables / "quality.parquet").read_bytes()
     forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
     for name in names:
         after = rows_of(tables.parent, name)
         gone = [row for row in before[name] if row not in after]
         assert after == [row for row in before[name] if row not in gone], "the order is kept"
-        assert all(any(word in str(row) for word in TRACES) for row in gone), (name, gone)
+        words = theirs if name == "matching_edges" else TRACES
+        assert all(any(word in str(row) for word in words) for row in gone), (name, gone)
     assert (tables / "quality.parquet").read_bytes() == untouched
     assert [row["person_id"] for row in rows_of(tables.parent, "people")] == ["8", "9", "n2"]
     assert {row["id"] for row in rows_of(tables.parent, "changes")} <= {"8", "9", "n2"}, "those of others"

@@ -175,6 +175,10 @@ def analysed(bought_lines: pd.DataFrame, returns: pd.DataFrame | None = None, as
 
 @pytest.fixture(scope="module")
 def lines() -> pd.DataFrame:
+    return made_lines()
+
+
+def made_lines() -> pd.DataFrame:
     """Made customers who buy at their own rate and leave for good."""
     draw = np.random.default_rng(11)
     rows = []

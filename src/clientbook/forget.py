@@ -21,6 +21,7 @@ RECEIPTS = "receipts"
 _FORGOTTEN = "[forgotten]"
 # Tables of which a whole row is about somebody else too, if two of them are named in it, go with the first.
 _CUSTOMER = re.compile(r"(^|_)customer_id(_|$)")
+_NUMBER = re.compile(r"^record_number_[ab]$")
 _PERSON = re.compile(r"^(.*?)person_id(.*)$")
 
 
@@ -60,6 +61,8 @@ class _Traces:
     words: set[str]
     orders: dict[str, list[str]] = field(default_factory=dict)
     places: set[tuple[str, str, str, int]] = field(default_factory=set)
+    # by which pairs of records name them
+    numbers: set[int] = field(default_factory=set)
 
 
 def look_up(book: Book, who: str) -> Person:
@@ -221,6 +224,11 @@ def traces_in(folder: Path, person: Person) -> _Traces:
         str(row[name]) for row in reader.of_records("people", person.records) for name in ("email", "phone") if row.get(name)
     }
     traces = _Traces(by_source, customers, accounts, words)
+    if reader.has("matching_records", "record_number"):
+        for source, ids in by_source.items():
+            where = "source = ? AND person_id IN (SELECT unnest(?))"
+            rows = reader.rows("matching_records", where, [source, ids], "record_number")
+            traces.numbers |= {int(row["record_number"]) for row in rows}
     for row in reader.of_records("orders", person.records):
         if row["order_id"] is not None:
             traces.orders.setdefault(row["order_source"], []).append(row["order_id"])
@@ -272,6 +280,7 @@ def rows_of(rows, traces: _Traces, table: str):
     for owner, name in _person_columns(columns):
         tests += [(rows[owner] == source) & rows[name].isin(ids) for source, ids in traces.records.items()]
     tests += [rows[name].isin(sorted(traces.customers)) for name in columns if _CUSTOMER.search(name)]
+    tests += [rows[name].isin(sorted(traces.numbers)) for name in sorted(columns) if _NUMBER.match(name) and traces.numbers]
     if {"subject_type", "subject_id"} <= columns:
         tests.append(rows["subject_id"].isin(sorted(traces.customers | traces.accounts)))
     if "account_id" in columns and traces.accounts and "account_source" not in columns:

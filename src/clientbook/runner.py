@@ -24,7 +24,7 @@ from clientbook import cache, failure, history, ipynb, kernels, lock
 from clientbook.book import BOOK_VARIABLE, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
-from clientbook.stage import LEADING, PERSONAL_VARIABLE, RUN_VARIABLE, Stage, check_parameters, load_stage
+from clientbook.stage import FRESH_VARIABLE, LEADING, PERSONAL_VARIABLE, RUN_VARIABLE, Stage, check_parameters, load_stage
 from clientbook.store import Run, sweep, whole, write_json
 
 _NOTEBOOK = re.compile(r"^(\d{2})_(\w+)$")
@@ -499,9 +499,10 @@ class _Execution:
         )
 
     def _environment(self) -> dict[str, str]:
-        told = {name: value for name, value in os.environ.items() if name != PERSONAL_VARIABLE}
+        told = {name: value for name, value in os.environ.items() if name not in (PERSONAL_VARIABLE, FRESH_VARIABLE)}
         told |= {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name}
-        return told | ({PERSONAL_VARIABLE: "1"} if self.personal else {})
+        asked = {PERSONAL_VARIABLE: self.personal, FRESH_VARIABLE: self.fresh}
+        return told | {name: "1" for name, is_so in asked.items() if is_so}
 
     def _end_steps(self) -> None:
         """No kernel is left, and no thread that would write where others read by then."""

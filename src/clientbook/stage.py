@@ -22,6 +22,7 @@ from clientbook.tables import Table
 
 RUN_VARIABLE = "CLIENTBOOK_RUN"
 PERSONAL_VARIABLE = "CLIENTBOOK_SHOW_PERSONAL_DATA"
+FRESH_VARIABLE = "CLIENTBOOK_FRESH"
 
 # So many key numbers of each stage, its first, stand on the index and on the overview.
 LEADING = 2
@@ -150,6 +151,11 @@ class Step:
     def shows_personal_data(self) -> bool:
         """Whether whoever started the run asked for names on its pages; every page is marked then."""
         return bool(os.environ.get(PERSONAL_VARIABLE))
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether whoever started the run asked for all to be computed again; ids and what was seen before stay known."""
+        return bool(os.environ.get(FRESH_VARIABLE))
 
     def named(self, frame):
         """Who are these customers, where names may be shown?

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ibis.expr.types as ir
@@ -12,10 +12,11 @@ from pydantic import Field
 
 from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
-from clientbook.matching import blocking, clusters, overlap, pairs, standard
+from clientbook.matching import blocking, clusters, incremental, overlap, pairs, standard, uncertain
 from clientbook.matching import ids as lasting
 from clientbook.matching.accounts import resolve
 from clientbook.matching.ids import Before, before
+from clientbook.matching.incremental import MODEL, Day
 from clientbook.matching.report import (
     answer,
     by_system,
@@ -24,6 +25,7 @@ from clientbook.matching.report import (
     close_calls,
     conflicts,
     counts,
+    day_table,
     key_numbers,
     kinds,
     origins,
@@ -32,6 +34,7 @@ from clientbook.matching.report import (
     say_bound,
     say_conflicts,
     say_contradictions,
+    say_day,
     say_method,
     say_odd,
     say_recall,
@@ -48,15 +51,16 @@ from clientbook.matching.report import (
     weights,
 )
 from clientbook.matching.scoring import say_score, score
+from clientbook.matching.uncertain import say_draws
 from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
-    "STAGE", "Before", "Matched", "MatchingParameters", "answer", "before", "by_system", "by_systems", "changes",
-    "close_calls", "conflicts", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "parameters", "rules",
-    "say_bound", "say_conflicts", "say_contradictions", "say_method", "say_odd", "say_recall", "say_score", "say_systems",
-    "say_threshold", "say_together", "score", "sizes", "starts", "system_overlap", "thresholds", "together", "undecided",
-    "weight_range", "weights",
+    "Before", "Day", "MODEL", "Matched", "MatchingParameters", "STAGE", "answer", "before", "by_system", "by_systems",
+    "changes", "close_calls", "conflicts", "counts", "day_table", "key_numbers", "kinds", "match", "model_to_keep",
+    "origins", "parameters", "rules", "say_bound", "say_conflicts", "say_contradictions", "say_day", "say_draws", "say_method",
+    "say_odd", "say_recall", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes", "starts",
+    "system_overlap", "thresholds", "together", "undecided", "weight_range", "weights",
 ]  # fmt: skip
 
 PERSONS = (
@@ -77,6 +81,7 @@ class MatchingParameters(Parameters):
     most_sharing: int = Field(25, ge=2, description="an e-mail, phone or number of people of more names is nobody's own")
     pairs_per_record: int = Field(10, ge=1, description="a blocking rule may make so many pairs a record, all six times")
     review_pairs: int = Field(500, ge=0, description="how many undecided pairs are laid out for a person")
+    identity_draws: int = Field(20, ge=0, le=1_000, description="how many other plausible ways to put records together")
     seed: int = Field(1, ge=0, description="seed of the sample on which the model is trained")
 
 
@@ -185,7 +190,7 @@ TABLES = (
     ),
 )  # fmt: skip
 
-TABLES += overlap.TABLES
+TABLES += (*overlap.TABLES, *incremental.TABLES, *uncertain.TABLES)
 
 STAGE = Stage(
     name="matching",
@@ -218,6 +223,10 @@ class Matched:
         How the pairs became customers.
     contradictions
         Known links that were not followed, as they lead to several customers.
+    day
+        What came since the run before, and whether all was compared again.
+    training
+        What the next run goes on from, as plain data.
     """
 
     tables: Mapping[str, ir.Table]
@@ -227,6 +236,8 @@ class Matched:
     conflicts: pd.DataFrame
     clustered: clusters.Clustered
     contradictions: int = 0
+    day: Day = Day(False)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def match(
@@ -260,12 +271,64 @@ def match(
         raise NothingToShow(f"This book names no person. With one, this page would show {STAGE.shows}.")
     asked = asked or Asked()
     numbered = engine.keep(clusters.number(standard.persons(there.items())))
-    n = int(numbered.count().to_pyarrow().as_py())
-    records, scored, apart = None, pairs.nothing(), None
-    left_out = pd.DataFrame(columns=["what", "records", "left_out"])
+    n = _rows(numbered)
+    told = Day(False)
     if "people" in there:
-        records = standard.records(there["people"], engine, country, p.most_sharing, numbered)
-        left_out = standard.left_out(records)
+        wanted = incremental.settings_of(country, p, asked)
+        told = incremental.carry_on(
+            earlier.kept if earlier else None, there["people"], numbered, n, engine, country, p, asked.clean_sources, wanted
+        )
+    if isinstance(told, incremental.Carried):
+        records = incremental.whole(told, there["people"], numbered, engine)
+        scored, clustered, training, day = told.scored, told.clustered, told.training, told.day
+    else:
+        records, scored, clustered = _all_anew(there.get("people"), numbered, n, engine, country, p, asked)
+        training = {} if records is None else incremental.training_of(scored, clustered, _rows(records), wanted)
+        day = told
+    left_out = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
+    links = clusters.alias_edges(there.get("aliases"), numbered)
+    data = clusters.with_data(records, n)
+    tied, against = clusters.tie(clustered.tied, links, data)
+    known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
+    known = engine.keep(known)
+    golden = engine.keep(clusters.golden(known, records, asked.golden))
+    customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
+    customers = engine.keep(customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
+    apart = None if records is None else clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
+    drawn = uncertain.identity_draws(
+        numbered, known, scored.edges, clustered, links, data, engine, apart=apart, draws=p.identity_draws, seed=p.seed
+    )
+    review = pairs.review(scored, numbered, known, p.review_pairs)
+    return Matched(
+        {
+            "identities": known,
+            "customers": customers,
+            "resolved_accounts": resolved,
+            "account_identities": identified,
+            "review_pairs": review,
+            "identity_changes": changed,
+            "system_overlap": system_overlap(customers),
+            "identity_draws": drawn,
+            **incremental.left_for_next(records, scored, clustered, engine),
+        },
+        scored,
+        left_out,
+        origins(golden),
+        conflicts(golden, asked.golden),
+        clustered,
+        len(against),
+        day,
+        training,
+    )
+
+
+def _all_anew(
+    people: ir.Table | None, numbered: ir.Table, n: int, engine: Engine, country: str, p: MatchingParameters, asked: Asked
+) -> tuple[ir.Table | None, pairs.Scored, clusters.Clustered]:
+    """Every record written for comparison, the model trained, all pairs that a rule picks compared, and clustered."""
+    records, scored, apart = None, pairs.nothing(), None
+    if people is not None:
+        records = standard.records(people, engine, country, p.most_sharing, numbered)
         rules = asked.blocking_rules
         scored = pairs.compare(
             records,
@@ -279,31 +342,11 @@ def match(
     clustered = clusters.cluster(
         scored.edges, n, threshold=p.threshold or asked.threshold, precision=p.precision or asked.precision, apart=apart
     )
-    links = clusters.alias_edges(there.get("aliases"), numbered)
-    tied, against = clusters.tie(clustered.tied, links, clusters.with_data(records, n))
-    known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
-    known = engine.keep(known)
-    golden = engine.keep(clusters.golden(known, records, asked.golden))
-    customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
-    customers = engine.keep(customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
-    review = pairs.review(scored, numbered, known, p.review_pairs)
-    return Matched(
-        {
-            "identities": known,
-            "customers": customers,
-            "resolved_accounts": resolved,
-            "account_identities": identified,
-            "review_pairs": review,
-            "identity_changes": changed,
-            "system_overlap": system_overlap(customers),
-        },
-        scored,
-        left_out,
-        origins(golden),
-        conflicts(golden, asked.golden),
-        clustered,
-        len(against),
-    )
+    return records, scored, clustered
+
+
+def _rows(rows: ir.Table) -> int:
+    return int(rows.count().to_pyarrow().as_py())
 
 
 def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:

@@ -202,6 +202,70 @@ def blocked(found: Keys, rules: Sequence[Sequence[str]]) -> tuple[np.ndarray, np
     return np.divmod(made, n)
 
 
+def blocked_with(
+    found: Keys, rules: Sequence[Sequence[str]], fresh: np.ndarray, *, per_rule: float, most: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Every pair that agrees on a rule and of which at least one record is fresh, once.
+
+    Parameters
+    ----------
+    found
+        As from :func:`keys`.
+    rules
+        Each a choice of expressions.
+    fresh
+        Of each record, whether it is.
+    per_rule, most
+        Bounds on the pairs of one rule, and of all.
+
+    Returns
+    -------
+    left, right
+        Places of records in `found`, the smaller first; ordered by both. None where a bound would be broken; nothing is
+        made then.
+    """
+    n, made, so_far = len(found.ids), [np.empty(0, "int64")], 0
+    for rule in rules:
+        key, whole = found.of(rule)
+        at = members(key, whole, np.unique(key[fresh & whole]))
+        at = at[np.argsort(key[at], kind="stable")]
+        sizes = _runs(key[at])
+        ends = np.cumsum(sizes)
+        block = np.repeat(np.arange(len(sizes)), sizes)
+        new = np.flatnonzero(fresh[at])
+        mine = sizes[block[new]]
+        count = int((mine - 1).sum())
+        so_far += count
+        if count > per_rule or so_far > most:
+            return None
+        # each fresh one with all of its block, itself too
+        one = np.repeat(new, mine)
+        other = np.repeat(ends[block[new]] - mine, mine) + np.arange(len(one)) - np.repeat(np.cumsum(mine) - mine, mine)
+        a, b = at[one], at[other]
+        made.append((np.minimum(a, b) * n + np.maximum(a, b))[a != b])
+    return np.divmod(_once(np.concatenate(made)), max(n, 1))
+
+
+def members(key: np.ndarray, whole: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Which places have one of these keys?
+
+    Parameters
+    ----------
+    key, whole
+        As from :meth:`Keys.of`.
+    wanted
+        Sorted, each once; few beside all.
+    """
+    if not len(wanted):
+        return np.empty(0, "int64")
+    # most places are ruled out by a table that stays in the processor's cache
+    table = np.zeros(1 << 20, dtype=bool)
+    table[(wanted * _MIX) >> np.uint64(44)] = True
+    at = np.flatnonzero(table[(key * _MIX) >> np.uint64(44)] & whole)
+    nearest = np.minimum(np.searchsorted(wanted, key[at]), len(wanted) - 1)
+    return at[wanted[nearest] == key[at]]
+
+
 def count_pairs(records: ir.Table, rule: Sequence[str]) -> int:
     """How many pairs agree on a rule? Counted without making them.
 

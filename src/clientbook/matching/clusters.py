@@ -108,6 +108,8 @@ class Clustered:
         `threshold`, `precision`, `recall`, `f1` of those that were tried.
     why
         Why this threshold, in words.
+    unseen
+        What a pair that was never compared counts.
     """
 
     tied: pd.DataFrame
@@ -117,6 +119,7 @@ class Clustered:
     impossible: int = 0
     tried: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["threshold", "precision", "recall", "f1"]))
     why: str = ""
+    unseen: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -171,9 +174,28 @@ def ruled_out(records: ir.Table, edges: pd.DataFrame, clean_sources: Sequence[st
     day = records["born"].cast("int64") if "born" in records.columns else ibis.literal(0, "int64")
     rows = records.select("unique_id", "source", day=day.fill_null(0)).to_pyarrow()
     at = rows["unique_id"].to_numpy()
-    names, source = np.unique(rows["source"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-    held, days = np.full(n, -1), np.zeros(n, "int64")
-    held[at], days[at] = source, rows["day"].to_numpy()
+    source = np.full(n, None, dtype=object)
+    days = np.zeros(n, "int64")
+    source[at], days[at] = rows["source"].to_numpy(zero_copy_only=False), rows["day"].to_numpy()
+    return apart_by(source, days, edges, clean_sources)
+
+
+def apart_by(source: np.ndarray, days: np.ndarray, edges: pd.DataFrame, clean_sources: Sequence[str]) -> Apart:
+    """The same from what is in memory.
+
+    Parameters
+    ----------
+    source
+        Of each record its system, None for a mere id.
+    days
+        Of each record the birth date as a number of eight digits, 0 where there is none.
+    edges, clean_sources
+        As for :func:`ruled_out`.
+    """
+    n, said = len(source), pd.notna(source)
+    names, which = np.unique(source[said].astype(str), return_inverse=True)
+    held = np.full(n, -1)
+    held[said] = which
     sure = edges["probability"].to_numpy() >= SURE
     left, right = edges["l"].to_numpy()[sure], edges["r"].to_numpy()[sure]
     agree = (days[left] == days[right]) & (days[left] > 0) & (held[left] != held[right])
@@ -195,8 +217,9 @@ def _other_day(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def cluster(
-    edges: pd.DataFrame, n: int, *, threshold: float | None = None, precision: float | None = None, apart: Apart | None = None
-) -> Clustered:
+    edges: pd.DataFrame, n: int, *, threshold: float | None = None, precision: float | None = None,
+    apart: Apart | None = None, unseen: float | None = None,
+) -> Clustered:  # fmt: skip
     """Which records are one customer?
 
     Records that hang together by ties that are rather right than wrong are taken apart again where the ties do not
@@ -217,6 +240,8 @@ def cluster(
         Where the expected precision stays below, the threshold is raised until it does not.
     apart
         What rules out that two records are one human: they are never put into one customer.
+    unseen
+        What a pair that was never compared counts; None takes the mean of the weak ties.
     """
     left, right = edges["l"].to_numpy("int64"), edges["r"].to_numpy("int64")
     p = edges["probability"].to_numpy(float)
@@ -225,7 +250,8 @@ def cluster(
     loose = _connected(left[p >= LOOSE], right[p >= LOOSE], n)
     inside = loose[left] == loose[right]
     weak = inside & (p < LOOSE)
-    unseen = float(p[weak].mean()) if weak.any() else 0.0
+    if unseen is None:
+        unseen = float(p[weak].mean()) if weak.any() else 0.0
     one, other, until, joins, looked = _pairs(left[inside], right[inside], p[inside], loose, unseen, apart)
     outside = float(p[~inside].sum())
     # the highest of equals: what says nothing either way stays apart
@@ -258,7 +284,7 @@ def cluster(
     scores[at] = expected
     tried = pd.DataFrame([{"threshold": at, **told} for at, told in sorted(scores.items())]).round(6)
     rounded = {name: round(value, 6) for name, value in expected.items()}
-    return Clustered(tied, at, rounded, int((parts > 1).sum()), impossible, tried, why)
+    return Clustered(tied, at, rounded, int((parts > 1).sum()), impossible, tried, why, unseen)
 
 
 def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -352,12 +378,43 @@ def expect(joins: np.ndarray, outside: float, threshold: float) -> dict[str, flo
     return {"precision": float(told[1][0]), "recall": float(told[1][1]), "f1": float(middle[2])}
 
 
-def _pairs(left, right, p, loose, unseen: float, apart: Apart | None) -> tuple[np.ndarray, ...]:
+def linked(
+    left: np.ndarray, right: np.ndarray, p: np.ndarray, n: int, weak: float, certain: float, unseen: float,
+    apart: Apart | None,
+) -> tuple[np.ndarray, ...]:  # fmt: skip
+    """Within groups that hang together by ties that may be weak: up to which mean probability are two records joined?
+
+    Parameters
+    ----------
+    left, right, p
+        The ties: their ends, and how probable it is that each is one human.
+    n
+        How many records there are, numbered from 0.
+    weak
+        Weaker ties hold nothing together.
+    certain
+        Groups all of whose pairs reach this are not looked at.
+    unseen, apart
+        As for :func:`cluster`.
+
+    Returns
+    -------
+    group, one, other, until, looked
+        The group of each record; of each pair within the groups that were looked at the two records, the smaller first,
+        and the mean; and of each group whether it was looked at.
+    """
+    group = _connected(left[p >= weak], right[p >= weak], n)
+    inside = group[left] == group[right]
+    one, other, until, _, looked = _pairs(left[inside], right[inside], p[inside], group, unseen, apart, certain)
+    return group, one, other, until, looked
+
+
+def _pairs(left, right, p, loose, unseen: float, apart: Apart | None, certain: float = SURE) -> tuple[np.ndarray, ...]:
     """All pairs within groups that are not surely one: both ends, the threshold up to which they are one customer; of
     all pairs within groups what :func:`expect` asks for; and of each group whether it was looked at."""
     size = np.bincount(loose)
     group = loose[left]
-    sure = np.bincount(group, weights=p >= SURE, minlength=len(size))
+    sure = np.bincount(group, weights=p >= certain, minlength=len(size))
     open_ = (size > 1) & (2 * sure < size * (size - 1.0))
     if apart is not None:
         open_ |= apart.within(loose, len(size)) & (size > 1)
@@ -490,6 +547,25 @@ def _bounded(members, left, right, p):
         part = members[label == c]
         own = (label[a] == c) & (label[b] == c)
         yield from _bounded(part, left[own], right[own], p[own])
+
+
+def touched(edges: pd.DataFrame, n: int, some: np.ndarray) -> np.ndarray:
+    """Which records hang together, by ties that are rather right than wrong, with some of these? Their numbers, in order.
+
+    Parameters
+    ----------
+    edges
+        `l`, `r`, `probability`.
+    n
+        How many records there are, numbered from 0.
+    some
+        Numbers of records.
+    """
+    tie = edges["probability"].to_numpy() >= LOOSE
+    loose = _connected(edges["l"].to_numpy()[tie], edges["r"].to_numpy()[tie], n)
+    found = np.zeros(n, dtype=bool)
+    found[loose[some]] = True
+    return np.flatnonzero(found[loose])
 
 
 def with_data(records: ir.Table | None, n: int) -> np.ndarray:

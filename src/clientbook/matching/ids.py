@@ -15,6 +15,7 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
+from clientbook.matching.incremental import Kept, kept
 from clientbook.store import Run, Store
 
 _CHANGES = {"run_before": "string", "customer_id_before": "string", "customer_id": "string", "change": "string",
@@ -33,14 +34,17 @@ class Before:
         Its table.
     changes
         Its table `identity_changes`, or None.
+    kept
+        What it left for the next run to go on from, or None.
     """
 
     name: str
     identities: ir.Table
     changes: ir.Table | None = None
+    kept: Kept | None = None
 
 
-def before(store: Store, run: Run | None, connection: Any) -> Before | None:
+def before(store: Store, run: Run | None, connection: Any, anew: bool = False) -> Before | None:
     """The newest whole run before this one that says who is who; None where there is none.
 
     Parameters
@@ -51,13 +55,16 @@ def before(store: Store, run: Run | None, connection: Any) -> Before | None:
         This run; None means that the newest is asked for.
     connection
         Of the engine that reads the tables.
+    anew
+        Customers keep their ids, but all records are compared again.
     """
     earlier = [one for one in store.runs() if "identities" in one.tables and (run is None or _order(one) < _order(run))]
     if not earlier:
         return None
     newest = max(earlier, key=_order)
     changes = newest.read("identity_changes", connection) if "identity_changes" in newest.tables else None
-    return Before(newest.name, newest.read("identities", connection), changes)
+    left = None if anew else kept(newest, connection)
+    return Before(newest.name, newest.read("identities", connection), changes, left)
 
 
 def keep(identities: ir.Table, earlier: Before | None) -> tuple[ir.Table, ir.Table]:

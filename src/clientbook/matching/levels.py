@@ -22,31 +22,32 @@ class Coded:
     Parameters
     ----------
     records
-        As from :func:`clientbook.matching.standard.records`, in the order of `unique_id`.
+        As from :func:`clientbook.matching.standard.records`, in the order of `unique_id`; a few may be in memory.
     engine
         Which says how alike two values are.
     compared
         The comparisons.
     """
 
-    def __init__(self, records: ir.Table, engine: Engine, compared: Sequence[Compared]):
+    def __init__(self, records: ir.Table | pa.Table, engine: Engine, compared: Sequence[Compared]):
         self.engine, self.compared = engine, tuple(compared)
         self.codes: dict[str, np.ndarray] = {}
         self._values: dict[str, pa.Table] = {}
         rare = {level.rare for one in compared for level in one.levels if level.rare}
         for one in compared:
             columns = reads(one)
-            told = records.select(*columns).to_pyarrow()
+            told = _read(records, columns)
             self.codes[one.name], first = _coded(told[one.name])
             # the other columns that levels read follow from the first
             self._values[one.name] = told.take(pa.array(first)).combine_chunks()
             for name in rare & set(columns) - {one.name}:
                 self.codes[name], _ = _coded(told[name])
+        names = set(records.column_names if isinstance(records, pa.Table) else records.columns)
         needed = ["mail", *(["name_key"] if {"first", "last"} <= {one.name for one in compared} else [])]
         for name in needed:
-            if name not in self.codes and name in records.columns:
-                self.codes[name], _ = _coded(records.select(name).to_pyarrow()[name])
-        flags = records.select("guessed").to_pyarrow()["guessed"] if "guessed" in records.columns else None
+            if name not in self.codes and name in names:
+                self.codes[name], _ = _coded(_read(records, [name])[name])
+        flags = _read(records, ["guessed"])["guessed"] if "guessed" in names else None
         n = len(next(iter(self.codes.values())))
         self.guessed = np.zeros(n, dtype=bool) if flags is None else flags.fill_null(False).to_numpy().astype(bool)
 
@@ -88,6 +89,12 @@ class Coded:
                    for side, at in (("l", first), ("r", second)) for name in values.column_names}  # fmt: skip
         told[both] = self.engine.evaluate(pa.table(columns), level_of(one))[which] if len(pairs) else 0
         return told
+
+
+def _read(records: ir.Table | pa.Table, columns: Sequence[str]) -> pa.Table:
+    if isinstance(records, pa.Table):
+        return records.select(list(columns))
+    return records.select(*columns).to_pyarrow()
 
 
 def unpacked(pattern: np.ndarray, compared: Sequence[Compared]) -> np.ndarray:

@@ -76,6 +76,12 @@ class Scored:
         Of all pairs of one human the expected share that some blocking rule finds; None where it cannot be said.
     starts
         What the training found from each start.
+    patterns
+        As `edges`: the levels of each pair as one number, which :func:`clientbook.matching.levels.unpacked` reads.
+    rules
+        The blocking rules that were used.
+    averages
+        By column how often strangers agree on it; how rare a value is, is told beside it.
     """
 
     edges: pd.DataFrame
@@ -89,6 +95,28 @@ class Scored:
     oddities: tuple[str, ...] = ()
     recall: float | None = None
     starts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["start", "rounds", "settled", "pairs"]))
+    patterns: np.ndarray | None = None
+    rules: tuple[tuple[str, ...], ...] = ()
+    averages: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Common:
+    """How common is each record's value, by column?
+
+    Attributes
+    ----------
+    counts
+        Of each record how many records have its value; 1 where it has none.
+    filled
+        How many records have a value.
+    averages
+        How often strangers agree.
+    """
+
+    counts: dict[str, np.ndarray]
+    filled: dict[str, int]
+    averages: dict[str, float]
 
 
 def nothing(note: str = "", looked_at: pd.DataFrame | None = None) -> Scored:
@@ -144,7 +172,7 @@ def compare(
     compared = [one for one in comparisons(filled, n) if not columns or one.name in columns]
     if len(compared) < 2:
         return _by_exact_rules(records, filled, "One column alone trains no model")
-    per_rule = min(max(pairs_per_record * n, 5_000), MOST_PAIRS)
+    per_rule = bound(n, pairs_per_record)
     keyed = keys(records, atoms(there) if asked is None else sorted({text for rule in asked for text in rule}))
     looked_at = choose_rules(keyed, per_rule=per_rule, most=RULES_TOGETHER * per_rule, given=asked)
     rules = [rule for rule, used in zip(looked_at["rule"], looked_at["used"], strict=True) if used]
@@ -152,6 +180,19 @@ def compare(
     if not rules:
         return nothing("No two records agree on anything that few others agree on too.", told)
     return _trained(records, engine, keyed, rules, compared, told, seed)
+
+
+def bound(n: int, pairs_per_record: int) -> int:
+    """How many pairs may a rule make?
+
+    Parameters
+    ----------
+    n
+        How many records there are.
+    pairs_per_record
+        As for :func:`compare`.
+    """
+    return min(max(pairs_per_record * n, 5_000), MOST_PAIRS)
 
 
 def _by_exact_rules(records: ir.Table, filled: dict[str, int], why: str) -> Scored:
@@ -278,12 +319,8 @@ def _trained(
     model = fitted[0]
     if model.pairs["same"] < 1:
         return _by_exact_rules(records, _filled(records), "So few records are the same human that no model can be trained")
-    weight, _ = models.score(model, patterns)
-    kept = np.isin(code, distinct[weight > _HOPELESS])
-    left, right, code = left[kept], right[kept], code[kept]
-    shown = unpacked(code, compared)
-    rarity = _rarity(coded, shown, left, right, 1 + 2 * model.pairs["same"] / n, model.namesakes)
-    weight, probability = models.score(model, shown, rarity["strangers"], {kind: rarity[kind] for kind in models.KIN})
+    common = _common(coded)
+    left, right, code, shown, weight, probability = hopeful(model, common, left, right, code, n)
     edges = pd.DataFrame({"l": keyed.ids[left], "r": keyed.ids[right], "probability": probability.round(6)})
     found = finds(keyed, rules, left, right, probability)
     told = told.assign(**{name: pd.Series(found[name], dtype=float) for name in ("finds", "alone")})
@@ -299,7 +336,41 @@ def _trained(
              for start, one in zip(_STARTS, fitted, strict=True)],
             columns=["start", "rounds", "settled", "pairs"],
         ),
+        code, tuple(tuple(rule) for rule in rules), common.averages,
     )  # fmt: skip
+
+
+def hopeful(
+    model: models.Model, common: Common, left: np.ndarray, right: np.ndarray, code: np.ndarray, n: int
+) -> tuple[np.ndarray, ...]:
+    """Which pairs may be one human at all, and how probable is it?
+
+    Parameters
+    ----------
+    model
+        Trained.
+    common
+        How common the values of all records are.
+    left, right
+        Places of records.
+    code
+        The pairs' levels, as from :meth:`clientbook.matching.levels.Coded.patterns`.
+    n
+        How many records there were when the model was trained.
+
+    Returns
+    -------
+    left, right, code, levels, match_weight, probability
+        Of those pairs that are not hopeless.
+    """
+    distinct = np.unique(code)
+    weight, _ = models.score(model, unpacked(distinct, model.compared))
+    kept = np.isin(code, distinct[weight > _HOPELESS])
+    left, right, code = left[kept], right[kept], code[kept]
+    shown = unpacked(code, model.compared)
+    rarity = _rarity(model, common, shown, left, right, 1 + 2 * model.pairs["same"] / n)
+    weight, probability = models.score(model, shown, rarity["strangers"], {kind: rarity[kind] for kind in models.KIN})
+    return left, right, code, shown, weight, probability
 
 
 def finds(keyed: Keys, rules: Sequence[Sequence[str]], left: np.ndarray, right: np.ndarray, probability: np.ndarray) -> dict:
@@ -408,19 +479,25 @@ def _sizes(codes: np.ndarray) -> np.ndarray:
     return np.bincount(codes[codes >= 0], minlength=1).astype(float)
 
 
-def _rarity(
-    coded: Coded, shown: np.ndarray, left: np.ndarray, right: np.ndarray, own: float, namesakes: float
-) -> dict[str, np.ndarray]:
-    """By how many bits the values that pairs agree on are rarer than those that strangers agree on by chance."""
-    bits = {kind: np.zeros(len(shown)) for kind in ("strangers", *models.KIN)}
-    counts, shares, averages = {}, {}, {}
+def _common(coded: Coded) -> Common:
+    counts, filled, averages = {}, {}, {}
     for name, codes in coded.codes.items():
         sizes = _sizes(codes)
         n = sizes.sum()
         counts[name] = np.where(codes >= 0, sizes[np.maximum(codes, 0)], 1.0)
-        shares[name] = counts[name] / max(n, 1)
-        averages[name] = max((sizes * (sizes - 1)).sum(), 1.0) / max(n * (n - 1), 1.0)
-    for i, one in enumerate(coded.compared):
+        filled[name] = int(n)
+        averages[name] = float(max((sizes * (sizes - 1)).sum(), 1.0) / max(n * (n - 1), 1.0))
+    return Common(counts, filled, averages)
+
+
+def _rarity(
+    model: models.Model, common: Common, shown: np.ndarray, left: np.ndarray, right: np.ndarray, own: float
+) -> dict[str, np.ndarray]:
+    """By how many bits the values that pairs agree on are rarer than those that strangers agree on by chance."""
+    bits = {kind: np.zeros(len(shown)) for kind in ("strangers", *models.KIN)}
+    counts, averages = common.counts, common.averages
+    shares = {name: count / max(common.filled[name], 1) for name, count in counts.items()}
+    for i, one in enumerate(model.compared):
         for j, level in enumerate(one.levels):
             if level.rare:
                 at = np.flatnonzero(shown[:, i] == j)
@@ -433,11 +510,11 @@ def _rarity(
     if "name_key" in counts:
         # some names go together more than others, which the model knows on average; as many records of that name as one
         # human has are taken for one human's
-        order = [one.name for one in coded.compared]
+        order = [one.name for one in model.compared]
         at = np.flatnonzero((shown[:, order.index("first")] == 0) & (shown[:, order.index("last")] == 0))
         apart = shares["first"][left[at]] * shares["last"][left[at]]
-        joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max((coded.codes["name_key"] >= 0).sum(), 1)
-        together = np.log2(np.maximum(joint / apart, 1.0) / namesakes)
+        joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max(common.filled["name_key"], 1)
+        together = np.log2(np.maximum(joint / apart, 1.0) / model.namesakes)
         for kind in bits:
             if kind != "home":
                 bits[kind][at] -= together

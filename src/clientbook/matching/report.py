@@ -12,6 +12,7 @@ import pandas as pd
 from clientbook.customers import of_known
 from clientbook.matching.clusters import CONFLICTS, DEFAULT_RULES, ORIGINS, UNIT_OF, Clustered
 from clientbook.matching.model import parameter_table
+from clientbook.matching.incremental import MOST_SINCE, Day
 from clientbook.matching.pairs import Scored
 from clientbook.stage import KeyNumber
 
@@ -522,6 +523,46 @@ def weights(scored: Scored) -> pd.DataFrame:
     if scored.model is None:
         return pd.DataFrame(columns=["comparison", "level", "m", "u", "match_weight"])
     return parameter_table(scored.model)
+
+
+def day_table(day: Day) -> pd.DataFrame:
+    """Which records came, changed and went since the run before, and what was compared?
+
+    Parameters
+    ----------
+    day
+        As in :class:`clientbook.matching.Matched`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `what`, `number`; empty where there was no run to go on from.
+    """
+    rows = [
+        ("records as they were", day.same), ("records that are new", day.new), ("records told otherwise", day.changed),
+        ("records that are gone", day.gone), ("pairs compared", day.compared), ("pairs taken over", day.kept),
+        ("records whose group was put together anew", day.regrouped),
+    ]  # fmt: skip
+    told = rows if day.carried else rows[:4]
+    return pd.DataFrame(told if day.same or day.gone else [], columns=["what", "number"])
+
+
+def say_day(day: Day) -> str:
+    """In a sentence or two: was all compared again, or only what came?
+
+    Parameters
+    ----------
+    day
+        As in :class:`clientbook.matching.Matched`.
+    """
+    if not day.carried:
+        return f"All records were compared anew, as {day.why}." if day.why else "All records were compared anew."
+    came = day.new + day.changed
+    told = (
+        f"Only what came was compared: {came:,} of {came + day.same:,} records are new or told otherwise than in the run "
+        f"before, and {day.gone:,} are gone. All others keep their pairs and what the model said of them."
+    )
+    return f"{told} Since the last training {day.since:.1%} of the records came or changed; above {MOST_SINCE:.0%} all is trained anew."
 
 
 def say_odd(scored: Scored) -> str:

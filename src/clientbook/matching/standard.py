@@ -174,7 +174,55 @@ def persons(tables: Iterable[tuple[str, ir.Table]]) -> ir.Table:
     return stacked.filter(stacked["source"].notnull() & stacked["person_id"].notnull()).distinct()
 
 
-def records(people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table | None = None) -> ir.Table:
+# What is made of a record for comparison, and kept for the next run; the rest is read from the clean table again.
+DERIVED = (
+    "domain", "given", "family", "first", "last", "root", "first_sound", "last_sound", "initials", "extra", "name_key",
+    "guessed", "turned", "mail", "local", "role", "work", "dialled", "born", "zip", "place", "way", "house", "firm",
+    "number", "job", "crowd_mail", "crowd_dialled", "crowd_number",
+)  # fmt: skip
+# Values that nobody's own are when people of more names than so many have them.
+CROWDED = ("mail", "dialled", "number")
+
+
+def newest(people: ir.Table) -> ir.Table:
+    """Of each person record what was said last.
+
+    Parameters
+    ----------
+    people
+        The clean table.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        A row a person record: `source`, `person_id`, the golden columns as delivered, `account_source`, `account_id`,
+        `created_at`, `changed_at`.
+    """
+    rows = people.mutate(changed_at=ibis.coalesce(people["updated_at"], people["created_at"]))
+    rows = rows.select(
+        "source", "person_id", *GOLDEN, "account_source", "account_id", "created_at", "changed_at", "arrival"
+    )  # fmt: skip
+    return last_said(rows).drop("arrival")
+
+
+def last_said(rows: ir.Table) -> ir.Table:
+    """Of each person record the row that was changed last; of equals the last to arrive.
+
+    Parameters
+    ----------
+    rows
+        `source`, `person_id`, `changed_at`, `arrival` and whatever else.
+    """
+    last = ibis.window(
+        group_by=["source", "person_id"], order_by=[ibis.desc("changed_at", nulls_first=False), ibis.desc("arrival")]
+    )
+    return rows.mutate(_newest=ibis.row_number().over(last)).filter(lambda t: t["_newest"] == 0).drop("_newest")
+
+
+def records(
+    people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table | None = None,
+    known: ir.Table | None = None,
+) -> ir.Table:  # fmt: skip
     """How are people written so that two records of one human look alike?
 
     Parameters
@@ -189,6 +237,9 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int, n
         A value of an e-mail, phone or shared number that people of more names have is nobody's own; it is left out.
     numbered
         `source`, `person_id`, `unique_id`: the records are given their numbers, and stand in that order.
+    known
+        Records beside these that were written so before: which part of a name is which, and what too many share, is
+        judged with them in view.
 
     Returns
     -------
@@ -200,36 +251,13 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int, n
         order), `guessed` (the name was read from the e-mail address), `mail`, `local` (what stands
         before the @, where it is more than a name), `role` (the address is a function's), `work` (its domain, unless it
         gives addresses to anybody), `dialled`, `born` (eight
-        digits), `zip`, `place`, `way`, `house`, `firm`, `number`, `job`.
+        digits), `zip`, `place`, `way`, `house`, `firm`, `number`, `job`; `turned` (the parts of the name were put the
+        other way round); and `crowd_mail` and so on, the value that was left out as too many share it.
     """
-    rows = people.mutate(changed_at=ibis.coalesce(people["updated_at"], people["created_at"]))
-    newest = ibis.window(
-        group_by=["source", "person_id"], order_by=[ibis.desc("changed_at", nulls_first=False), ibis.desc("arrival")]
-    )
-    rows = rows.mutate(_newest=ibis.row_number().over(newest)).filter(lambda t: t["_newest"] == 0)
-    rows = rows.select(
-        "source", "person_id", *GOLDEN, "account_source", "account_id", "created_at", "changed_at",
-        mail=_mail(rows["email"]), zip=rows["postcode"].upper().re_replace(r"[^0-9A-Z]", "").nullif(""),
-        born=rows["birth_date"].strftime("%Y%m%d"), number=rows["external_id"].strip().nullif(""),
-    )  # fmt: skip
-    rows = rows.mutate(local=rows["mail"].split("@")[0], domain=rows["mail"].split("@")[1])
-    rows = rows.mutate(
-        role=rows["local"].isin(sorted(ROLES)).fill_null(False),
-        work=rows["domain"].notin(sorted(FREE_MAIL)).ifelse(rows["domain"], ibis.null("string")),
-    )
-    base = engine.keep(rows)
+    base = engine.keep(_by_columns(newest(people)))
     lookups = [
-        _lookup(base["given_name"], _given, {"_given": "string", "_g": "string"}),
-        _lookup(base["family_name"], _family, {"_family": "string", "_f": "string"}),
-        _lookup(base["full_name"], _whole, {"_first": "string", "_last": "string", "_wg": "string", "_wf": "string",
-                                            "_words": "string"}),
-        _lookup(base["phone"], _one(lambda number: e164(number, country)), {"dialled": "string"}),
-        _lookup(base["local"], _from_mail, {"_mg": "string", "_mf": "string"}),
-        _lookup(base["city"], _one(_place), {"place": "string"}),
-        _lookup(base["street"], _way, {"way": "string", "house": "string"}),
-        _lookup(base["company"], _one(clean_company), {"firm": "string"}),
-        _lookup(base["job_title"], _one(_place), {"job": "string"}),
-    ]  # fmt: skip
+        _lookup(base[column], function, dict.fromkeys(made, "string")) for column, function, made in _by_values(country)
+    ]
     rows = base
     for column, lookup in lookups:
         rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
@@ -246,16 +274,18 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int, n
         local=(rows["local"].re_search(r"[0-9]") & ~rows["role"]).ifelse(rows["local"], ibis.null("string")),
     )
     rows = engine.keep(rows.drop("_given", "_family", "_first", "_last", "_g", "_f", "_wg", "_wf", "_mg", "_mf"))
-    rows = engine.keep(_turned(rows))
+    rows = engine.keep(_turned(rows, known))
     both = rows["first"].notnull() & rows["last"].notnull()
     key = ibis.least(rows["first"], rows["last"]) + " " + ibis.greatest(rows["first"], rows["last"])
     # an engine may take the lesser of a word and nothing for the word
     rows = rows.mutate(name_key=both.ifelse(key, ibis.null("string")))
     crowded = []
-    for column in ("mail", "dialled", "number"):
-        held = rows.group_by(column).agg(
-            _holders=ibis.coalesce(rows["name_key"], rows["source"] + "\x1f" + rows["person_id"]).nunique()
-        )
+    for column in CROWDED:
+        holders = _holders(rows, column, rows[column])
+        if known is not None:
+            others = _holders(known, column, ibis.coalesce(known[column], known[f"crowd_{column}"]))
+            holders = holders.union(others.semi_join(holders, column))
+        held = holders.group_by(column).agg(_holders=holders["holder"].nunique())
         crowded.append((column, held.filter(held["_holders"] > most_sharing).select(_crowded=column)))
     sounds = [
         _lookup(rows["first"], lambda word: (sound(word), _root(word)), {"first_sound": "string", "root": "string"}),
@@ -265,7 +295,8 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int, n
         rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
     for column, values in crowded:
         rows = rows.left_join(values, rows[column] == values["_crowded"])
-        rows = rows.mutate(**{column: rows["_crowded"].isnull().ifelse(rows[column], ibis.null("string"))}).drop("_crowded")
+        own = rows["_crowded"].isnull().ifelse(rows[column], ibis.null("string"))
+        rows = rows.mutate(**{column: own, f"crowd_{column}": rows["_crowded"]}).drop("_crowded")
     words = rows["_words"].split(" ")
     rows = rows.mutate(
         initials=rows["first"].substr(0, 1) + rows["last"].substr(0, 1),
@@ -280,13 +311,171 @@ def records(people: ir.Table, engine: Engine, country: str, most_sharing: int, n
     return engine.keep(rows)
 
 
-def _turned(rows: ir.Table) -> ir.Table:
-    """Parts of names put where the records' own usage has them: columns are swapped, and one word may be either part."""
-    usage = None
+def _by_columns(rows: ir.Table) -> ir.Table:
+    """What can be read from a column as it stands."""
+    rows = rows.select(
+        *rows.columns,
+        mail=_mail(rows["email"]), zip=rows["postcode"].upper().re_replace(r"[^0-9A-Z]", "").nullif(""),
+        born=rows["birth_date"].strftime("%Y%m%d"), number=rows["external_id"].strip().nullif(""),
+    )  # fmt: skip
+    rows = rows.mutate(local=rows["mail"].split("@")[0], domain=rows["mail"].split("@")[1])
+    return rows.mutate(
+        role=rows["local"].isin(sorted(ROLES)).fill_null(False),
+        work=rows["domain"].notin(sorted(FREE_MAIL)).ifelse(rows["domain"], ibis.null("string")),
+    )
+
+
+def _by_values(country: str) -> list[tuple[str, Callable[[str], tuple], tuple[str, ...]]]:
+    """What a Python function makes of each value: the column, the function, and what its results are called."""
+    return [
+        ("given_name", _given, ("_given", "_g")),
+        ("family_name", _family, ("_family", "_f")),
+        ("full_name", _whole, ("_first", "_last", "_wg", "_wf", "_words")),
+        ("phone", _one(lambda number: e164(number, country)), ("dialled",)),
+        ("local", _from_mail, ("_mg", "_mf")),
+        ("city", _one(_place), ("place",)),
+        ("street", _way, ("way", "house")),
+        ("company", _one(clean_company), ("firm",)),
+        ("job_title", _one(_place), ("job",)),
+    ]
+
+
+def few(
+    people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table, known: ir.Table
+) -> pd.DataFrame:
+    """The same as :func:`records` for so few that they fit into memory, in a fraction of its time.
+
+    Parameters
+    ----------
+    people
+        A few rows of the clean table.
+    engine, country, most_sharing, numbered, known
+        As for :func:`records`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `unique_id`, `source`, and what is made for comparison; in the order of their numbers.
+    """
+    rows = _by_columns(newest(people)).inner_join(numbered, ["source", "person_id"]).order_by("unique_id")
+    read = {column for column, _, _ in _by_values(country)}
+    rows = rows.select(
+        "unique_id", "source", "person_id", *sorted(read - {"local"}),
+        *("mail", "zip", "born", "number", "local", "domain", "role", "work"),
+    ).to_pandas()  # fmt: skip
+    for column, function, made in _by_values(country):
+        _put(rows, column, function, made)
+    named = rows["_given"].notna() | rows["_family"].notna()
+    whole = rows["_first"].notna() | rows["_last"].notna()
+    rows["given"] = rows["_given"].where(named, rows["_first"])
+    rows["family"] = rows["_family"].where(named, rows["_last"])
+    rows["first"] = rows["_g"].where(named, rows["_wg"].where(whole, rows["_mg"]))
+    rows["last"] = rows["_f"].where(named, rows["_wf"].where(whole, rows["_mf"]))
+    rows["guessed"] = ~named & ~whole & (rows["_mg"].notna() | rows["_mf"].notna())
+    digits = rows["local"].str.contains("[0-9]", na=False).astype(bool)
+    rows["local"] = rows["local"].where(digits & ~rows["role"].astype(bool))
+    rows["turned"] = _are_turned(rows, known, engine)
+    rows["first"], rows["last"] = (
+        rows[a].where(~rows["turned"], rows[b]) for a, b in (("first", "last"), ("last", "first"))
+    )
+    both = rows["first"].notna() & rows["last"].notna()
+    rows["name_key"] = [" ".join(sorted(pair)) if whole else None for *pair, whole in
+                        zip(rows["first"], rows["last"], both, strict=True)]  # fmt: skip
+    crowded = _crowded(rows, known, engine, most_sharing)
+    for column in CROWDED:
+        too_many = rows[column].isin(crowded[column])
+        rows[f"crowd_{column}"] = rows[column].where(too_many)
+        rows[column] = rows[column].where(~too_many)
+    _put(rows, "first", lambda word: (sound(word), _root(word)), ("first_sound", "root"))
+    _put(rows, "last", lambda word: (sound(word),), ("last_sound",))
+    rows["initials"] = [f[:1] + l[:1] if whole else None for f, l, whole in
+                        zip(rows["first"], rows["last"], both, strict=True)]  # fmt: skip
+    rows["extra"] = [_further(*told) for told in zip(rows["_words"], rows["first"], rows["last"], strict=True)]
+    told = rows[["unique_id", "source", *DERIVED]].astype("object")
+    told = told.where(told.notna(), None)
+    return told.astype({"unique_id": "int64", "guessed": bool, "turned": bool, "role": bool})
+
+
+def _put(rows: pd.DataFrame, column: str, function: Callable[[str], tuple], made: Iterable[str]) -> None:
+    """What a function makes of each distinct value of a column, as further columns."""
+    told = {value: function(value) for value in rows[column].dropna().unique()}
+    for place, name in enumerate(made):
+        one = {value: results[place] for value, results in told.items()}
+        rows[name] = pd.Series([one.get(value) for value in rows[column]], index=rows.index, dtype="object")
+
+
+def _further(words: str | None, first: str | None, last: str | None) -> str | None:
+    if not isinstance(words, str):
+        return None
+    names = {first or "", *(last or "").split(" ")} if isinstance(last, str) or last is None else {first}
+    return " ".join(sorted({word for word in words.split(" ") if len(word) > 2 and word not in names})) or None
+
+
+def _are_turned(rows: pd.DataFrame, known: ir.Table, engine: Engine) -> pd.Series:
+    """As :func:`_turned`, of a few records with all that is known in view."""
+    named = rows[~rows["guessed"]]
+    parts = [
+        pd.DataFrame({"source": named["source"], "word": named[part], "f": sign, "l": 1 - sign}).dropna()
+        for part, sign in (("first", 1), ("last", 0))
+    ]
+    words = pd.concat([rows["first"], rows["last"]]).dropna().unique()
+    asked = engine.keep(ibis.memtable({"word": words}, schema={"word": "string"}), rows=len(words))
+    before = _usage(_as_written(known)).semi_join(asked, "word")
+    before = before.group_by("source", "word").agg(f=before["f"].sum(), l=before["l"].sum()).to_pandas()
+    usage = pd.concat([*parts, before]).groupby(["source", "word"], as_index=False)[["f", "l"]].sum()
+    elsewhere = usage.groupby("word")[["f", "l"]].transform("sum") - usage[["f", "l"]]
+    usage[["f", "l"]] = usage[["f", "l"]].where((elsewhere.sum(axis=1) == 0), elsewhere)
+    seen = usage.set_index(["source", "word"])
+    odds = {}
+    for part in ("first", "last"):
+        at = seen.reindex(pd.MultiIndex.from_arrays([rows["source"], rows[part]]))
+        odds[part] = ((at["l"].fillna(0) + 0.5) / (at["f"].fillna(0) + 0.5)).to_numpy()
+    first, last = rows["first"].notna(), rows["last"].notna()
+    both = first & last & (odds["first"] / odds["last"] > _TURNED)
+    return both | (first & ~last & (odds["first"] > 2.0)) | (last & ~first & (odds["last"] < 0.5))
+
+
+def _crowded(rows: pd.DataFrame, known: ir.Table, engine: Engine, most_sharing: int) -> dict[str, set[str]]:
+    """Which values of a few records have too many, with all that is known in view?"""
+    own = rows["name_key"].where(rows["name_key"].notna(), rows["source"] + "\x1f" + rows["person_id"])
+    mine = [pd.DataFrame({"what": column, "value": rows[column], "holder": own}).dropna() for column in CROWDED]
+    values = pd.concat(mine)[["what", "value"]].drop_duplicates()
+    theirs = []
+    for column in CROWDED:
+        held = _holders(known, column, ibis.coalesce(known[column], known[f"crowd_{column}"]))
+        theirs.append(held.select(what=ibis.literal(column), value=column, holder="holder"))
+    asked = engine.keep(ibis.memtable(values, schema={"what": "string", "value": "string"}), rows=len(values))
+    before = ibis.union(*theirs).semi_join(asked, ["what", "value"]).distinct().to_pandas()
+    counts = pd.concat([*mine, before]).groupby(["what", "value"])["holder"].nunique()
+    many = counts[counts > most_sharing].reset_index()
+    return {column: set(many.loc[many["what"] == column, "value"]) for column in CROWDED}
+
+
+def _holders(rows: ir.Table, column: str, value: ir.StringColumn) -> ir.Table:
+    holder = ibis.coalesce(rows["name_key"], rows["source"] + "\x1f" + rows["person_id"])
+    return rows.select(**{column: value}, holder=holder).filter(lambda t: t[column].notnull())
+
+
+def _usage(rows: ir.Table) -> ir.Table:
+    """Which word stands in which part of a name, a row a record and part."""
+    told = []
     for part, sign in (("first", 1), ("last", 0)):
         words = rows.filter(rows[part].notnull() & ~rows["guessed"])
-        counted = words.select("source", word=part, f=ibis.literal(sign), l=ibis.literal(1 - sign))
-        usage = counted if usage is None else usage.union(counted)
+        told.append(words.select("source", word=part, f=ibis.literal(sign), l=ibis.literal(1 - sign)))
+    return told[0].union(told[1])
+
+
+def _as_written(rows: ir.Table) -> ir.Table:
+    """The parts of names as they stood before they were turned."""
+    first, last = (rows["turned"].ifelse(rows[a], rows[b]) for a, b in (("last", "first"), ("first", "last")))
+    return rows.select("source", "guessed", first=first, last=last)
+
+
+def _turned(rows: ir.Table, others: ir.Table | None = None) -> ir.Table:
+    """Parts of names put where the records' own usage has them: columns are swapped, and one word may be either part."""
+    usage = _usage(rows)
+    if others is not None:
+        usage = usage.union(_usage(_as_written(others)).semi_join(usage, "word"))
     usage = usage.group_by("source", "word").agg(f=usage["f"].sum(), l=usage["l"].sum())
     every = ibis.window(group_by="word")
     elsewhere = {name: usage[name].sum().over(every) - usage[name] for name in "fl"}
@@ -308,7 +497,7 @@ def _turned(rows: ir.Table) -> ir.Table:
     )
     turn = turn.fill_null(False)
     first, last = turn.ifelse(rows["last"], rows["first"]), turn.ifelse(rows["first"], rows["last"])
-    rows = rows.mutate(first=first, last=last)
+    rows = rows.mutate(first=first, last=last, turned=turn)
     return rows.drop("_a", "_af", "_al", "_as", "_b", "_bf", "_bl", "_bs")
 
 

@@ -91,9 +91,18 @@ from clientbook.value.season import Season, Trial, season_by, trial_span
 from clientbook.value.spend import SpendModel, fit_spend, with_first_purchase
 from clientbook.value.summary import compress, in_one_currency, key, purchases, summarise
 from clientbook.value.topics import backtest_topics, topic_history, with_next_topic
+from clientbook.value.uncertain import (
+    Drawn,
+    alone,
+    identity_intervals,
+    say_identities,
+    total_with_identities,
+    with_other_identities,
+)
 
 __all__ = [
     "BY_VALUE",
+    "Drawn",
     "FIRST_COME",
     "LEVELS",
     "MODELS",
@@ -115,6 +124,7 @@ __all__ = [
     "ValueParameters",
     "ahead",
     "allocations",
+    "alone",
     "analyse",
     "answer",
     "backtest",
@@ -142,6 +152,7 @@ __all__ = [
     "frequency_recency",
     "hindsight",
     "holdout",
+    "identity_intervals",
     "in_one_currency",
     "key",
     "key_numbers",
@@ -170,6 +181,7 @@ __all__ = [
     "say_concentration",
     "say_currency",
     "say_level",
+    "say_identities",
     "say_loss",
     "say_movement",
     "say_recoveries",
@@ -187,12 +199,14 @@ __all__ = [
     "tiers",
     "topic_history",
     "total_bounds",
+    "total_with_identities",
     "totals",
     "tracking",
     "try_season",
     "with_first_purchase",
     "with_net",
     "with_next_topic",
+    "with_other_identities",
     "with_recommendations",
     "worth",
 ]
@@ -220,7 +234,7 @@ STAGE = Stage(
     name="value",
     remembers=True,
     needs=("orders",),
-    uses=("returns", "customers", "identities", "products", "cases", "referrals", "deliveries", "consents"),
+    uses=("returns", "customers", "identities", "products", "cases", "referrals", "deliveries", "consents", "identity_draws"),
     writes=("value", "value_backtest", "allocations", "recoveries"),
     shows=("what each customer is expected to bring, whom to look after first, and how far such forecasts can be trusted"),
     parameters=ValueParameters,
@@ -350,6 +364,8 @@ class Analysis:
         Between which the value of all lies, 95 times of 100.
     data_hash
         Of the histories that the models were fitted on.
+    doubts
+        What the interval of the total rests on: errors of earlier totals, chance, and the swing by resampling.
     history
         `purchases` and `ledger` tables that all of it was computed from.
     topics
@@ -373,6 +389,7 @@ class Analysis:
     history: tuple[ir.Table, ir.Table]
     topics: ir.Table | None = None
     season: Trial = field(default_factory=Trial)
+    doubts: tuple[tuple[float, ...], float, float] = ((), 0.0, 0.0)
 
     @property
     def alive(self) -> PurchaseModel:
@@ -449,6 +466,7 @@ def _analyse(
     return Analysis(
         value, scores, frequency_bins(by_frequency(backs[0])), models, spend, chosen, reason, tuple(backs), level,
         round(low, 2), round(high, 2), digest, (bought, book), topics, tried,
+        (tuple(errors), chance, swing),
     )  # fmt: skip
 
 

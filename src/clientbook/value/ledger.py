@@ -172,7 +172,7 @@ def sums(book: ir.Table, as_of: dt.date, lags: np.ndarray | None = None) -> ir.T
     return named(told)
 
 
-def with_net(summary: ir.Table, told: ir.Table) -> ir.Table:
+def with_net(summary: ir.Table, told: ir.Table, every: pd.Series | None = None) -> ir.Table:
     """What share of what each customer buys is left, and what does serving them cost?
 
     A customer's own shares of returns and of cost are drawn towards everybody's with the weight of three orders; so is
@@ -185,20 +185,41 @@ def with_net(summary: ir.Table, told: ir.Table) -> ir.Table:
         As from :func:`clientbook.value.summarise`.
     told
         As from :func:`sums`.
+    every
+        As from :func:`shares_of_all`: everybody's, where these customers are a few of them; None takes these.
 
     Returns
     -------
     ibis.expr.types.Table
         The summary with `returned`, `cost`, `service` (amounts), `net_rate` and `service_per_order`.
     """
-    some = told.select("customer_id", "cost", "returned", "service", "matured")
-    joined = summary.left_join(some, "customer_id").drop("customer_id_right")
-    joined = joined.mutate(**{name: joined[name].fill_null(0.0) for name in _NET_OF}).cache()
-    every = joined.aggregate(**{name: total(joined[name]) for name in (*_NET_OF, "gross")}, purchases=joined["purchases"].sum())
-    kept, earned, served = _shares(joined, every.to_pandas().fillna(0.0).iloc[0])
+    joined = _with_sums(summary, told).cache()
+    kept, earned, served = _shares(joined, _of_all(joined) if every is None else every)
     # who sends back more than they buy costs no goods on what they keep
     net = ibis.ifelse(kept > 0, kept * earned, kept)
     return joined.mutate(net_rate=net, service_per_order=served)
+
+
+def shares_of_all(summary: ir.Table, told: ir.Table) -> pd.Series:
+    """What did all of them buy, keep and cost: that towards which a customer's own shares are drawn?
+
+    Parameters
+    ----------
+    summary, told
+        As for :func:`with_net`.
+    """
+    return _of_all(_with_sums(summary, told))
+
+
+def _with_sums(summary: ir.Table, told: ir.Table) -> ir.Table:
+    some = told.select("customer_id", "cost", "returned", "service", "matured")
+    joined = summary.left_join(some, "customer_id").drop("customer_id_right")
+    return joined.mutate(**{name: joined[name].fill_null(0.0) for name in _NET_OF})
+
+
+def _of_all(joined: ir.Table) -> pd.Series:
+    every = joined.aggregate(**{name: total(joined[name]) for name in (*_NET_OF, "gross")}, purchases=joined["purchases"].sum())
+    return every.to_pandas().fillna(0.0).iloc[0]
 
 
 def with_net_of(known: pd.DataFrame) -> pd.DataFrame:
