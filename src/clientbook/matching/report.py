@@ -562,7 +562,8 @@ def say_day(day: Day) -> str:
         f"Only what came was compared: {came:,} of {came + day.same:,} records are new or told otherwise than in the run "
         f"before, and {day.gone:,} are gone. All others keep their pairs and what the model said of them."
     )
-    return f"{told} Since the last training {day.since:.1%} of the records came or changed; above {MOST_SINCE:.0%} all is trained anew."
+    limit = f"above {MOST_SINCE:.0%} all is trained anew"
+    return f"{told} Since the last training {day.since:.1%} of the records came or changed; {limit}."
 
 
 def say_odd(scored: Scored) -> str:

@@ -407,7 +407,7 @@ def _put(rows: pd.DataFrame, column: str, function: Callable[[str], tuple], made
 def _further(words: str | None, first: str | None, last: str | None) -> str | None:
     if not isinstance(words, str):
         return None
-    names = {first or "", *(last or "").split(" ")} if isinstance(last, str) or last is None else {first}
+    names = {first, *(last.split(" ") if isinstance(last, str) else ())}
     return " ".join(sorted({word for word in words.split(" ") if len(word) > 2 and word not in names})) or None
 
 
