@@ -10,12 +10,16 @@ import ibis.expr.types as ir
 import pandas as pd
 from pydantic import Field
 
+from clientbook.book import LABELS
 from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
 from clientbook.matching import blocking, clusters, overlap, pairs, standard
 from clientbook.matching import ids as lasting
+from clientbook.matching import labels as told
 from clientbook.matching.accounts import resolve
 from clientbook.matching.ids import Before, before
+from clientbook.matching.labels import read as read_labels
+from clientbook.matching.labels import say as say_labels
 from clientbook.matching.report import (
     answer,
     by_system,
@@ -53,8 +57,8 @@ from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
     "STAGE", "Before", "Matched", "MatchingParameters", "answer", "before", "by_system", "by_systems", "changes",
-    "close_calls", "conflicts", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "parameters", "rules",
-    "say_bound", "say_conflicts", "say_contradictions", "say_method", "say_odd", "say_recall", "say_score", "say_systems",
+    "close_calls", "conflicts", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "parameters", "read_labels", "rules",
+    "say_bound", "say_conflicts", "say_contradictions", "say_labels", "say_method", "say_odd", "say_recall", "say_score", "say_systems",
     "say_threshold", "say_together", "score", "sizes", "starts", "system_overlap", "thresholds", "together", "undecided",
     "weight_range", "weights",
 ]  # fmt: skip
@@ -190,6 +194,7 @@ TABLES += overlap.TABLES
 STAGE = Stage(
     name="matching",
     remembers=True,
+    book_files=(LABELS,),
     uses=(*PERSONS, "accounts"),
     writes=tuple(table.name for table in TABLES),
     shows="which records of the company's systems are one and the same person",
@@ -218,6 +223,8 @@ class Matched:
         How the pairs became customers.
     contradictions
         Known links that were not followed, as they lead to several customers.
+    settled
+        Which answers of people are followed.
     """
 
     tables: Mapping[str, ir.Table]
@@ -227,11 +234,12 @@ class Matched:
     conflicts: pd.DataFrame
     clustered: clusters.Clustered
     contradictions: int = 0
+    settled: told.Settled | None = None
 
 
 def match(
     tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters, earlier: Before | None = None,
-    asked: Asked | None = None,
+    asked: Asked | None = None, labels: pd.DataFrame | None = None,
 ) -> Matched:  # fmt: skip
     """Which person records are one customer, and which customers one account?
 
@@ -249,6 +257,8 @@ def match(
         What the run before said, so that ids last.
     asked
         What the book says of matching; a parameter goes before it.
+    labels
+        What people said about pairs, as from :func:`clientbook.matching.labels.read`.
 
     Raises
     ------
@@ -276,11 +286,14 @@ def match(
             asked=None if rules is None else [tuple(blocking.ASKED[name] for name in rule) for rule in rules],
         )
         apart = clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
+    settled = told.settle(told.read(None) if labels is None else labels, numbered)
+    if settled:
+        apart = clusters.answered(apart, settled.group, settled.parted)
     clustered = clusters.cluster(
         scored.edges, n, threshold=p.threshold or asked.threshold, precision=p.precision or asked.precision, apart=apart
     )
     links = clusters.alias_edges(there.get("aliases"), numbered)
-    tied, against = clusters.tie(clustered.tied, links, clusters.with_data(records, n))
+    tied, against = clusters.tie(clustered.tied, links, clusters.with_data(records, n), apart)
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
     known = engine.keep(known)
     golden = engine.keep(clusters.golden(known, records, asked.golden))
@@ -303,6 +316,7 @@ def match(
         conflicts(golden, asked.golden),
         clustered,
         len(against),
+        settled,
     )
 
 

@@ -1,0 +1,196 @@
+"""People in the loop: answers that hold, what they contradict, what is asked next, and what it tells of the errors."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import ibis
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clientbook import matching
+from clientbook.book import LABELS
+from clientbook.faults import FaultError
+from clientbook.matching import clusters
+from clientbook.matching import labels as told
+from test_matching import edges_of, frames, made_people, table
+
+P = matching.MatchingParameters()
+HEADER = "source_a,person_id_a,source_b,person_id_b,answer,labelled_at"
+
+
+def answers(*rows, n=6):
+    """Settled answers about records by number: (l, r, answer[, labelled_at])."""
+    made = [(min(a, b), max(a, b), answer, *at, i) for i, (a, b, answer, *at) in enumerate(((*r, "")[:4] for r in rows), 2)]
+    frame = pd.DataFrame(made, columns=["l", "r", "answer", "labelled_at", "row"])
+    return told.settle_numbers(frame.assign(stratum=""), n)
+
+
+def test_the_newest_answer_about_a_pair_holds_and_the_older_is_shown():
+    settled = answers((0, 1, "yes"), (1, 0, "no"), (2, 3, "no", "2025-01-01"), (2, 3, "yes"))
+    assert settled.used[["l", "r", "answer"]].to_numpy().tolist() == [[2, 3, "no"], [0, 1, "no"]]
+    assert settled.left_out[["row", "answer"]].to_numpy().tolist() == [[2, "yes"], [5, "yes"]]
+    assert "row 3 says no of the same two records" in settled.left_out["why"][0]
+
+
+def test_unknown_takes_an_answer_back():
+    settled = answers((0, 1, "yes"), (0, 1, "unknown"))
+    assert not settled and settled.left_out["row"].tolist() == [2]
+
+
+def test_a_chain_that_a_no_contradicts_is_told_with_its_rows():
+    older = answers((0, 2, "no"), (0, 1, "yes"), (1, 2, "yes"))
+    assert set(older.used["answer"]) == {"yes"}
+    assert older.left_out.to_numpy().tolist() == [[2, "no", "by rows 3, 4, newer and yes, the two are one"]]
+    newer = answers((0, 1, "yes"), (1, 2, "yes"), (0, 2, "no"))
+    assert newer.left_out.to_numpy().tolist() == [[2, "yes", "row 4, newer and no, keeps apart whom it would make one"]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.sampled_from(["yes", "no", "unknown"])), max_size=25))
+@settings(max_examples=80, deadline=None)
+def test_what_is_followed_is_free_of_contradictions_and_nothing_is_lost(rows):
+    rows = [row for row in rows if row[0] != row[1]]
+    settled = answers(*rows, n=8)
+    group = {i: {i} for i in range(8)}
+    for one in settled.used[settled.used["answer"] == "yes"].itertuples():
+        whole = group[one.l] | group[one.r]
+        group |= dict.fromkeys(whole, whole)
+    for one in settled.used[settled.used["answer"] == "no"].itertuples():
+        assert one.r not in group[one.l]
+    newest = {(min(a, b), max(a, b)): answer for a, b, answer in rows}
+    assert len(settled.used) + sum(settled.left_out["why"].str.contains("newer and")) == len(newest)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11), st.sampled_from(["yes", "no"])), max_size=9),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11), st.floats(0.05, 1)), max_size=40),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=8),
+    st.integers(0, 11),
+)
+@settings(max_examples=150, deadline=None)
+def test_answers_hold_whatever_the_data_and_the_links_say(rows, ties, aliases, bare):
+    settled = answers(*[row for row in rows if row[0] != row[1]], n=12)
+    seen = {(min(a, b), max(a, b)): p for a, b, p in ties if a != b}
+    apart = clusters.answered(None, settled.group, settled.parted)
+    tied = clusters.cluster(edges_of(*[(*key, p) for key, p in seen.items()]), 12, apart=apart).tied
+    links = edges_of(*[(*pair, 1) for pair in {(min(a, b), max(a, b)) for a, b in aliases if a != b}])
+    known = np.arange(12) != bare
+    first = clusters.tie(tied, links, known, apart)[0]["first"]
+    for one in settled.used.itertuples():
+        if one.answer == "yes":
+            assert first[one.l] == first[one.r]
+        else:
+            assert first[one.l] != first[one.r]
+
+
+def test_an_answer_goes_before_a_sure_birth_date_and_a_clean_system():
+    sure = edges_of((0, 1, 0.99))
+    ruled = clusters.Apart(np.array([1, 1]), np.array([19610412, 19920830]))
+    assert clusters.cluster(sure, 2, apart=ruled).tied["first"].nunique() == 2
+    settled = answers((0, 1, "yes"), n=2)
+    ruled = clusters.answered(ruled, settled.group, settled.parted)
+    assert clusters.cluster(sure, 2, apart=ruled).tied["first"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HEADER.replace("answer", "verdict"), ["row 1, column 'answer': the column is missing", "column 'verdict': no such"]),
+        (HEADER.replace(",", ";"), ["row 1: its cells are not parted by commas"]),
+        (HEADER + "\ncrm,1,shop,2,maybe,", ["row 2, column 'answer': is no answer. Write yes, no or unknown"]),
+        (HEADER + "\n\ncrm,1,shop,2,yes,yesterday", ["row 3, column 'labelled_at': is no time"]),
+        (HEADER + "\ncrm,1,crm,1,yes,", ["row 2, column 'person_id_b': is a record paired with itself"]),
+        (HEADER + "\ncrm,,shop,2,yes,\ncrm,1,shop,2,yes", ["row 2, column 'person_id_a': is empty", "row 3: has 5 cells"]),
+        (HEADER + '\ncrm,1,shop,2,yes,"', ["a quotation mark is not closed"]),
+        (HEADER.encode("utf-16"), ["is not UTF-8"]),
+    ],
+)  # fmt: skip
+def test_every_fault_of_the_file_is_told_with_its_place(tmp_path, text, said):
+    (tmp_path / LABELS).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(FaultError) as caught:
+        told.read(tmp_path)
+    for words in said:
+        assert words in str(caught.value)
+    assert all(fault.file == LABELS for fault in caught.value.faults)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    assert told.read(tmp_path).empty
+    rows = pd.DataFrame([["crm", "007", "shop", "1,5", "yes", "2025-01-01T10:00:00", 'said "yes"', "s1"]],
+                        columns=[*told.REQUIRED, *told.OPTIONAL])  # fmt: skip
+    told.write(tmp_path, rows)
+    pd.testing.assert_frame_equal(told.read(tmp_path).drop(columns="row"), rows)
+
+
+def labelled(*rows):
+    columns = [*told.REQUIRED, *told.OPTIONAL]
+    made = pd.DataFrame([(*row, "", "", "") for row in rows], columns=columns)
+    return made.assign(row=range(2, 2 + len(made)))
+
+
+def test_a_book_follows_its_answers_in_every_run(engine):
+    people = table(
+        "people",
+        [
+            {"source": "crm", "person_id": "1", "full_name": "Anna Berg", "email": "a@x.de"},
+            {"source": "shop", "person_id": "9", "full_name": "Anna Berg", "email": "a@x.de"},
+            {"source": "pos", "person_id": "5", "full_name": "A. Bergmann"},
+        ],
+    )
+    asked = labelled(("shop", "9", "crm", "1", "no"), ("pos", "5", "crm", "1", "yes"), ("crm", "gone", "crm", "1", "yes"))
+    plain = matching.match({"people": people}, engine, "DE", P)
+    matched = matching.match({"people": people}, engine, "DE", P, labels=asked)
+    now = frames(matched)["identities"].set_index("person_id")["customer_id"]
+    before = frames(plain)["identities"].set_index("person_id")["customer_id"]
+    assert before["1"] == before["9"] != before["5"]
+    assert now["1"] == now["5"] != now["9"]
+    assert matched.settled.gone == 1 and "1 of them name a record that is not there" in told.say(matched.settled)
+    # the next run, with ids that last, still follows them
+    again = matching.match(
+        {"people": people}, engine, "DE", P, matching.Before("2024-01-01.001", plain.tables["identities"]), labels=asked
+    )
+    later = frames(again)["identities"].set_index("person_id")["customer_id"]
+    assert later["1"] == later["5"] != later["9"]
+
+
+def test_an_answer_is_part_of_what_a_run_is_known_by(small_book):
+    from clientbook import cache, runner
+    from clientbook.book import open_book
+    from clientbook.store import Run
+
+    book = open_book(small_book)
+    notebook = next(one for one in runner.notebooks() if one.name == "03_matching")
+
+    def key():
+        return cache.key(
+            notebook.stage, notebook.path, Run(book.store.folder / "runs" / "2024-01-01.001"), book=book, parameters={},
+            fingerprints=cache.Fingerprints(book.store.folder / "f.json"), digests={},
+        )  # fmt: skip
+
+    before = key()
+    (book.folder / LABELS).write_text(HEADER + "\n")
+    try:
+        assert key() != before
+    finally:
+        (book.folder / LABELS).unlink()
+    assert key() == before
+
+
+def test_a_run_and_a_check_name_what_is_wrong_with_the_answers_before_anything_is_done(small_book):
+    from clientbook import checking, runner
+    from clientbook.book import open_book
+
+    file = small_book / LABELS
+    file.write_text(HEADER + "\ncrm,1,shop,2,perhaps,\n")
+    try:
+        with pytest.raises(FaultError) as caught:
+            runner.run(open_book(small_book))
+        assert "labels.csv, row 2, column 'answer'" in str(caught.value)
+        report = checking.check(open_book(small_book))
+        assert report.wrong == 1 and report.faults[0].row == 2
+    finally:
+        file.unlink()
