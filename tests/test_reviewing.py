@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from clientbook import matching
 from clientbook.book import LABELS
 from clientbook.faults import FaultError
-from clientbook.matching import clusters
+from clientbook.matching import clusters, reviewing
 from clientbook.matching import labels as told
 from test_matching import edges_of, frames, made_people, table
 
@@ -191,6 +191,137 @@ def test_a_run_and_a_check_name_what_is_wrong_with_the_answers_before_anything_i
             runner.run(open_book(small_book))
         assert "labels.csv, row 2, column 'answer'" in str(caught.value)
         report = checking.check(open_book(small_book))
-        assert report.wrong == 1 and report.faults[0].row == 2
+        assert [fault.row for fault in report.faults if fault.file == LABELS] == [2]
     finally:
         file.unlink()
+
+
+def made_seen(n_humans: int, seed: int):
+    """Humans with one to four records, and probabilities that are right on average: of every hundred pairs of .3 thirty."""
+    rng = np.random.default_rng(seed)
+    human = np.repeat(np.arange(n_humans), rng.integers(1, 5, n_humans))
+    n = len(human)
+    left, right = np.triu_indices(n, 1)
+    same = human[left] == human[right]
+    stranger = rng.random(len(left)) < 6 / n
+    z = np.where(same, rng.normal(2.2, 1.6, len(left)), rng.normal(-2.2, 1.6, len(left)))
+    looked_at = same | stranger
+    odds = 4.4 / 1.6**2 * z + np.log(same.sum() / (stranger & ~same).sum())
+    p = 1 / (1 + np.exp(-odds))
+    edges = edges_of(*zip(left[looked_at], right[looked_at], p[looked_at].round(6), strict=True))
+    return human, edges
+
+
+def seen_of(edges, human, source=None):
+    first = clusters.cluster(edges, len(human)).tied["first"].to_numpy()
+    known, system = np.ones(len(human), dtype=bool), np.zeros(len(human), "int64") if source is None else source
+    left, right, p = (edges[name].to_numpy() for name in ("l", "r", "probability"))
+    return reviewing.Seen(left, right, p, first, known, system)
+
+
+def f1(human, customer) -> float:
+    truth, guess = (one[:, None] == one[None, :] for one in (human, customer))
+    upper = np.triu(np.ones_like(truth), 1)
+    return 2 * (truth & guess & upper).sum() / ((truth & upper).sum() + (guess & upper).sum())
+
+
+def test_a_question_says_how_many_pairs_its_answer_changes():
+    human, edges = made_seen(60, 1)
+    seen = seen_of(edges, human)
+    for one in reviewing.questions(seen).head(40).itertuples():
+        apart = clusters.answered(None, *(lambda s: (s.group, s.parted))(answers((one.l, one.r, "no" if one.together else "yes"), n=len(human))))
+        if one.together:
+            first = clusters.cluster(edges, len(human), apart=apart, threshold=1e-6).tied["first"].to_numpy()
+            assert first[one.l] != first[one.r]
+        else:
+            sizes = np.bincount(seen.customer)
+            assert one.changes == sizes[seen.customer[one.l]] * sizes[seen.customer[one.r]]
+        assert (seen.customer[one.l] == seen.customer[one.r]) == one.together
+
+
+def test_nothing_is_asked_twice_and_each_customer_once_before_any_again():
+    human, edges = made_seen(80, 2)
+    seen = seen_of(edges, human)
+    nobody = answers(n=len(human))
+    first = reviewing.ask(seen, seen.customer, nobody, None, 40, 1)
+    assert list(first.columns) == list(reviewing.ASKED) and not first.duplicated(["l", "r"]).any()
+    assert (first["asked_for"].to_numpy()[3::4][:5] == "estimate").all()
+    said = answers(*[(a, b, "unknown") for a, b in zip(first["l"], first["r"], strict=True)], n=len(human))
+    again = reviewing.ask(seen, seen.customer, said, None, 40, 1)
+    pairs = set(zip(first["l"], first["r"], strict=True))
+    assert not pairs & set(zip(again["l"], again["r"], strict=True))
+    gain = first[first["asked_for"] == "gain"].head(8)
+    customers = [c for a, b in zip(gain["l"], gain["r"], strict=True) for c in {seen.customer[a], seen.customer[b]}]
+    assert len(customers) == len(set(customers))
+
+
+def test_draws_are_fair_within_a_stratum():
+    human, edges = made_seen(60, 3)
+    pairs = reviewing.population(seen_of(edges, human))
+    n = np.bincount(pairs.stratum, minlength=len(pairs.names))
+    big = int(n.argmax())
+    hits = np.zeros(len(pairs.l))
+    place = {pair: i for i, pair in enumerate(zip(pairs.l, pairs.r, strict=True))}
+    drawn = 0
+    for seed in range(150):
+        told = reviewing.draws(pairs, 60, seed)
+        at = [place[pair] for pair in zip(told["l"], told["r"], strict=True)]
+        hits[at] += 1
+        drawn += (pairs.stratum[at] == big).sum()
+    inside = hits[pairs.stratum == big]
+    assert inside.sum() == drawn > 0
+    # as equal draws would be: the variance of counts is about their mean
+    assert inside.var() < 1.6 * inside.mean()
+
+
+def test_answers_from_the_truth_make_customers_better_and_say_how_right_they_are():
+    covered, better = 0, []
+    for seed in range(6):
+        human, edges = made_seen(150, 10 + seed)
+        n, seen = len(human), seen_of(edges, human)
+
+        def put(apart, edges=edges, n=n):
+            return clusters.cluster(edges, n, apart=apart).tied["first"].to_numpy()
+
+        said, followed, customer = answers(n=n), None, seen.customer
+        rows: list = []
+        for _ in range(4):
+            asked = reviewing.ask(seen, customer, said, followed, 25, seed)
+            rows += [
+                (one.l, one.r, "yes" if human[one.l] == human[one.r] else "no", one.stratum, "", len(rows))
+                for one in asked.itertuples()
+            ]
+            frame = pd.DataFrame(rows, columns=["l", "r", "answer", "stratum", "labelled_at", "row"])
+            said = told.settle_numbers(frame, n)
+            followed = reviewing.follow(seen, said, None, put, None, seed)
+            customer = put(followed.apart)
+        better.append(f1(human, customer) - f1(human, seen.customer))
+        truth, guess = (one[:, None] == one[None, :] for one in (human, customer))
+        both = (truth & guess).sum() - n
+        right = both / (guess.sum() - n), both / (truth.sum() - n)
+        estimated = followed.estimated
+        covered += sum(low <= value <= high for value, low, high in zip(right, estimated["low"], estimated["high"], strict=True))
+    assert min(better) > 0 and np.mean(better) > 0.01
+    assert covered >= 9
+
+
+def test_what_is_taught_is_the_model_without_answers_and_the_answers_with_many():
+    human, edges = made_seen(150, 5)
+    seen = seen_of(edges, human)
+    rows = reviewing.questions(seen)
+    nothing = reviewing.teach(rows, seen, answers(n=len(human)))
+    assert np.allclose(nothing.coefficients, [[0, 1, 0]] * 2) and nothing.answers == (0, 0)
+    open_ = rows[~rows["together"] & (rows["chance"] > 0.001)]
+    said = answers(*[(a, b, "yes") for a, b in zip(open_["l"], open_["r"], strict=True)], n=len(human))
+    assert reviewing.teach(rows, seen, said).chance(open_).mean() > open_["chance"].mean()
+
+
+def test_pairs_of_one_system_are_seldom_one_human_where_they_are_not():
+    rng = np.random.default_rng(4)
+    human = np.repeat(np.arange(200), 2)
+    source = np.tile([0, 1], 200)
+    same = [(2 * i, 2 * i + 1, 0.9) for i in range(200)]
+    wrong = {(min(a, b), max(a, b)) for a, b in rng.integers(0, 200, (300, 2)) * 2 if a != b}
+    edges = edges_of(*same, *[(*pair, 0.2) for pair in sorted(wrong)])
+    within, between = reviewing.same_system(seen_of(edges, human, source))
+    assert within < 0 < between

@@ -13,11 +13,13 @@ from pydantic import Field
 from clientbook.book import LABELS
 from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
-from clientbook.matching import blocking, clusters, overlap, pairs, standard
+from clientbook.matching import blocking, clusters, overlap, pairs, reviewing, standard
 from clientbook.matching import ids as lasting
 from clientbook.matching import labels as told
 from clientbook.matching.accounts import resolve
 from clientbook.matching.ids import Before, before
+from clientbook.matching.labels import counts as answers
+from clientbook.matching.labels import left_out
 from clientbook.matching.labels import read as read_labels
 from clientbook.matching.labels import say as say_labels
 from clientbook.matching.report import (
@@ -51,16 +53,17 @@ from clientbook.matching.report import (
     weight_range,
     weights,
 )
+from clientbook.matching.reviewing import estimates, say_estimates, say_followed
 from clientbook.matching.scoring import say_score, score
 from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
-    "STAGE", "Before", "Matched", "MatchingParameters", "answer", "before", "by_system", "by_systems", "changes",
-    "close_calls", "conflicts", "counts", "key_numbers", "kinds", "match", "model_to_keep", "origins", "parameters", "read_labels", "rules",
-    "say_bound", "say_conflicts", "say_contradictions", "say_labels", "say_method", "say_odd", "say_recall", "say_score", "say_systems",
-    "say_threshold", "say_together", "score", "sizes", "starts", "system_overlap", "thresholds", "together", "undecided",
-    "weight_range", "weights",
+    "STAGE", "Before", "Matched", "MatchingParameters", "answer", "answers", "before", "by_system", "by_systems", "changes",
+    "close_calls", "conflicts", "counts", "estimates", "key_numbers", "kinds", "left_out", "match", "model_to_keep", "origins",
+    "parameters", "read_labels", "rules", "say_bound", "say_conflicts", "say_contradictions", "say_estimates", "say_followed",
+    "say_labels", "say_method", "say_odd", "say_recall", "say_score", "say_systems", "say_threshold", "say_together", "score",
+    "sizes", "starts", "system_overlap", "thresholds", "together", "undecided", "weight_range", "weights",
 ]  # fmt: skip
 
 PERSONS = (
@@ -152,18 +155,30 @@ TABLES = (
     ),
     Table(
         "review_pairs",
-        "two records that may be one human; the closest calls first",
+        "two records to ask a person about, in the order in which answers are worth most",
         (
+            Column("turn", "number", "when it is asked: 1 first"),
             Column("customer_a", "id", "the first record's customer"),
             Column("customer_b", "id", "the second record's customer"),
             Column("source_a", "text", "the first record's system"),
             Column("person_id_a", "id", "the first record's id", personal="id"),
             Column("source_b", "text", "the second record's system"),
             Column("person_id_b", "id", "the second record's id", personal="id"),
-            Column("probability", "number", "that they are one human", unit="probability"),
+            Column(
+                "probability", "number", "that they are one human, by these two alone; empty where they were never compared",
+                unit="probability",
+            ),
             Column("match_weight", "number", "the same as the logarithm of its odds", unit="bits"),
             Column("reasons_for", "text", "what speaks for it, the strongest first"),
             Column("reasons_against", "text", "what speaks against it, the strongest first"),
+            Column(
+                "asked_for", "text", "as the answer may change much, or as the pair was drawn to estimate errors by",
+                allowed=("gain", "estimate"),
+            ),
+            Column("stratum", "text", "what the pair was drawn from; kept with the answer"),
+            Column("changes", "number", "pairs that change if the answer goes against the customers as they are", unit="pairs"),
+            Column("chance", "number", "that it does", unit="probability"),
+            Column("expected_gain", "number", "pairs expected to be put right by the answer", unit="pairs"),
         ),
     ),
     Table(
@@ -225,6 +240,8 @@ class Matched:
         Known links that were not followed, as they lead to several customers.
     settled
         Which answers of people are followed.
+    followed
+        What they changed and taught; None where there are none.
     """
 
     tables: Mapping[str, ir.Table]
@@ -235,6 +252,7 @@ class Matched:
     clustered: clusters.Clustered
     contradictions: int = 0
     settled: told.Settled | None = None
+    followed: reviewing.Followed | None = None
 
 
 def match(
@@ -286,20 +304,29 @@ def match(
             asked=None if rules is None else [tuple(blocking.ASKED[name] for name in rule) for rule in rules],
         )
         apart = clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
-    settled = told.settle(told.read(None) if labels is None else labels, numbered)
+    links, data = clusters.alias_edges(there.get("aliases"), numbered), clusters.with_data(records, n)
+
+    def put_together(ruled: clusters.Apart | None) -> tuple[clusters.Clustered, pd.DataFrame, pd.DataFrame]:
+        made = clusters.cluster(
+            scored.edges, n, threshold=p.threshold or asked.threshold, precision=p.precision or asked.precision, apart=ruled
+        )
+        return made, *clusters.tie(made.tied, links, data, ruled)
+
+    clustered, tied, against = put_together(apart)
+    seen = reviewing.see(scored.edges, tied, data, numbered)
+    settled, followed = told.settle(told.read(None) if labels is None else labels, numbered), None
     if settled:
-        apart = clusters.answered(apart, settled.group, settled.parted)
-    clustered = clusters.cluster(
-        scored.edges, n, threshold=p.threshold or asked.threshold, precision=p.precision or asked.precision, apart=apart
-    )
-    links = clusters.alias_edges(there.get("aliases"), numbered)
-    tied, against = clusters.tie(clustered.tied, links, clusters.with_data(records, n), apart)
+        followed = reviewing.follow(
+            seen, settled, apart, lambda ruled: put_together(ruled)[1]["first"].to_numpy("int64"), scored.recall, p.seed
+        )
+        clustered, tied, against = put_together(followed.apart)
+    to_ask = reviewing.ask(seen, tied["first"].to_numpy("int64"), settled, followed, p.review_pairs, p.seed)
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
     known = engine.keep(known)
     golden = engine.keep(clusters.golden(known, records, asked.golden))
     customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
     customers = engine.keep(customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
-    review = pairs.review(scored, numbered, known, p.review_pairs)
+    review = pairs.review(scored, to_ask, numbered, known)
     return Matched(
         {
             "identities": known,
@@ -317,6 +344,7 @@ def match(
         clustered,
         len(against),
         settled,
+        followed,
     )
 
 

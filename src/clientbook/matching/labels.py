@@ -319,6 +319,17 @@ def counts(settled: Settled) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["answer", "followed", "left_out"])
 
 
+def left_out(settled: Settled) -> pd.DataFrame:
+    """Which answers are not followed, and why?
+
+    Parameters
+    ----------
+    settled
+        As from :func:`settle`.
+    """
+    return settled.left_out
+
+
 def say(settled: Settled) -> str:
     """What do the answers in the book come to? In a sentence or more.
 

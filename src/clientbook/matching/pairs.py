@@ -40,9 +40,9 @@ _HOPELESS = -10.0
 _STARTS = (0.9, 0.7, 0.98)
 
 _ENDS = {"source": "source", "person_id": "person_id", "customer": "customer_id"}
-_REVIEW = (
-    "customer_a", "customer_b", "source_a", "person_id_a", "source_b", "person_id_b", "probability", "match_weight",
-    "reasons_for", "reasons_against",
+REVIEW = (
+    "turn", "customer_a", "customer_b", "source_a", "person_id_a", "source_b", "person_id_b", "probability", "match_weight",
+    "reasons_for", "reasons_against", "asked_for", "stratum", "changes", "chance", "expected_gain",
 )  # fmt: skip
 _TOO_FEW_TO_TRAIN = (("mail",), ("number",), ("dialled", "name_key"))
 
@@ -193,49 +193,67 @@ def exact_pairs(records: ir.Table, rules: Iterable[Sequence[str]]) -> pd.DataFra
     return edges.sort_values(["l", "r"], ignore_index=True)
 
 
-def review(scored: Scored, numbered: ir.Table, known: ir.Table, most: int) -> ir.Table:
-    """Which undecided pairs should a person look at first?
+def review(scored: Scored, asked: pd.DataFrame, numbered: ir.Table, known: ir.Table) -> ir.Table:
+    """Which pairs should a person look at, in which order?
 
     Parameters
     ----------
     scored
         As from :func:`compare`.
+    asked
+        As from :func:`clientbook.matching.reviewing.in_turn`.
     numbered
         Records with their `unique_id`.
     known
-        The table `identities`; pairs that were put together are decided.
-    most
-        How many.
+        The table `identities`.
 
     Returns
     -------
     ibis.expr.types.Table
-        The public table `review_pairs`: pairs of different customers, the most even odds first; its reasons are words,
-        no values.
+        The public table `review_pairs`; its reasons are words, no values.
     """
-    schema = {name: "float64" if name in ("probability", "match_weight") else "string" for name in _REVIEW}
-    if scored.model is None or scored.levels is None or not most:
-        empty = {name: pd.Series(dtype="float64" if kind == "float64" else "object") for name, kind in schema.items()}
+    kinds = {name: "float64" for name in ("probability", "match_weight", "chance", "expected_gain")}
+    schema = {name: kinds.get(name, "int64" if name in ("turn", "changes") else "string") for name in REVIEW}
+    if scored.model is None or scored.levels is None or asked.empty:
+        empty = {name: pd.Series(dtype="object" if kind == "string" else kind) for name, kind in schema.items()}
         return ibis.memtable(pd.DataFrame(empty), schema=schema)
-    ends = numbered.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
-    frame = ends.select("unique_id", "source", "person_id", "customer_id").order_by("unique_id").to_pandas()
-    customer = pd.factorize(frame["customer_id"])[0]
-    place = np.full(int(frame["unique_id"].max()) + 1, -1)
-    place[frame["unique_id"]] = np.arange(len(frame))
-    left, right = (place[scored.edges[side].to_numpy()] for side in "lr")
-    probability = scored.edges["probability"].to_numpy()
-    open_ = np.flatnonzero((customer[left] != customer[right]) & (probability >= 0.1))
-    evenness = np.abs(probability[open_] - 0.5)
-    chosen = open_[np.lexsort((right[open_], left[open_], evenness))][:most]
-    rows: dict[str, Any] = {}
-    for side, at in (("a", left[chosen]), ("b", right[chosen])):
+    ids = pd.DataFrame({"unique_id": np.unique(asked[["l", "r"]].to_numpy("int64"))})
+    ends = numbered.inner_join(ibis.memtable(ids), "unique_id")
+    ends = ends.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
+    frame = ends.select("unique_id", "source", "person_id", "customer_id").to_pandas().set_index("unique_id")
+    rows: dict[str, Any] = {"turn": np.arange(1, len(asked) + 1)}
+    for side, end in (("a", "l"), ("b", "r")):
         for kind, name in _ENDS.items():
-            rows[f"{kind}_{side}"] = frame[name].to_numpy()[at]
-    rows["probability"] = probability[chosen]
-    rows["match_weight"] = scored.match_weight[chosen].round(6)
-    told = [reasons(scored.model, scored.levels[i]) for i in chosen]
+            rows[f"{kind}_{side}"] = frame[name].reindex(asked[end]).to_numpy()
+    at = places(scored.edges, asked["l"].to_numpy("int64"), asked["r"].to_numpy("int64"))
+    found = at >= 0
+    probability, weight = scored.edges["probability"].to_numpy()[at], scored.match_weight[at].round(6)
+    rows["probability"], rows["match_weight"] = (np.where(found, one, np.nan) for one in (probability, weight))
+    told = [reasons(scored.model, scored.levels[i]) if i >= 0 else ("other records of the customer", "") for i in at]
     rows["reasons_for"], rows["reasons_against"] = ([one[i] for one in told] for i in (0, 1))
-    return ibis.memtable(pd.DataFrame(rows)[list(_REVIEW)], schema=schema)
+    made = pd.DataFrame(rows).assign(**{name: asked[name].to_numpy() for name in REVIEW[-5:]})
+    made = made.assign(chance=made["chance"].astype(float).round(6), expected_gain=made["expected_gain"].astype(float).round(6))
+    made["changes"] = made["changes"].astype("Int64")
+    return ibis.memtable(made[list(REVIEW)].astype({"stratum": "object"}), schema=schema)
+
+
+def places(edges: pd.DataFrame, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Where is each pair among those that were compared? -1 where it was not.
+
+    Parameters
+    ----------
+    edges
+        As in :class:`Scored`, in its order.
+    left, right
+        Record numbers, the smaller first.
+    """
+    if edges.empty:
+        return np.full(len(left), -1)
+    n = int(max(edges["r"].max(), right.max(initial=0))) + 1
+    keys = edges["l"].to_numpy("int64") * n + edges["r"].to_numpy("int64")
+    order = np.argsort(keys, kind="stable")
+    at = order[np.minimum(np.searchsorted(keys, left * n + right, sorter=order), len(keys) - 1)]
+    return np.where(keys[at] == left * n + right, at, -1)
 
 
 def reasons(model: models.Model, levels: np.ndarray) -> tuple[str, str]:
