@@ -534,7 +534,7 @@ def _pairs(left, right, p, loose, unseen: float, apart: Apart | None) -> tuple[n
                 alone[always], tied[always] = ALWAYS, 1.0
             up_to = average_linkage(alone)[:, low, high].ravel()
             alone = np.clip(alone[:, low, high].ravel(), 0.0, 1.0)
-            path = np.maximum(alone, _best_paths(tied)[:, low, high].ravel())
+            path = np.maximum(alone, best_paths(tied)[:, low, high].ravel())
             joins.append(np.stack([up_to + 1e-12, alone, path, np.ones(len(alone))]))
             one.append(part[:, low].ravel())
             other.append(part[:, high].ravel())
@@ -610,7 +610,7 @@ def average_linkage(alike: np.ndarray) -> np.ndarray:
     return told
 
 
-def _best_paths(tied: np.ndarray) -> np.ndarray:
+def best_paths(tied: np.ndarray) -> np.ndarray:
     """The highest product of probabilities along a path, of each pair of each group."""
     if tied.shape[1] == 2:
         return tied

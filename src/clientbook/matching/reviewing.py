@@ -18,10 +18,10 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook.matching.clusters import CELLS, Apart, answered, average_linkage
+from clientbook.matching.clusters import CELLS, Apart, answered, average_linkage, best_paths
 from clientbook.matching.labels import Settled, settle_numbers
 
-# Edges of the strata, in probability; what was never compared is a stratum of its own.
+# Edges of the strata, in how probable a pair is one human by all that hangs together with it.
 EDGES = (0.0, 0.01, 0.05, 0.2, 0.35, 0.5, 0.7, 0.9, 0.97, 0.995)
 # One in so many questions is a draw.
 DRAWN = 4
@@ -29,8 +29,8 @@ DRAWN = 4
 LEAST_GAIN = 0.002
 # A customer of more records is not asked about part by part.
 MOST_RECORDS = 40
-# What the model says of a stratum counts as so many answers.
-_PRIOR = 2.0
+# The odds in a stratum may be off from what is believed by so much, as a standard deviation of their logarithm.
+_OFF = 1.0
 _DRAWS = 4_000
 # So often what was taught is asked again.
 _ROUNDS = 2
@@ -316,10 +316,14 @@ class Population:
 
     Attributes
     ----------
-    l, r, p
-        Pairs; the probability is NaN where the two are one customer and were never compared.
+    l, r
+        Pairs: those that were compared, and those that are one customer by others in between.
+    believed
+        How probable each is one human, by all that hangs together with it.
     together
         Whether the two are one customer.
+    compared
+        Whether the two were compared.
     stratum
         Of each pair a number, in `names`.
     names
@@ -328,14 +332,23 @@ class Population:
 
     l: np.ndarray
     r: np.ndarray
-    p: np.ndarray
+    believed: np.ndarray
     together: np.ndarray
+    compared: np.ndarray
     stratum: np.ndarray
     names: tuple[str, ...]
+
+    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each stratum how many pairs it holds, and what share of them is believed to be one human."""
+        n = np.bincount(self.stratum, minlength=len(self.names))
+        return n, np.bincount(self.stratum, weights=self.believed, minlength=len(self.names)) / np.maximum(n, 1)
 
 
 def population(seen: Seen) -> Population:
     """Of which pairs are draws made?
+
+    Two records of one customer are believed to be one human as the best path between them says, the product of the
+    probabilities along it; two of different customers as the pairs between these customers say on average.
 
     Parameters
     ----------
@@ -343,33 +356,34 @@ def population(seen: Seen) -> Population:
         What is known.
     """
     both = seen.known[seen.left] & seen.known[seen.right]
-    l, r, p = seen.left[both], seen.right[both], seen.p[both]
-    together = seen.customer[l] == seen.customer[r]
-    never = []
+    l, r, believed = seen.left[both], seen.right[both], seen.p[both].copy()
+    a, b = seen.customer[l], seen.customer[r]
+    together = a == b
+    sizes = seen.sizes()
+    code, sums = np.minimum(a, b).astype("int64") * len(sizes) + np.maximum(a, b), believed.copy()
+    _, inverse = np.unique(code, return_inverse=True)
+    sums = np.bincount(inverse.ravel(), weights=sums)[inverse.ravel()]
+    believed[~together] = np.minimum(sums / np.maximum(sizes[a] * sizes[b], 1), 1.0)[~together]
+    n = len(seen.known)
+    keys = np.minimum(l, r) * n + np.maximum(l, r)
+    order = np.argsort(keys, kind="stable")
+    never = [np.empty((3, 0))]
     for members, alike in groups(seen):
         low, high = np.triu_indices(members.shape[1], 1)
-        g, cell = np.nonzero(alike[:, low, high] == 0)
-        never.append(np.stack([members[g, low[cell]], members[g, high[cell]]]))
-    unseen = np.sort(np.concatenate(never, axis=1), axis=0) if never else np.empty((2, 0), "int64")
-    n = len(seen.known)
-    unseen = unseen[:, ~np.isin(unseen[0] * n + unseen[1], l * n + r)]
-    l, r = np.concatenate([l, unseen[0]]), np.concatenate([r, unseen[1]])
-    p = np.concatenate([p, np.full(unseen.shape[1], np.nan)])
-    together = np.concatenate([together, np.ones(unseen.shape[1], dtype=bool)])
-    bin_ = np.where(np.isnan(p), len(EDGES), np.searchsorted(EDGES, np.nan_to_num(p), side="right") - 1)
-    words = [*(f"{edge:g}" for edge in EDGES), "never compared"]
-    names = tuple(f"{what} {word}" for what in ("apart", "together") for word in words)
-    return Population(l, r, p, together, bin_ + together * (len(EDGES) + 1), names)
-
-
-def _beliefs(pairs: Population) -> tuple[np.ndarray, np.ndarray]:
-    """Of each stratum how many pairs it holds, and what share of them the model believes to be one human."""
-    n = np.bincount(pairs.stratum, minlength=len(pairs.names))
-    p = np.where(np.isnan(pairs.p), 0.0, pairs.p)
-    believed = np.bincount(pairs.stratum, weights=p, minlength=len(pairs.names)) / np.maximum(n, 1)
-    # what was never compared is together by others in between
-    believed[-1] = 0.8
-    return n, believed
+        path = np.maximum(alike, best_paths(alike))[:, low, high].ravel()
+        one, other = members[:, low].ravel(), members[:, high].ravel()
+        wanted = np.minimum(one, other) * n + np.maximum(one, other)
+        at = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), max(len(keys) - 1, 0))]
+        there = keys[at] == wanted
+        believed[at[there]] = path[there]
+        never.append(np.stack([*np.divmod(wanted[~there], n), path[~there]]))
+    unseen = np.concatenate(never, axis=1)
+    compared = np.arange(len(l) + unseen.shape[1]) < len(l)
+    l, r = (np.concatenate([one, more.astype("int64")]) for one, more in zip((l, r), unseen[:2], strict=True))
+    believed, together = np.concatenate([believed, unseen[2]]), np.concatenate([together, ~compared[~compared]])
+    stratum = np.searchsorted(EDGES, believed, side="right") - 1 + together * len(EDGES)
+    names = tuple(f"{what} {edge:g}" for what in ("apart", "together") for edge in EDGES)
+    return Population(l, r, believed, together, compared, stratum, names)
 
 
 def draws(pairs: Population, most: int, seed: int, asked: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -394,7 +408,7 @@ def draws(pairs: Population, most: int, seed: int, asked: pd.DataFrame | None = 
     pandas.DataFrame
         `l`, `r`, `stratum`, in the order in which they are to be asked.
     """
-    n, believed = _beliefs(pairs)
+    n, believed = pairs.sizes()
     unsure = n * np.sqrt(np.clip(believed, 0.002, 0.998) * (1 - np.clip(believed, 0.002, 0.998)))
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(pairs.l))
@@ -630,10 +644,10 @@ def estimate(
 ) -> pd.DataFrame:
     """How right are the customers, by what people said about the pairs that were drawn?
 
-    In each stratum the share of pairs that are one human has a beta distribution: of the answers about pairs drawn from it, and
-    of the model's belief, which counts as two answers. That says how right the customers were without the answers. Following
-    them changed pairs: of those that an answer made one, as many are taken for right as of those that were one before, of those
-    that it parted as many for wrong; of those that follow from what was taught, as many as were expected.
+    In each stratum the logarithm of the odds that a pair is one human is taken to be off from what is believed by a normal
+    error, and the answers about pairs drawn from it say by how much (a posterior, worked out on a grid). That says how right the customers were without the answers. Following
+    them changed pairs: those that were parted are taken for wrong, and of those that were made one as many for right as of those
+    that stayed one, less those that were expected to be wrong where nobody answered and what was taught decided.
 
     Parameters
     ----------
@@ -657,7 +671,9 @@ def estimate(
     """
     pairs = population(before)
     drawn = settled.used[(settled.used["stratum"] != "") & settled.used["answer"].isin(["yes", "no"])]
-    n, believed = _beliefs(pairs)
+    n, believed = pairs.sizes()
+    unseen = np.bincount(pairs.stratum[~pairs.compared], minlength=len(n))
+    parted = np.bincount(pairs.stratum[pairs.together & (customer[pairs.l] != customer[pairs.r])], minlength=len(n))
     size = len(before.known)
     where = pd.Series(pairs.stratum, index=pairs.l.astype("int64") * size + pairs.r)
     found = where.reindex(drawn["l"].to_numpy("int64") * size + drawn["r"].to_numpy("int64"))
@@ -667,27 +683,36 @@ def estimate(
     stratum, yes = found[inside].astype(int).to_numpy(), (drawn["answer"] == "yes").to_numpy()[inside]
     right = np.bincount(stratum, weights=yes, minlength=len(n))
     wrong = np.bincount(stratum, weights=~yes, minlength=len(n))
-    rng = np.random.default_rng(seed)
-    belief = np.clip(believed, 1e-6, 1 - 1e-6)
-    share = rng.beta(_PRIOR * belief + right, _PRIOR * (1 - belief) + wrong, (_DRAWS, len(n)))
-    middle = (_PRIOR * belief + right) / (_PRIOR + right + wrong)
-    together = np.arange(len(n)) >= len(EDGES) + 1
-    was, is_, both = (_implied(before.known, *keys) for keys in ((before.customer,), (customer,), (before.customer, customer)))
-    doubtful = float(((1 - taught["chance"]) * taught["changes"]).sum())
+    share = _shares(believed, right, wrong, seed)
+    together = np.arange(len(n)) >= len(EDGES)
+    is_, both = (_implied(before.known, *keys) for keys in ((customer,), (before.customer, customer)))
+    doubtful = float(((1 - taught["chance"]) * taught["changes"] * (taught["answer"] == "yes")).sum())
     told = []
-    for theta in (share, middle[None]):
-        true = theta @ np.where(together, n, 0)
+    for theta in (share, share.mean(axis=0, keepdims=True)):
+        kept = both - np.maximum((1 - theta) * np.where(together, n, 0) - parted, 0).sum(axis=1)
         apart = theta @ np.where(together, 0, n)
-        never = theta[:, -1] * n[-1]
-        missed = np.maximum((true + apart - never) * (1 / reached - 1) - never, 0) if reached else 0.0
-        precision = true / max(was, 1)
-        now = np.maximum(true + (is_ - both) * precision - (was - both) * (1 - precision) - doubtful, 0)
-        told.append((np.minimum(now / max(is_, 1), 1), np.minimum(now / np.maximum(true + apart + missed, 1), 1)))
+        never = theta @ unseen
+        missed = np.maximum((kept + apart - never) * (1 / reached - 1) - never, 0) if reached else 0.0
+        now = np.maximum(kept + ((is_ - both) - doubtful) * kept / max(both, 1), 0)
+        every = np.maximum(kept + apart + missed, now)
+        told.append((np.minimum(now / max(is_, 1), 1), now / np.maximum(every, 1)))
     rows = []
     for what, draw, at in zip(("precision", "recall"), told[0], told[1], strict=True):
         low, high = np.quantile(draw, [(1 - _COVER) / 2, (1 + _COVER) / 2])
         rows.append((what, round(float(at[0]), 6), round(float(low), 6), round(float(high), 6), int(inside.sum())))
     return pd.DataFrame(rows, columns=list(ESTIMATED))
+
+
+def _shares(believed: np.ndarray, right: np.ndarray, wrong: np.ndarray, seed: int) -> np.ndarray:
+    """Draws of the share of right pairs in each stratum, a column each."""
+    off = np.linspace(-5 * _OFF, 5 * _OFF, 801)
+    odds = _logit(believed)[:, None] + off
+    told = right[:, None] * -np.logaddexp(0, -odds) + wrong[:, None] * -np.logaddexp(0, odds) - (off / _OFF) ** 2 / 2
+    weight = np.exp(told - told.max(axis=1, keepdims=True))
+    sums = np.cumsum(weight, axis=1) / weight.sum(axis=1, keepdims=True)
+    chance = np.random.default_rng(seed).random((len(believed), _DRAWS))
+    at = np.stack([np.searchsorted(one, drawn) for one, drawn in zip(sums, chance, strict=True)])
+    return _logistic(np.take_along_axis(odds, np.minimum(at, len(off) - 1), axis=1)).T
 
 
 def _implied(known: np.ndarray, *keys: np.ndarray) -> int:
