@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from clientbook import matching
 from clientbook.book import LABELS
 from clientbook.faults import FaultError
-from clientbook.matching import clusters, reviewing
+from clientbook.matching import clusters, explaining, reviewing, sitting
 from clientbook.matching import labels as told
 from test_matching import edges_of, frames, made_people, table
 
@@ -325,3 +325,212 @@ def test_pairs_of_one_system_are_seldom_one_human_where_they_are_not():
     edges = edges_of(*same, *[(*pair, 0.2) for pair in sorted(wrong)])
     within, between = reviewing.same_system(seen_of(edges, human, source))
     assert within < 0 < between
+
+
+def made_sitting(folder, again=None):
+    rows = [("crm", "1", "shop", "9", "c1", "c2", 0.4), ("crm", "2", "shop", "8", "c3", "c3", 0.9), ("crm", "3", "shop", "7", "c5", "c6", np.nan)]
+    names = ["source_a", "person_id_a", "source_b", "person_id_b", "customer_a", "customer_b", "probability"]
+    questions = pd.DataFrame(rows, columns=names).assign(
+        match_weight=1.0, reasons_for="same e-mail; same surname", reasons_against="", stratum=["", "apart 0.2", ""]
+    )
+    people = table(
+        "people",
+        [{"source": s, "person_id": i, "full_name": f"Zebulon Quist {i}", "email": f"z{i}@quist.example"} for s, i in
+         [("crm", "1"), ("shop", "9"), ("crm", "2"), ("shop", "8"), ("crm", "3")]],
+    )  # fmt: skip
+    return sitting.Sitting(folder, questions, sitting.values_of(people), again)
+
+
+def test_answers_are_kept_at_once_and_taken_back(tmp_path):
+    told.write(tmp_path, labelled(("crm", "0", "shop", "0", "no")))
+    here = made_sitting(tmp_path)
+    assert here.shown()["pair"]["rows"] == [["name", "Zebulon Quist 1", "Zebulon Quist 9"], ["e-mail", "z1@quist.example", "z9@quist.example"]]
+    here.hear("yes")
+    here.hear("no")
+    here.hear("nonsense")
+    rows = told.read(tmp_path)
+    assert rows["answer"].tolist() == ["no", "yes", "no"] and rows["stratum"].tolist() == ["", "", "apart 0.2"]
+    assert "2 answered (1 yes, 1 no, 0 don't know), 1 to go. 2 of the answers go against" in here.progress()
+    assert here.shown()["pair"]["score"] == "never compared; two customers now"
+    here.hear("undo")
+    here.hear("undo")
+    here.hear("undo")
+    assert told.read(tmp_path)["answer"].tolist() == ["no"] and here.pair["person_id_a"] == "1"
+    for answer in ("unknown", "unknown", "unknown", "yes"):
+        here.hear(answer)
+    assert here.shown()["pair"] is None and len(told.read(tmp_path)) == 4
+
+
+def test_what_the_answers_teach_is_asked_for_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sitting, "AFRESH", 2)
+    seen = []
+
+    def again(labels):
+        seen.append(labels["answer"].tolist())
+        followed = reviewing.Followed(reviewing.UNTAUGHT, pd.DataFrame(), None, 12, 3, pd.DataFrame())
+        return None, followed, made_sitting(tmp_path)._ahead and pd.DataFrame(made_sitting(tmp_path)._ahead[2:])
+
+    here = made_sitting(tmp_path, again)
+    here.hear("yes")
+    here.hear("no")
+    assert seen == [["yes", "no"]] and here.pair["person_id_a"] == "3"
+    assert "12 pairs of records more are one customer, 3 are one no more" in here.progress()
+
+
+def test_nothing_is_asked_in_a_run(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert sitting.review_here(None, None, None) is None
+    monkeypatch.setenv("JPY_SESSION_NAME", "x.ipynb")
+    monkeypatch.setenv("CLIENTBOOK_RUN", "2024-01-01.001")
+    assert sitting.review_here(None, None, None) is None
+
+
+CELL = """
+import sys; sys.path.insert(0, {tests!r})
+from pathlib import Path
+import test_reviewing
+from clientbook.matching import sitting
+assert sitting.is_live()
+sitting.widget(test_reviewing.made_sitting(Path({folder!r})))
+"""
+
+
+def test_somebody_answers_by_keyboard_in_jupyterlab_and_nothing_of_people_is_saved(tmp_path):
+    """A real server, a real kernel and a real browser; the notebook is saved with all that JupyterLab keeps of widgets."""
+    import json
+    import os
+    import subprocess
+    import sys
+    import time
+    from pathlib import Path
+
+    import nbformat
+    from browser import chromium
+    from servers import free_port
+
+    here = str(Path(__file__).parent)
+    book, desk, settings_ = tmp_path / "book", tmp_path / "desk", tmp_path / "settings"
+    for folder in (book, desk, settings_ / "@jupyter-widgets" / "jupyterlab-manager"):
+        folder.mkdir(parents=True)
+    (settings_ / "@jupyter-widgets" / "jupyterlab-manager" / "plugin.jupyterlab-settings").write_text('{"saveState": true}')
+    file = desk / "review.ipynb"
+    cell = nbformat.v4.new_code_cell(CELL.format(tests=here, folder=str(book)))
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}), file)
+    port = free_port()
+    with chromium() as browser:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", f"--ServerApp.root_dir={desk}",
+             "--IdentityProvider.token=t", f"--LabApp.user_settings_dir={settings_}", f"--LabApp.workspaces_dir={tmp_path / 'w'}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"},
+        )  # fmt: skip
+        try:
+            tab = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+            outside = []
+            tab.on("request", lambda request: outside.append(request.url) if "127.0.0.1" not in request.url else None)
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    tab.goto(f"http://127.0.0.1:{port}/lab/tree/review.ipynb?token=t")
+                    break
+                except Exception:
+                    assert server.poll() is None and time.monotonic() < deadline, "JupyterLab does not start"
+                    time.sleep(0.3)
+            editor = tab.locator(".jp-Notebook .jp-CodeCell .cm-content").first
+            editor.click(timeout=60_000)
+            tab.keyboard.press("Shift+Enter")
+            box = tab.locator(".clientbook-review")
+            box.get_by_text("Zebulon Quist 9").wait_for(timeout=60_000)
+            box.focus()
+            for key, turn in (("y", 1), ("n", 2), ("u", 1), ("d", 2)):
+                tab.keyboard.press(key)
+                tab.locator(f".clientbook-review[data-turn='{turn}']").wait_for(timeout=10_000)
+            assert "The score is hidden" in box.inner_text()
+            tab.keyboard.press("s")
+            assert "never compared" in box.inner_text()
+            assert "2 answered (1 yes, 0 no, 1 don't know), 1 to go" in box.inner_text()
+            assert told.read(book)["answer"].tolist() == ["yes", "unknown"]
+            tab.locator(".jp-NotebookPanel-toolbar [data-jp-item-name='save']").click()
+            deadline = time.monotonic() + 20
+            while not nbformat.read(file, as_version=4).cells[0].outputs and time.monotonic() < deadline:
+                time.sleep(0.2)
+        finally:
+            server.terminate()
+            server.wait(30)
+    saved = file.read_text(encoding="utf-8")
+    output = nbformat.read(file, as_version=4).cells[0].outputs[0]
+    assert "application/vnd.jupyter.widget-view+json" in output["data"]
+    assert "Zebulon" not in saved and "quist.example" not in saved
+    assert "clientbook-review" in json.dumps(nbformat.read(file, as_version=4).metadata.get("widgets", {})), "the state was to be saved"
+    assert not [url for url in outside if url.startswith("http")]
+
+
+@pytest.fixture(scope="module")
+def matched_book(tmp_path_factory):
+    from clientbook import engine as engines
+
+    people, truth = made_people(500, 12)
+    with engines.open(scratch=tmp_path_factory.mktemp("scratch")) as engine:
+        yield matching.match({"people": people}, engine, "DE", P), engine, truth
+
+
+def test_a_model_scores_from_its_file_as_it_did_in_the_run(matched_book):
+    import json
+
+    from clientbook.matching import saved
+
+    matched, engine, _ = matched_book
+    text = json.dumps(matching.model_to_keep(matched.scored))
+    assert "@" not in text and "bergau" not in text.lower()
+    loaded = saved.load(json.loads(text))
+    edges = matched.scored.edges
+    some = edges.iloc[:: max(len(edges) // 300, 1)]
+    records = saved.frequencies(matched.records, loaded.model)
+    told = loaded.score(records, some, engine)
+    at = some.index.to_numpy()
+    assert np.allclose(told["probability"], some["probability"], atol=2e-6)
+    assert np.allclose(told["match_weight"], matched.scored.match_weight[at], atol=1e-4)
+    assert (np.stack(told["levels"]) == matched.scored.levels[at]).all()
+    # two records with how common their values are, and nothing else of the book
+    pair = some.iloc[[5]]
+    two = records.filter(records["unique_id"].isin(pair[["l", "r"]].iloc[0].tolist()))
+    assert loaded.score(two, pair, engine)["probability"].iloc[0] == pytest.approx(pair["probability"].iloc[0], abs=2e-6)
+    # without: no value is rarer than another, but for names that go together
+    bare = loaded.score(matched.records, some, engine)
+    assert (bare["rarity"].abs() <= np.abs(told["rarity"]).max() + 1).all() and bare["probability"].between(0, 1).all()
+    with pytest.raises(ValueError, match="no model of matching"):
+        saved.load({"method": "exact rules"})
+
+
+def test_why_two_records_are_one_customer_adds_up(matched_book):
+    matched, engine, _ = matched_book
+    edges = matched.scored.edges
+    key = matched.numbered.to_pandas().set_index("unique_id")[["source", "person_id"]].apply(tuple, axis=1)
+    for at in (0, len(edges) // 2, len(edges) - 1):
+        l, r, p = edges.iloc[at]
+        shown = explaining.explain(matched, engine, key[l], key[r])
+        assert shown.probability == pytest.approx(p, abs=2e-6)
+        assert shown.steps["bits"].sum() == pytest.approx(shown.match_weight, abs=1e-4)
+        assert shown.match_weight == pytest.approx(matched.scored.match_weight[at], abs=1e-4)
+        words = explaining.say(shown)
+        assert words.startswith("One customer" if shown.together else "Two customers") and "@" not in words
+    figure = explaining.draw(shown)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels[0] == "two records at random" and labels[-1] == "match weight" and len(labels) == len(shown.steps) + 1
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert sum(widths[:-1]) == pytest.approx(widths[-1], abs=1e-4)
+    with pytest.raises(ValueError, match="no such record"):
+        explaining.explain(matched, engine, ("crm", "nobody"), key[0])
+    with pytest.raises(ValueError, match="same record"):
+        explaining.explain(matched, engine, key[0], key[0])
+
+
+def test_the_weakest_link_parts_the_customer(matched_book):
+    matched, _, _ = matched_book
+    known = matched.tables["identities"].to_pandas()
+    sizes = known.groupby("customer_id").size()
+    customer = sizes[sizes >= 3].index[0]
+    shown = explaining.ties(matched, customer)
+    assert len(shown) == sizes[customer] - 1 and shown["probability"].is_monotonic_increasing
+    assert all(sum(map(int, parts.split(" | "))) == sizes[customer] for parts in shown["parts"])
+    assert "weakest link is between" in explaining.say_ties(shown)
+    assert explaining.ties(matched, sizes[sizes == 1].index[0]).empty

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from clientbook.book import LABELS
 from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
-from clientbook.matching import blocking, clusters, overlap, pairs, reviewing, standard
+from clientbook.matching import blocking, clusters, overlap, pairs, reviewing, saved, standard
 from clientbook.matching import ids as lasting
 from clientbook.matching import labels as told
 from clientbook.matching.accounts import resolve
@@ -55,13 +55,14 @@ from clientbook.matching.report import (
 )
 from clientbook.matching.reviewing import estimates, say_estimates, say_followed
 from clientbook.matching.scoring import say_score, score
+from clientbook.matching.sitting import review_here
 from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
     "STAGE", "Before", "Matched", "MatchingParameters", "answer", "answers", "before", "by_system", "by_systems", "changes",
     "close_calls", "conflicts", "counts", "estimates", "key_numbers", "kinds", "left_out", "match", "model_to_keep", "origins",
-    "parameters", "read_labels", "rules", "say_bound", "say_conflicts", "say_contradictions", "say_estimates", "say_followed",
+    "parameters", "read_labels", "review_here", "rules", "say_bound", "say_conflicts", "say_contradictions", "say_estimates", "say_followed",
     "say_labels", "say_method", "say_odd", "say_recall", "say_score", "say_systems", "say_threshold", "say_together", "score",
     "sizes", "starts", "system_overlap", "thresholds", "together", "undecided", "weight_range", "weights",
 ]  # fmt: skip
@@ -242,6 +243,10 @@ class Matched:
         Which answers of people are followed.
     followed
         What they changed and taught; None where there are none.
+    numbered, records, apart
+        Every record with its number, those with data as they are compared, and what rules out that two are one human.
+    again
+        With other answers: which are followed, what they change and teach, and what is to be asked next.
     """
 
     tables: Mapping[str, ir.Table]
@@ -253,6 +258,10 @@ class Matched:
     contradictions: int = 0
     settled: told.Settled | None = None
     followed: reviewing.Followed | None = None
+    numbered: ir.Table | None = None
+    records: ir.Table | None = None
+    apart: clusters.Apart | None = None
+    again: Callable[[pd.DataFrame], tuple[told.Settled, reviewing.Followed | None, pd.DataFrame]] | None = None
 
 
 def match(
@@ -314,13 +323,19 @@ def match(
 
     clustered, tied, against = put_together(apart)
     seen = reviewing.see(scored.edges, tied, data, numbered)
-    settled, followed = told.settle(told.read(None) if labels is None else labels, numbered), None
-    if settled:
-        followed = reviewing.follow(
-            seen, settled, apart, lambda ruled: put_together(ruled)[1]["first"].to_numpy("int64"), scored.recall, p.seed
-        )
+
+    def judge(answers: pd.DataFrame) -> tuple[told.Settled, reviewing.Followed | None, pd.DataFrame]:
+        settled = told.settle(answers, numbered)
+        followed, customer = None, seen.customer
+        if settled:
+            put = lambda ruled: put_together(ruled)[1]["first"].to_numpy("int64")  # noqa: E731
+            followed = reviewing.follow(seen, settled, apart, put, scored.recall, p.seed)
+            customer = put(followed.apart)
+        return settled, followed, reviewing.ask(seen, customer, settled, followed, p.review_pairs, p.seed)
+
+    settled, followed, to_ask = judge(told.read(None) if labels is None else labels)
+    if followed is not None:
         clustered, tied, against = put_together(followed.apart)
-    to_ask = reviewing.ask(seen, tied["first"].to_numpy("int64"), settled, followed, p.review_pairs, p.seed)
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
     known = engine.keep(known)
     golden = engine.keep(clusters.golden(known, records, asked.golden))
@@ -345,7 +360,16 @@ def match(
         len(against),
         settled,
         followed,
+        numbered,
+        records,
+        apart,
+        lambda answers: _again(judge(answers), scored, numbered, known),
     )
+
+
+def _again(judged, scored: pairs.Scored, numbered: ir.Table, known: ir.Table):
+    settled, followed, to_ask = judged
+    return settled, followed, pairs.review(scored, to_ask, numbered, known).order_by("turn").to_pandas()
 
 
 def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
@@ -360,12 +384,16 @@ def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
     -------
     dict
         `method`, `rules` and, where one was trained, Splink's own `settings` with its m and u probabilities, rounded to
-        nine decimals: the last ones depend on the number of threads.
+        nine decimals: the last ones depend on the number of threads; and the `model`, all that
+        :func:`clientbook.matching.saved.load` needs to score any pair.
     """
     rules = scored.looked_at.astype("object").where(scored.looked_at.notna(), None).to_dict("records")
     # a name that Splink draws at random is no part of the model
     settings = {key: value for key, value in scored.settings.items() if key != "linker_uid"}
-    return {"method": scored.method, "rules": rules, "settings": _rounded(settings)}
+    told = {"method": scored.method, "rules": rules, "settings": _rounded(settings)}
+    if scored.model is not None:
+        told["model"] = saved.as_file(scored.model, scored.averages)
+    return told
 
 
 def _rounded(value: Any) -> Any:

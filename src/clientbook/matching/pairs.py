@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,8 @@ class Scored:
         Of all pairs of one human the expected share that some blocking rule finds; None where it cannot be said.
     starts
         What the training found from each start.
+    averages
+        How common values are on average, as for :func:`rarity`.
     """
 
     edges: pd.DataFrame
@@ -89,6 +91,7 @@ class Scored:
     oddities: tuple[str, ...] = ()
     recall: float | None = None
     starts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["start", "rounds", "settled", "pairs"]))
+    averages: dict[str, float] = field(default_factory=dict)
 
 
 def nothing(note: str = "", looked_at: pd.DataFrame | None = None) -> Scored:
@@ -300,8 +303,10 @@ def _trained(
     kept = np.isin(code, distinct[weight > _HOPELESS])
     left, right, code = left[kept], right[kept], code[kept]
     shown = unpacked(code, compared)
-    rarity = _rarity(coded, shown, left, right, 1 + 2 * model.pairs["same"] / n, model.namesakes)
-    weight, probability = models.score(model, shown, rarity["strangers"], {kind: rarity[kind] for kind in models.KIN})
+    counts, shares, averages = _often(coded)
+    averages["own"] = 1 + 2 * model.pairs["same"] / n
+    bits = rarity(model, shown, left, right, shares, counts, averages, averages["own"])
+    weight, probability = models.score(model, shown, bits["strangers"], {kind: bits[kind] for kind in models.KIN})
     edges = pd.DataFrame({"l": keyed.ids[left], "r": keyed.ids[right], "probability": probability.round(6)})
     found = finds(keyed, rules, left, right, probability)
     told = told.assign(**{name: pd.Series(found[name], dtype=float) for name in ("finds", "alone")})
@@ -317,6 +322,7 @@ def _trained(
              for start, one in zip(_STARTS, fitted, strict=True)],
             columns=["start", "rounds", "settled", "pairs"],
         ),
+        averages,
     )  # fmt: skip
 
 
@@ -426,11 +432,8 @@ def _sizes(codes: np.ndarray) -> np.ndarray:
     return np.bincount(codes[codes >= 0], minlength=1).astype(float)
 
 
-def _rarity(
-    coded: Coded, shown: np.ndarray, left: np.ndarray, right: np.ndarray, own: float, namesakes: float
-) -> dict[str, np.ndarray]:
-    """By how many bits the values that pairs agree on are rarer than those that strangers agree on by chance."""
-    bits = {kind: np.zeros(len(shown)) for kind in ("strangers", *models.KIN)}
+def _often(coded: Coded) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
+    """Of each column: how many records, and what share of them, have a record's value; how often two of them agree."""
     counts, shares, averages = {}, {}, {}
     for name, codes in coded.codes.items():
         sizes = _sizes(codes)
@@ -438,7 +441,39 @@ def _rarity(
         counts[name] = np.where(codes >= 0, sizes[np.maximum(codes, 0)], 1.0)
         shares[name] = counts[name] / max(n, 1)
         averages[name] = max((sizes * (sizes - 1)).sum(), 1.0) / max(n * (n - 1), 1.0)
-    for i, one in enumerate(coded.compared):
+    if "name_key" in coded.codes:
+        averages["named"] = float((coded.codes["name_key"] >= 0).sum())
+    return counts, shares, averages
+
+
+def rarity(
+    model: models.Model, shown: np.ndarray, left: np.ndarray, right: np.ndarray, shares: Mapping[str, np.ndarray],
+    counts: Mapping[str, np.ndarray], averages: Mapping[str, float], own: float,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """By how many bits are the values that pairs agree on rarer than those that strangers agree on by chance?
+
+    Parameters
+    ----------
+    model
+        Which says what is compared.
+    shown
+        The levels of the pairs.
+    left, right
+        Places of their records.
+    shares, counts
+        By column, of each record: what share of the records with a value, and how many, have its value.
+    averages
+        By column: how often two records with a value agree; `named`: how many records have a whole name.
+    own
+        How many records of one name one human has.
+
+    Returns
+    -------
+    dict
+        By kind of pair: the bits.
+    """
+    bits = {kind: np.zeros(len(shown)) for kind in ("strangers", *models.KIN)}
+    for i, one in enumerate(model.compared):
         for j, level in enumerate(one.levels):
             if level.rare:
                 at = np.flatnonzero(shown[:, i] == j)
@@ -451,11 +486,11 @@ def _rarity(
     if "name_key" in counts:
         # some names go together more than others, which the model knows on average; as many records of that name as one
         # human has are taken for one human's
-        order = [one.name for one in coded.compared]
+        order = [one.name for one in model.compared]
         at = np.flatnonzero((shown[:, order.index("first")] == 0) & (shown[:, order.index("last")] == 0))
         apart = shares["first"][left[at]] * shares["last"][left[at]]
-        joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max((coded.codes["name_key"] >= 0).sum(), 1)
-        together = np.log2(np.maximum(joint / apart, 1.0) / namesakes)
+        joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max(averages["named"], 1)
+        together = np.log2(np.maximum(joint / apart, 1.0) / model.namesakes)
         for kind in bits:
             if kind != "home":
                 bits[kind][at] -= together
