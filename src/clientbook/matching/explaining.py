@@ -261,7 +261,7 @@ def say_ties(told: pd.DataFrame) -> str:
         As from :func:`ties`.
     """
     if told.empty:
-        return "One record alone: nothing has to hold it together."
+        return "No customer of several records was compared by a model."
     weakest = told.iloc[0]
     sure = "holds surely" if weakest["probability"] >= SURE else "is worth a look"
     return (
@@ -292,3 +292,36 @@ def example(matched: Matched, together: bool) -> tuple[tuple[str, str], tuple[st
         return None
     one: dict[str, Any] = found.iloc[0].to_dict()
     return (one["source_a"], one["person_id_a"]), (one["source_b"], one["person_id_b"])
+
+
+def show_example(matched: Matched, engine: Engine, together: bool) -> Any:
+    """The closest call as a waterfall for a page: systems and words, nobody's values.
+
+    Parameters
+    ----------
+    matched
+        As from :func:`clientbook.matching.match`.
+    engine
+        Which it was made with.
+    together
+        Whether the two are to be one customer.
+    """
+    found = example(matched, together)
+    if found is None:
+        return charts.answer(f"No two records {'of one customer' if together else 'of two customers'} were compared by a model.")
+    told = explain(matched, engine, *found)
+    return charts.show(draw(told), alt=f"Waterfall of match weights. {say(told)}")
+
+
+def weakest(matched: Matched) -> pd.DataFrame:
+    """What holds the customer together that an answer is most worth asking for? As from :func:`ties`; none without a model.
+
+    Parameters
+    ----------
+    matched
+        As from :func:`clientbook.matching.match`.
+    """
+    found = example(matched, True)
+    if found is None:
+        return pd.DataFrame(columns=["system_a", "system_b", "probability", "parts", "reasons_for", "reasons_against"])
+    return ties(matched, _customer(matched.tables["identities"], *found[0]))
