@@ -27,6 +27,8 @@ EDGES = (0.0, 0.01, 0.05, 0.2, 0.35, 0.5, 0.7, 0.9, 0.97, 0.995)
 DRAWN = 4
 # An answer that is expected to change less is not asked for.
 LEAST_GAIN = 0.002
+# What was taught is followed from this chance on; early on, with few answers, half would be too bold.
+FOLLOWED = 0.6
 # A customer of more records is not asked about part by part.
 MOST_RECORDS = 40
 # The odds in a stratum may be off from what is believed by so much, as a standard deviation of their logarithm.
@@ -544,7 +546,7 @@ def learned(rows: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         `l`, `r`, `answer`, `changes`, `chance`, the surest first.
     """
-    rows = rows[rows["chance"] > 0.5].sort_values(["chance", "l", "r"], ascending=[False, True, True], ignore_index=True)
+    rows = rows[rows["chance"] > FOLLOWED].sort_values(["chance", "l", "r"], ascending=[False, True, True], ignore_index=True)
     told = rows[["l", "r", "changes", "chance"]].assign(answer=np.where(rows["together"], "no", "yes"))
     return told[["l", "r", "answer", "changes", "chance"]]
 
