@@ -136,6 +136,15 @@ def test_forgotten_in_every_table_list_and_run(book):
     assert json.loads(text) == json.loads(json.dumps(receipt)) and not [w for w in TRACES if f'"{w}"' in text]
 
 
+def test_answers_about_somebody_forgotten_go_with_them(book):
+    answers = book.folder / "labels.csv"
+    head = "source_a,person_id_a,source_b,person_id_b,answer\n"
+    answers.write_text(head + "shop,8,news,n1,no\nshop,8,news,n2,yes\n", encoding="utf-8")
+    receipt = forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
+    assert answers.read_text(encoding="utf-8") == head + "shop,8,news,n2,yes\n"
+    assert receipt["removed"]["labels"] == {"labels.csv": 1}
+
+
 def test_everybody_else_stays_as_they_were(book):
     tables = book.store.folder / "runs" / "2026-07-01.001" / "tables"
     names = [path.stem for path in tables.glob("*.parquet")]

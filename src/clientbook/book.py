@@ -21,6 +21,8 @@ from clientbook.faults import Fault, FaultError, UsageError
 from clientbook.tables import CANONICAL, OWNED_IDS, STAGES
 
 SETTINGS = "clientbook.yaml"
+# What people said about pairs of records; kept by hand or from JupyterLab.
+LABELS = "labels.csv"
 DEFAULT = "data/demo"
 BOOK_VARIABLE = "CLIENTBOOK_BOOK"
 

@@ -178,6 +178,8 @@ def key(
         "truth": [[path.name, fingerprints[path]] for path in sorted((book.folder / "truth").glob("*"))],
         "files": files,
     }
+    kept = [book.folder / name for name in stage.book_files]
+    told["book_files"] = [[path.name, fingerprints[path]] for path in kept if path.is_file()]
     return digest(told)
 
 

@@ -15,7 +15,8 @@ import ibis.expr.types as ir
 from clientbook import cleaning
 from clientbook.book import Book
 from clientbook.engine import open as open_engine
-from clientbook.faults import Fault
+from clientbook.faults import Fault, FaultError
+from clientbook.matching import labels
 
 # So many rows with the same fault are listed one by one; more are told as ranges.
 LISTED = 20
@@ -68,6 +69,11 @@ def check(book: Book, *, every_row: bool = False) -> Report:
         if "changes" in cleaned.tables:
             delivered = {(item.source, item.table.name, f.path): item.mapping for item in loaded for f in item.raw.files}
             report.notes += _emptied(cleaned.tables["changes"], delivered)
+        try:
+            labels.read(book.folder)
+        except FaultError as error:
+            report.faults += error.faults
+            report.wrong += len(error.faults)
         rejected = cleaned.tables["rejected"]
         groups = rejected.group_by("source", "table", "file", "column", "reason").agg(rows=rejected.count())
         for group in groups.order_by("file", "source", "table", "column", "reason").to_pandas().itertuples():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clientbook import suppression
-from clientbook.book import Book
+from clientbook.book import LABELS, Book
 from clientbook.card import INDEX, RunReader, customer_of, describe, find_one, records_of
 from clientbook.faults import ClientbookError
 from clientbook.store import Run, whole, write_json
@@ -166,6 +166,9 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
     counts = _clean_lists(store / "lists", person, _Traces({}, {person.customer_id}, set(), set()))
     if counts:
         removed["lists"] = counts
+    counts = _clean_lists(book.folder, person, _Traces({}, set(), set(), set()), LABELS)
+    if counts:
+        removed["labels"] = counts
     receipt = {
         "receipt": hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()[:16],
         "forgotten_on": on.isoformat(),
@@ -345,9 +348,9 @@ def rows_in_list(path: Path, person: Person, customers: set[str]):
     return rows, theirs
 
 
-def _clean_lists(folder: Path, person: Person, traces: _Traces) -> dict[str, int]:
+def _clean_lists(folder: Path, person: Person, traces: _Traces, names: str = "*.csv") -> dict[str, int]:
     counts = {}
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted(folder.glob(names)):
         rows, theirs = rows_in_list(path, person, traces.customers)
         if theirs.any():
             with whole(path) as draft:

@@ -21,7 +21,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from clientbook import cache, failure, history, ipynb, kernels, lock
-from clientbook.book import BOOK_VARIABLE, Book
+from clientbook.book import BOOK_VARIABLE, LABELS, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
 from clientbook.stage import FRESH_VARIABLE, LEADING, PERSONAL_VARIABLE, RUN_VARIABLE, Stage, check_parameters, load_stage
@@ -261,6 +261,11 @@ def run(
     values = {n.stage.name: check_parameters(n.stage, (parameters or {}).get(n.stage.name, {})) for n in chosen}
     if jobs < 1 or (timeout is not None and timeout < 1):
         raise UsageError("jobs and timeout are whole numbers of 1 or more.")
+    if any(LABELS in notebook.stage.book_files for notebook in chosen):
+        from clientbook.matching import labels
+
+        # what people wrote is read before an hour is spent on the rest
+        labels.read(book.folder)
     with _signals(), lock.hold(book.store.folder, "run"):
         kernels.sweep()
         sweep(book.store.folder / "scratch")

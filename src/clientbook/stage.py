@@ -52,6 +52,8 @@ class Stage:
         Whether it reads what was delivered, and not only tables.
     remembers
         Whether it reads what earlier runs left.
+    book_files
+        Files beside `clientbook.yaml` that people keep and that it reads where they are there.
     writes
         Tables that it writes.
     shows
@@ -70,6 +72,7 @@ class Stage:
     hears: tuple[str, ...] = ()
     reads_files: bool = False
     remembers: bool = False
+    book_files: tuple[str, ...] = ()
     parameters: type[Parameters] = Parameters
     tables: tuple[Table, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,19 @@ import ibis.expr.types as ir
 import pandas as pd
 from pydantic import Field
 
+from clientbook.book import LABELS
 from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
-from clientbook.matching import blocking, clusters, incremental, overlap, pairs, standard, uncertain
+from clientbook.matching import blocking, clusters, incremental, overlap, pairs, reviewing, saved, standard, uncertain
 from clientbook.matching import ids as lasting
+from clientbook.matching import labels as told
 from clientbook.matching.accounts import resolve
 from clientbook.matching.ids import Before, before
 from clientbook.matching.incremental import MODEL, Day
+from clientbook.matching.labels import counts as answers
+from clientbook.matching.labels import left_out
+from clientbook.matching.labels import read as read_labels
+from clientbook.matching.labels import say as say_labels
 from clientbook.matching.report import (
     answer,
     by_system,
@@ -50,17 +56,65 @@ from clientbook.matching.report import (
     weight_range,
     weights,
 )
+from clientbook.matching.reviewing import estimates, say_estimates, say_followed
 from clientbook.matching.scoring import say_score, score
+from clientbook.matching.sitting import review_here
 from clientbook.matching.uncertain import say_draws
 from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
-    "Before", "Day", "MODEL", "Matched", "MatchingParameters", "STAGE", "answer", "before", "by_system", "by_systems",
-    "changes", "close_calls", "conflicts", "counts", "day_table", "key_numbers", "kinds", "match", "model_to_keep",
-    "origins", "parameters", "rules", "say_bound", "say_conflicts", "say_contradictions", "say_day", "say_draws", "say_method",
-    "say_odd", "say_recall", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes", "starts",
-    "system_overlap", "thresholds", "together", "undecided", "weight_range", "weights",
+    "MODEL",
+    "STAGE",
+    "Before",
+    "Day",
+    "Matched",
+    "MatchingParameters",
+    "answer",
+    "answers",
+    "before",
+    "by_system",
+    "by_systems",
+    "changes",
+    "close_calls",
+    "conflicts",
+    "counts",
+    "day_table",
+    "estimates",
+    "key_numbers",
+    "kinds",
+    "left_out",
+    "match",
+    "model_to_keep",
+    "origins",
+    "parameters",
+    "read_labels",
+    "review_here",
+    "rules",
+    "say_bound",
+    "say_conflicts",
+    "say_contradictions",
+    "say_day",
+    "say_draws",
+    "say_estimates",
+    "say_followed",
+    "say_labels",
+    "say_method",
+    "say_odd",
+    "say_recall",
+    "say_score",
+    "say_systems",
+    "say_threshold",
+    "say_together",
+    "score",
+    "sizes",
+    "starts",
+    "system_overlap",
+    "thresholds",
+    "together",
+    "undecided",
+    "weight_range",
+    "weights",
 ]  # fmt: skip
 
 PERSONS = (
@@ -153,18 +207,30 @@ TABLES = (
     ),
     Table(
         "review_pairs",
-        "two records that may be one human; the closest calls first",
+        "two records to ask a person about, in the order in which answers are worth most",
         (
+            Column("turn", "number", "when it is asked: 1 first"),
             Column("customer_a", "id", "the first record's customer"),
             Column("customer_b", "id", "the second record's customer"),
             Column("source_a", "text", "the first record's system"),
             Column("person_id_a", "id", "the first record's id", personal="id"),
             Column("source_b", "text", "the second record's system"),
             Column("person_id_b", "id", "the second record's id", personal="id"),
-            Column("probability", "number", "that they are one human", unit="probability"),
+            Column(
+                "probability", "number", "that they are one human, by these two alone; empty where they were never compared",
+                unit="probability",
+            ),
             Column("match_weight", "number", "the same as the logarithm of its odds", unit="bits"),
             Column("reasons_for", "text", "what speaks for it, the strongest first"),
             Column("reasons_against", "text", "what speaks against it, the strongest first"),
+            Column(
+                "asked_for", "text", "as the answer may change much, or as the pair was drawn to estimate errors by",
+                allowed=("gain", "estimate"),
+            ),
+            Column("stratum", "text", "what the pair was drawn from; kept with the answer"),
+            Column("changes", "number", "pairs that change if the answer goes against the customers as they are", unit="pairs"),
+            Column("chance", "number", "that it does", unit="probability"),
+            Column("expected_gain", "number", "pairs expected to be put right by the answer", unit="pairs"),
         ),
     ),
     Table(
@@ -195,6 +261,7 @@ TABLES += (*overlap.TABLES, *incremental.TABLES, *uncertain.TABLES)
 STAGE = Stage(
     name="matching",
     remembers=True,
+    book_files=(LABELS,),
     uses=(*PERSONS, "accounts"),
     writes=tuple(table.name for table in TABLES),
     shows="which records of the company's systems are one and the same person",
@@ -227,6 +294,14 @@ class Matched:
         What came since the run before, and whether all was compared again.
     training
         What the next run goes on from, as plain data.
+    settled
+        Which answers of people are followed.
+    followed
+        What they changed and taught; None where there are none.
+    numbered, records, apart
+        Every record with its number, those with data as they are compared, and what rules out that two are one human.
+    again
+        With other answers: which are followed, what they change and teach, and what is to be asked next.
     """
 
     tables: Mapping[str, ir.Table]
@@ -238,11 +313,17 @@ class Matched:
     contradictions: int = 0
     day: Day = Day(False)
     training: Mapping[str, Any] = field(default_factory=dict)
+    settled: told.Settled | None = None
+    followed: reviewing.Followed | None = None
+    numbered: ir.Table | None = None
+    records: ir.Table | None = None
+    apart: clusters.Apart | None = None
+    again: Callable[[pd.DataFrame], tuple[told.Settled, reviewing.Followed | None, pd.DataFrame]] | None = None
 
 
 def match(
     tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters, earlier: Before | None = None,
-    asked: Asked | None = None,
+    asked: Asked | None = None, labels: pd.DataFrame | None = None,
 ) -> Matched:  # fmt: skip
     """Which person records are one customer, and which customers one account?
 
@@ -260,6 +341,8 @@ def match(
         What the run before said, so that ids last.
     asked
         What the book says of matching; a parameter goes before it.
+    labels
+        What people said about pairs, as from :func:`clientbook.matching.labels.read`.
 
     Raises
     ------
@@ -272,33 +355,52 @@ def match(
     asked = asked or Asked()
     numbered = engine.keep(clusters.number(standard.persons(there.items())))
     n = _rows(numbered)
-    told = Day(False)
+    carried = Day(False)
     if "people" in there:
         wanted = incremental.settings_of(country, p, asked)
-        told = incremental.carry_on(
+        carried = incremental.carry_on(
             earlier.kept if earlier else None, there["people"], numbered, n, engine, country, p, asked.clean_sources, wanted
         )
-    if isinstance(told, incremental.Carried):
-        records = incremental.whole(told, there["people"], numbered, engine)
-        scored, clustered, training, day = told.scored, told.clustered, told.training, told.day
+    if isinstance(carried, incremental.Carried):
+        records = incremental.whole(carried, there["people"], numbered, engine)
+        scored, alike, training, day = carried.scored, carried.clustered, carried.training, carried.day
+        way = {"threshold": alike.threshold, "unseen": alike.unseen}
     else:
-        records, scored, clustered = _all_anew(there.get("people"), numbered, n, engine, country, p, asked)
-        training = {} if records is None else incremental.training_of(scored, clustered, _rows(records), wanted)
-        day = told
-    left_out = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
-    links = clusters.alias_edges(there.get("aliases"), numbered)
-    data = clusters.with_data(records, n)
-    tied, against = clusters.tie(clustered.tied, links, data)
+        records, scored, alike = _all_anew(there.get("people"), numbered, n, engine, country, p, asked)
+        training = {} if records is None else incremental.training_of(scored, alike, _rows(records), wanted)
+        day, way = carried, {"threshold": p.threshold or asked.threshold, "precision": p.precision or asked.precision}
+    shared = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
+    links, data = clusters.alias_edges(there.get("aliases"), numbered), clusters.with_data(records, n)
+    apart = None if records is None else clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
+    clustered, (tied, against) = alike, clusters.tie(alike.tied, links, data, apart)
+    seen = reviewing.see(scored.edges, tied, data, numbered)
+
+    def put_together(ruled: clusters.Apart) -> tuple[clusters.Clustered, pd.DataFrame, pd.DataFrame]:
+        made = clusters.cluster(scored.edges, n, **way, apart=ruled)
+        return made, *clusters.tie(made.tied, links, data, ruled)
+
+    def judge(answers: pd.DataFrame) -> tuple[told.Settled, reviewing.Followed | None, pd.DataFrame]:
+        settled = told.settle(answers, numbered)
+        followed, customer = None, seen.customer
+        if settled:
+            put = lambda ruled: put_together(ruled)[1]["first"].to_numpy("int64")  # noqa: E731
+            followed = reviewing.follow(seen, settled, apart, put, scored.recall, p.seed)
+            customer = put(followed.apart)
+        return settled, followed, reviewing.ask(seen, customer, settled, followed, p.review_pairs, p.seed)
+
+    settled, followed, to_ask = judge(told.read(None) if labels is None else labels)
+    if followed is not None:
+        clustered, tied, against = put_together(followed.apart)
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
     known = engine.keep(known)
     golden = engine.keep(clusters.golden(known, records, asked.golden))
     customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
     customers = engine.keep(customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
-    apart = None if records is None else clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
     drawn = uncertain.identity_draws(
-        numbered, known, scored.edges, clustered, links, data, engine, apart=apart, draws=p.identity_draws, seed=p.seed
-    )
-    review = pairs.review(scored, numbered, known, p.review_pairs)
+        numbered, known, scored.edges, clustered, links, data, engine, apart=apart if followed is None else followed.apart,
+        draws=p.identity_draws, seed=p.seed,
+    )  # fmt: skip
+    review = pairs.review(scored, to_ask, numbered, known)
     return Matched(
         {
             "identities": known,
@@ -309,16 +411,23 @@ def match(
             "identity_changes": changed,
             "system_overlap": system_overlap(customers),
             "identity_draws": drawn,
-            **incremental.left_for_next(records, scored, clustered, engine),
+            # without the answers, which are read anew each time
+            **incremental.left_for_next(records, scored, alike, engine),
         },
         scored,
-        left_out,
+        shared,
         origins(golden),
         conflicts(golden, asked.golden),
         clustered,
         len(against),
         day,
         training,
+        settled,
+        followed,
+        numbered,
+        records,
+        apart,
+        lambda answers: _again(judge(answers), scored, numbered, known),
     )
 
 
@@ -349,6 +458,11 @@ def _rows(rows: ir.Table) -> int:
     return int(rows.count().to_pyarrow().as_py())
 
 
+def _again(judged, scored: pairs.Scored, numbered: ir.Table, known: ir.Table):
+    settled, followed, to_ask = judged
+    return settled, followed, pairs.review(scored, to_ask, numbered, known).order_by("turn").to_pandas()
+
+
 def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
     """The fitted model as plain data.
 
@@ -361,12 +475,16 @@ def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
     -------
     dict
         `method`, `rules` and, where one was trained, Splink's own `settings` with its m and u probabilities, rounded to
-        nine decimals: the last ones depend on the number of threads.
+        nine decimals: the last ones depend on the number of threads; and the `model`, all that
+        :func:`clientbook.matching.saved.load` needs to score any pair.
     """
     rules = scored.looked_at.astype("object").where(scored.looked_at.notna(), None).to_dict("records")
     # a name that Splink draws at random is no part of the model
     settings = {key: value for key, value in scored.settings.items() if key != "linker_uid"}
-    return {"method": scored.method, "rules": rules, "settings": _rounded(settings)}
+    told = {"method": scored.method, "rules": rules, "settings": _rounded(settings)}
+    if scored.model is not None:
+        told["model"] = saved.as_file(scored.model, scored.averages)
+    return told
 
 
 def _rounded(value: Any) -> Any:

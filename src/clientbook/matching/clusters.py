@@ -23,8 +23,10 @@ GRID = tuple(round(0.2 + 0.025 * i, 3) for i in range(25))
 LARGEST = 400
 # So many pairs of groups are worked on at once.
 CELLS = 2_000_000
-# What outweighs any mean: two that cannot be one human.
-NEVER = -1e9
+# What outweighs any mean: two that cannot be one human, and two that are.
+NEVER, ALWAYS = -1e9, 1e9
+# What outweighs any number of links: an answer.
+_ANSWERED = 1_000_000
 GOLDEN_TYPES = {"birth_date": "date", "social_reach": "float64"}
 # What is taken from one record together.
 UNIT_OF: dict[str, tuple[str, ...]] = {
@@ -132,15 +134,66 @@ class Apart:
         Of each record the number of its source, where the book says that the source holds nobody twice; else -1.
     born
         Of each record the birth date as a number of eight digits, where more than one system says so; else 0.
+    group, parted
+        Who is one and who is not by the answers of people, which go before all else: as in
+        :class:`clientbook.matching.labels.Settled`; None where nobody answered.
     """
 
     clean: np.ndarray
     born: np.ndarray
+    group: np.ndarray | None = None
+    parted: np.ndarray | None = None
 
     def impossible(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Of records by number, in any shape: can the two not be one human?"""
         twice = (self.clean[one] >= 0) & (self.clean[one] == self.clean[other]) & (one != other)
-        return twice | _other_day(self.born[one], self.born[other])
+        told = twice | _other_day(self.born[one], self.born[other])
+        return told if self.group is None else (told & ~self.certain(one, other)) | self.refused(one, other)
+
+    def certain(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Of records by number: did people say that the two are one human?"""
+        if self.group is None:
+            return np.zeros(np.broadcast(one, other).shape, dtype=bool)
+        a, b = self.group[one], self.group[other]
+        return (a >= 0) & (a == b) & (one != other)
+
+    def refused(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Of records by number: did people say that the two are not one human?"""
+        told = np.zeros(np.broadcast(one, other).shape, dtype=bool)
+        if self.group is None or not len(self.parted):
+            return told
+        a, b = np.broadcast_arrays(self.group[one], self.group[other])
+        asked = (a >= 0) & (b >= 0)
+        low, high = np.minimum(a[asked], b[asked]), np.maximum(a[asked], b[asked])
+        n = len(self.group)
+        told[asked] = np.isin(low * n + high, self.parted[:, 0] * n + self.parted[:, 1])
+        return told
+
+    def answered(self, left: np.ndarray, right: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs and their probability, 1 or 0 where people answered; those who are one are all among them."""
+        if self.group is None:
+            return left, right, p
+        p = np.where(self.certain(left, right), 1.0, np.where(self.refused(left, right), 0.0, p))
+        known = np.flatnonzero(self.group >= 0)
+        known = known[np.argsort(self.group[known], kind="stable")]
+        same = self.group[known[1:]] == self.group[known[:-1]]
+        a, b = known[:-1][same], known[1:][same]
+        n = len(self.group)
+        new = ~np.isin(a * n + b, left * n + right)
+        return np.concatenate([left, a[new]]), np.concatenate([right, b[new]]), np.concatenate([p, np.ones(new.sum())])
+
+    def held(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of records with those who are one by an answer under one: where a group was too large to be looked at
+        whole and parted them, they are a customer of their own."""
+        if self.group is None:
+            return labels
+        known = np.flatnonzero(self.group >= 0)
+        seen = np.unique(np.stack([self.group[known], labels[known]]), axis=1)[0]
+        several = np.unique(seen[1:][seen[1:] == seen[:-1]])
+        torn = known[np.isin(self.group[known], several)]
+        told = labels.copy()
+        told[torn] = labels.max() + 1 + self.group[torn]
+        return told
 
     def within(self, group: np.ndarray, n: int) -> np.ndarray:
         """Of each group, whether two of its records may be ruled out."""
@@ -153,6 +206,8 @@ class Apart:
             else:
                 seen = np.unique(np.stack([group[at], values[at]]), axis=1)
                 told |= np.bincount(seen[0], minlength=n) > 1
+        if self.group is not None:
+            told |= np.bincount(group[self.group >= 0], minlength=n) > 1
         return told
 
 
@@ -206,6 +261,21 @@ def apart_by(source: np.ndarray, days: np.ndarray, edges: pd.DataFrame, clean_so
     return Apart(np.where((held >= 0) & np.concatenate([chosen, [False]])[held], held, -1), born)
 
 
+def answered(apart: Apart | None, group: np.ndarray, parted: np.ndarray) -> Apart:
+    """What is known of records, with what people said.
+
+    Parameters
+    ----------
+    apart
+        As from :func:`ruled_out`, or None.
+    group, parted
+        As in :class:`clientbook.matching.labels.Settled`.
+    """
+    nothing = np.full(len(group), -1), np.zeros(len(group), "int64")
+    clean, born = nothing if apart is None else (apart.clean, apart.born)
+    return Apart(clean, born, group, parted)
+
+
 def _other_day(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Are two birth dates too different for slips: three digits and more, and not day and month the other way round?"""
     digits, a, b = np.zeros(np.broadcast(one, other).shape, dtype=np.int8), one.copy(), other.copy()
@@ -245,7 +315,9 @@ def cluster(
     """
     left, right = edges["l"].to_numpy("int64"), edges["r"].to_numpy("int64")
     p = edges["probability"].to_numpy(float)
-    if not len(edges):
+    if apart is not None:
+        left, right, p = apart.answered(left, right, p)
+    if not len(left):
         return Clustered(_alone(n), threshold or 0.5, {})
     loose = _connected(left[p >= LOOSE], right[p >= LOOSE], n)
     inside = loose[left] == loose[right]
@@ -272,6 +344,7 @@ def cluster(
     far = until >= at
     whole = inside & (p >= LOOSE) & ~looked[loose[left]]
     labels = _connected(np.concatenate([one[far], left[whole]]), np.concatenate([other[far], right[whole]]), n)
+    labels = labels if apart is None else apart.held(labels)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     inverse = inverse.ravel()
     strongest = np.zeros(n)
@@ -287,7 +360,9 @@ def cluster(
     return Clustered(tied, at, rounded, int((parts > 1).sum()), impossible, tried, why, unseen)
 
 
-def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tie(
+    tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray, apart: Apart | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What do links that are known change?
 
     A link between two records of which something is known makes their customers one. An id of which nothing else is
@@ -302,6 +377,8 @@ def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.
         `l`, `r`, each pair once.
     known
         Of each record whether more than its id is known.
+    apart
+        What people said goes before any link.
 
     Returns
     -------
@@ -311,15 +388,26 @@ def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.
     n = len(tied)
     first = tied["first"].to_numpy("int64")
     left, right = links["l"].to_numpy("int64"), links["r"].to_numpy("int64")
+    weight = np.ones(len(left), "int64")
+    told_by_people = apart is not None and apart.group is not None
+    if told_by_people:
+        refused = apart.refused(left, right)
+        a, b, _ = apart.answered(left[:0], right[:0], np.empty(0))
+        left, right = np.concatenate([left[~refused], a]), np.concatenate([right[~refused], b])
+        weight = np.concatenate([weight[~refused], np.full(len(a), _ANSWERED)])
     both = known[left] & known[right]
     ids = np.arange(n)
     label = _connected(np.concatenate([ids, left[both]]), np.concatenate([first, right[both]]), n)
+    if told_by_people:
+        label = _unlinked(label, first, left[both], right[both], apart)
     neither = ~known[left] & ~known[right]
     bare = _connected(left[neither], right[neither], n)
     one = ~both & ~neither
     here, there = np.where(known[left], right, left)[one], np.where(known[left], left, right)[one]
-    votes = pd.DataFrame({"bare": bare[here], "label": label[there], "head": first[there]})
-    counted = votes.groupby(["bare", "label"], as_index=False).agg(n=("head", "size"), head=("head", "min"))
+    votes = pd.DataFrame({"bare": bare[here], "label": label[there], "head": first[there], "n": weight[one]})
+    if told_by_people:
+        votes = votes[~_forbidden(votes, bare, label, known, apart)]
+    counted = votes.groupby(["bare", "label"], as_index=False).agg(n=("n", "sum"), head=("head", "min"))
     best = counted.sort_values(["bare", "n", "head"], ascending=[True, False, True]).drop_duplicates("bare")
     follows = np.full(n, -1)
     follows[best["bare"].to_numpy("int64")] = best["label"].to_numpy("int64")
@@ -327,10 +415,71 @@ def tie(tied: pd.DataFrame, links: pd.DataFrame, known: np.ndarray) -> tuple[pd.
     led = lone & (follows[bare] >= 0)
     # those whom nobody leads keep a label of their own group
     joined = np.where(led, follows[bare], np.where(lone, n + bare, label))
+    left, right = links["l"].to_numpy("int64"), links["r"].to_numpy("int64")
+    if told_by_people:
+        joined = _stood_apart(joined, known, apart)
     _, head, inverse = np.unique(joined, return_index=True, return_inverse=True)
     told = tied.assign(first=head[inverse.ravel()])
     against = joined[left] != joined[right]
     return told, links[against][["l", "r"]].reset_index(drop=True)
+
+
+def _unlinked(label, first, left, right, apart: Apart) -> np.ndarray:
+    """Labels of what links hold together, without the links that lead from one side of a `no` to the other: where they
+    do, links are followed in their order, each where nobody said no to what would become one."""
+    inside = _members(apart, label)
+    torn = {side for a, b in apart.parted for side in inside[a] & inside[b]}
+    label = label.copy()
+    for one in sorted(torn):
+        here = np.flatnonzero(label == one)
+        heads = np.unique(first[here])
+        groups = {h: set(apart.group[here[first[here] == h]]) - {-1} for h in heads}
+        at = dict(zip(heads, heads, strict=True))
+        never = {(a, b) for pair in apart.parted for a, b in (pair, pair[::-1])}
+        mine = np.flatnonzero(label[left] == one)
+        for i in mine:
+            a, b = at[first[left[i]]], at[first[right[i]]]
+            if a != b and not any((x, y) in never for x in groups[a] for y in groups[b]):
+                groups[a] |= groups.pop(b)
+                at = {h: a if to == b else to for h, to in at.items()}
+        fresh = label.max() + 1
+        number = {to: fresh + i for i, to in enumerate(sorted(set(at.values())))}
+        label[here] = [number[at[h]] for h in first[here]]
+    return np.unique(label, return_inverse=True)[1].ravel()
+
+
+def _members(apart: Apart, label: np.ndarray) -> dict[int, set[int]]:
+    """By the number of a group of answers: the labels that its records have."""
+    told: dict[int, set[int]] = {}
+    known = np.flatnonzero(apart.group >= 0)
+    for group, one in zip(apart.group[known].tolist(), label[known].tolist(), strict=True):
+        told.setdefault(group, set()).add(one)
+    return told
+
+
+def _forbidden(votes: pd.DataFrame, bare, label, known, apart: Apart) -> np.ndarray:
+    """Votes of an id for a customer that people said it does not belong to."""
+    lone, of = _members(apart, np.where(known, -1, bare)), _members(apart, np.where(known, label, -1))
+    never = {
+        (one, other)
+        for pair in apart.parted.tolist() for a, b in (pair, pair[::-1])
+        for one in lone[a] - {-1} for other in of[b] - {-1}
+    }  # fmt: skip
+    return np.array([pair in never for pair in zip(votes["bare"], votes["label"], strict=True)], dtype=bool)
+
+
+def _stood_apart(joined, known, apart: Apart) -> np.ndarray:
+    """Labels in which no id is left with whom people said it is not: it stands alone then."""
+    joined = joined.copy()
+    inside = _members(apart, joined)
+    fresh = joined.max() + 1
+    for a, b in apart.parted.tolist():
+        if inside[a] & inside[b]:
+            lone = np.flatnonzero(np.isin(apart.group, (a, b)) & ~known & np.isin(joined, list(inside[a] & inside[b])))
+            lone = lone[apart.group[lone] == apart.group[lone[-1]]] if len(lone) else lone
+            joined[lone] = fresh + apart.group[lone]
+            inside = _members(apart, joined)
+    return joined
 
 
 def _connected(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:
@@ -438,9 +587,11 @@ def _pairs(left, right, p, loose, unseen: float, apart: Apart | None, certain: f
             if apart is not None:
                 never = apart.impossible(part[:, :, None], part[:, None, :])
                 alone[never], tied[never] = NEVER, 0.0
+                always = apart.certain(part[:, :, None], part[:, None, :])
+                alone[always], tied[always] = ALWAYS, 1.0
             up_to = average_linkage(alone)[:, low, high].ravel()
-            alone = np.maximum(alone[:, low, high].ravel(), 0.0)
-            path = np.maximum(alone, _best_paths(tied)[:, low, high].ravel())
+            alone = np.clip(alone[:, low, high].ravel(), 0.0, 1.0)
+            path = np.maximum(alone, best_paths(tied)[:, low, high].ravel())
             joins.append(np.stack([up_to + 1e-12, alone, path, np.ones(len(alone))]))
             one.append(part[:, low].ravel())
             other.append(part[:, high].ravel())
@@ -516,7 +667,7 @@ def average_linkage(alike: np.ndarray) -> np.ndarray:
     return told
 
 
-def _best_paths(tied: np.ndarray) -> np.ndarray:
+def best_paths(tied: np.ndarray) -> np.ndarray:
     """The highest product of probabilities along a path, of each pair of each group."""
     if tied.shape[1] == 2:
         return tied

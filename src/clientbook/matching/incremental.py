@@ -364,9 +364,7 @@ def carry_on(
     return Carried(_scored(edges, training, model, rules), clustered, told, day, left, today)
 
 
-def _today(
-    left: Kept, people: ir.Table, numbered: ir.Table, engine: Engine
-) -> tuple[Day, np.ndarray, np.ndarray, np.ndarray]:
+def _today(left: Kept, people: ir.Table, numbered: ir.Table, engine: Engine) -> tuple[Day, np.ndarray, np.ndarray, np.ndarray]:
     # a number instead of all that is compared goes through the search for what was said last
     now = people.select(
         "source", "person_id", "arrival", changed_at=ibis.coalesce(people["updated_at"], people["created_at"]),
@@ -443,7 +441,7 @@ def _compared(
     rare = {level.rare for one in model.compared for level in one.levels if level.rare}
     columns = sorted({*rare, *(name for one in model.compared for name in reads(one)), "mail", "guessed", "name_key"})
     training = left.training
-    counted = sorted(training["averages"])
+    counted = sorted({*training["averages"]} - {*pairs.OF_ALL})
     keyed = _keyed(today, left, sorted({*counted, *(text for rule in rules for text in rule)}))
     fresh = np.isin(keyed.ids, today.fresh)
     bound = pairs.bound(len(keyed.ids), pairs_per_record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,10 +39,12 @@ _HOPELESS = -10.0
 # Starts of the training that must agree.
 _STARTS = (0.9, 0.7, 0.98)
 
+# How many records of one name one human has, and how many records have a whole name.
+OF_ALL = ("own", "named")
 _ENDS = {"source": "source", "person_id": "person_id", "customer": "customer_id"}
-_REVIEW = (
-    "customer_a", "customer_b", "source_a", "person_id_a", "source_b", "person_id_b", "probability", "match_weight",
-    "reasons_for", "reasons_against",
+REVIEW = (
+    "turn", "customer_a", "customer_b", "source_a", "person_id_a", "source_b", "person_id_b", "probability", "match_weight",
+    "reasons_for", "reasons_against", "asked_for", "stratum", "changes", "chance", "expected_gain",
 )  # fmt: skip
 _TOO_FEW_TO_TRAIN = (("mail",), ("number",), ("dialled", "name_key"))
 
@@ -81,7 +83,8 @@ class Scored:
     rules
         The blocking rules that were used.
     averages
-        By column how often strangers agree on it; how rare a value is, is told beside it.
+        By column how often strangers agree on it, beside which it is told how rare a value is, and the two numbers of
+        `OF_ALL`, as for :func:`rarity`.
     """
 
     edges: pd.DataFrame
@@ -234,49 +237,67 @@ def exact_pairs(records: ir.Table, rules: Iterable[Sequence[str]]) -> pd.DataFra
     return edges.sort_values(["l", "r"], ignore_index=True)
 
 
-def review(scored: Scored, numbered: ir.Table, known: ir.Table, most: int) -> ir.Table:
-    """Which undecided pairs should a person look at first?
+def review(scored: Scored, asked: pd.DataFrame, numbered: ir.Table, known: ir.Table) -> ir.Table:
+    """Which pairs should a person look at, in which order?
 
     Parameters
     ----------
     scored
         As from :func:`compare`.
+    asked
+        As from :func:`clientbook.matching.reviewing.in_turn`.
     numbered
         Records with their `unique_id`.
     known
-        The table `identities`; pairs that were put together are decided.
-    most
-        How many.
+        The table `identities`.
 
     Returns
     -------
     ibis.expr.types.Table
-        The public table `review_pairs`: pairs of different customers, the most even odds first; its reasons are words,
-        no values.
+        The public table `review_pairs`; its reasons are words, no values.
     """
-    schema = {name: "float64" if name in ("probability", "match_weight") else "string" for name in _REVIEW}
-    if scored.model is None or scored.levels is None or not most:
-        empty = {name: pd.Series(dtype="float64" if kind == "float64" else "object") for name, kind in schema.items()}
+    kinds = {name: "float64" for name in ("probability", "match_weight", "chance", "expected_gain")}
+    schema = {name: kinds.get(name, "int64" if name in ("turn", "changes") else "string") for name in REVIEW}
+    if scored.model is None or scored.levels is None or asked.empty:
+        empty = {name: pd.Series(dtype="object" if kind == "string" else kind) for name, kind in schema.items()}
         return ibis.memtable(pd.DataFrame(empty), schema=schema)
-    ends = numbered.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
-    frame = ends.select("unique_id", "source", "person_id", "customer_id").order_by("unique_id").to_pandas()
-    customer = pd.factorize(frame["customer_id"])[0]
-    place = np.full(int(frame["unique_id"].max()) + 1, -1)
-    place[frame["unique_id"]] = np.arange(len(frame))
-    left, right = (place[scored.edges[side].to_numpy()] for side in "lr")
-    probability = scored.edges["probability"].to_numpy()
-    open_ = np.flatnonzero((customer[left] != customer[right]) & (probability >= 0.1))
-    evenness = np.abs(probability[open_] - 0.5)
-    chosen = open_[np.lexsort((right[open_], left[open_], evenness))][:most]
-    rows: dict[str, Any] = {}
-    for side, at in (("a", left[chosen]), ("b", right[chosen])):
+    ids = pd.DataFrame({"unique_id": np.unique(asked[["l", "r"]].to_numpy("int64"))})
+    ends = numbered.inner_join(ibis.memtable(ids), "unique_id")
+    ends = ends.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
+    frame = ends.select("unique_id", "source", "person_id", "customer_id").to_pandas().set_index("unique_id")
+    rows: dict[str, Any] = {"turn": np.arange(1, len(asked) + 1)}
+    for side, end in (("a", "l"), ("b", "r")):
         for kind, name in _ENDS.items():
-            rows[f"{kind}_{side}"] = frame[name].to_numpy()[at]
-    rows["probability"] = probability[chosen]
-    rows["match_weight"] = scored.match_weight[chosen].round(6)
-    told = [reasons(scored.model, scored.levels[i]) for i in chosen]
+            rows[f"{kind}_{side}"] = frame[name].reindex(asked[end]).to_numpy()
+    at = places(scored.edges, asked["l"].to_numpy("int64"), asked["r"].to_numpy("int64"))
+    found = at >= 0
+    probability, weight = scored.edges["probability"].to_numpy()[at], scored.match_weight[at].round(6)
+    rows["probability"], rows["match_weight"] = (np.where(found, one, np.nan) for one in (probability, weight))
+    told = [reasons(scored.model, scored.levels[i]) if i >= 0 else ("other records of the customer", "") for i in at]
     rows["reasons_for"], rows["reasons_against"] = ([one[i] for one in told] for i in (0, 1))
-    return ibis.memtable(pd.DataFrame(rows)[list(_REVIEW)], schema=schema)
+    made = pd.DataFrame(rows).assign(**{name: asked[name].to_numpy() for name in REVIEW[-5:]})
+    made = made.assign(chance=made["chance"].astype(float).round(6), expected_gain=made["expected_gain"].astype(float).round(6))
+    made["changes"] = made["changes"].astype("Int64")
+    return ibis.memtable(made[list(REVIEW)].astype({"stratum": "object"}), schema=schema)
+
+
+def places(edges: pd.DataFrame, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Where is each pair among those that were compared? -1 where it was not.
+
+    Parameters
+    ----------
+    edges
+        As in :class:`Scored`, in its order.
+    left, right
+        Record numbers, the smaller first.
+    """
+    if edges.empty:
+        return np.full(len(left), -1)
+    n = int(max(edges["r"].max(), right.max(initial=0))) + 1
+    keys = edges["l"].to_numpy("int64") * n + edges["r"].to_numpy("int64")
+    order = np.argsort(keys, kind="stable")
+    at = order[np.minimum(np.searchsorted(keys, left * n + right, sorter=order), len(keys) - 1)]
+    return np.where(keys[at] == left * n + right, at, -1)
 
 
 def reasons(model: models.Model, levels: np.ndarray) -> tuple[str, str]:
@@ -320,6 +341,7 @@ def _trained(
     if model.pairs["same"] < 1:
         return _by_exact_rules(records, _filled(records), "So few records are the same human that no model can be trained")
     common = _common(coded)
+    averages = _of_all(model, common, n)
     left, right, code, shown, weight, probability = hopeful(model, common, left, right, code, n)
     edges = pd.DataFrame({"l": keyed.ids[left], "r": keyed.ids[right], "probability": probability.round(6)})
     found = finds(keyed, rules, left, right, probability)
@@ -336,7 +358,7 @@ def _trained(
              for start, one in zip(_STARTS, fitted, strict=True)],
             columns=["start", "rounds", "settled", "pairs"],
         ),
-        code, tuple(tuple(rule) for rule in rules), common.averages,
+        code, tuple(tuple(rule) for rule in rules), averages,
     )  # fmt: skip
 
 
@@ -368,9 +390,17 @@ def hopeful(
     kept = np.isin(code, distinct[weight > _HOPELESS])
     left, right, code = left[kept], right[kept], code[kept]
     shown = unpacked(code, model.compared)
-    rarity = _rarity(model, common, shown, left, right, 1 + 2 * model.pairs["same"] / n)
-    weight, probability = models.score(model, shown, rarity["strangers"], {kind: rarity[kind] for kind in models.KIN})
+    averages = _of_all(model, common, n)
+    shares = {name: count / max(common.filled[name], 1) for name, count in common.counts.items()}
+    bits = rarity(model, shown, left, right, shares, common.counts, averages, averages["own"])
+    weight, probability = models.score(model, shown, bits["strangers"], {kind: bits[kind] for kind in models.KIN})
     return left, right, code, shown, weight, probability
+
+
+def _of_all(model: models.Model, common: Common, n: int) -> dict[str, float]:
+    """How often strangers agree, and what else is known of all records: the two numbers of `OF_ALL`."""
+    own, named = 1 + 2 * model.pairs["same"] / n, common.filled.get("name_key", 0)
+    return {**common.averages, **dict(zip(OF_ALL, (own, float(named)), strict=True))}
 
 
 def finds(keyed: Keys, rules: Sequence[Sequence[str]], left: np.ndarray, right: np.ndarray, probability: np.ndarray) -> dict:
@@ -490,13 +520,33 @@ def _common(coded: Coded) -> Common:
     return Common(counts, filled, averages)
 
 
-def _rarity(
-    model: models.Model, common: Common, shown: np.ndarray, left: np.ndarray, right: np.ndarray, own: float
-) -> dict[str, np.ndarray]:
-    """By how many bits the values that pairs agree on are rarer than those that strangers agree on by chance."""
+def rarity(
+    model: models.Model, shown: np.ndarray, left: np.ndarray, right: np.ndarray, shares: Mapping[str, np.ndarray],
+    counts: Mapping[str, np.ndarray], averages: Mapping[str, float], own: float,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """By how many bits are the values that pairs agree on rarer than those that strangers agree on by chance?
+
+    Parameters
+    ----------
+    model
+        Which says what is compared.
+    shown
+        The levels of the pairs.
+    left, right
+        Places of their records.
+    shares, counts
+        By column, of each record: what share of the records with a value, and how many, have its value.
+    averages
+        By column: how often two records with a value agree; `named`: how many records have a whole name.
+    own
+        How many records of one name one human has.
+
+    Returns
+    -------
+    dict
+        By kind of pair: the bits.
+    """
     bits = {kind: np.zeros(len(shown)) for kind in ("strangers", *models.KIN)}
-    counts, averages = common.counts, common.averages
-    shares = {name: count / max(common.filled[name], 1) for name, count in counts.items()}
     for i, one in enumerate(model.compared):
         for j, level in enumerate(one.levels):
             if level.rare:
@@ -513,7 +563,7 @@ def _rarity(
         order = [one.name for one in model.compared]
         at = np.flatnonzero((shown[:, order.index("first")] == 0) & (shown[:, order.index("last")] == 0))
         apart = shares["first"][left[at]] * shares["last"][left[at]]
-        joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max(common.filled["name_key"], 1)
+        joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max(averages["named"], 1)
         together = np.log2(np.maximum(joint / apart, 1.0) / model.namesakes)
         for kind in bits:
             if kind != "home":

@@ -16,6 +16,9 @@ from clientbook.matching.incremental import MOST_SINCE, Day
 from clientbook.matching.pairs import Scored
 from clientbook.stage import KeyNumber
 
+# An answer that is expected to put so much of a pair right is worth a minute.
+WORTH_ASKING = 0.1
+
 
 def system_overlap(customers: ir.Table) -> ir.Table:
     """How many customers are known to which systems together?
@@ -477,14 +480,14 @@ def parameters(scored: Scored) -> pd.DataFrame:
 
 
 def undecided(review_pairs: ir.Table) -> int:
-    """How many pairs are laid out for a person to look at?
+    """How many pairs are laid out for a person whose answer may well change something?
 
     Parameters
     ----------
     review_pairs
         The public table.
     """
-    return int(review_pairs.count().to_pyarrow().as_py())
+    return int(review_pairs.filter(review_pairs["expected_gain"] >= WORTH_ASKING).count().to_pyarrow().as_py())
 
 
 def close_calls(review_pairs: ir.Table, most: int = 10) -> pd.DataFrame:
@@ -500,9 +503,11 @@ def close_calls(review_pairs: ir.Table, most: int = 10) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Customers, systems, probability and reasons, without the records' ids; pairs of the same two customers once.
+        Customers, systems, probability, reasons and what the answer may change, without the records' ids; pairs of the same
+        two customers once.
     """
-    rows = review_pairs.drop("person_id_a", "person_id_b", "match_weight").limit(10 * most).to_pandas()
+    rows = review_pairs.filter(review_pairs["asked_for"] == "gain").order_by("turn").limit(10 * most)
+    rows = rows.drop("turn", "person_id_a", "person_id_b", "match_weight", "asked_for", "stratum", "chance").to_pandas()
     return rows.drop_duplicates(["customer_a", "customer_b"]).head(most).reset_index(drop=True)
 
 

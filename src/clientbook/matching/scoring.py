@@ -87,7 +87,12 @@ def score(identities: ir.Table, customers: ir.Table, people: ir.Table | None, tr
             for rule, column in rules.items()
         ]
         told = _were_customers_right(told)
-        rules = {"this page": "_account", "the same, were all customers right": "_of_human", "same account id or company as written": "firm", "no matching": "alone"}
+        rules = {
+            "this page": "_account",
+            "the same, were all customers right": "_of_human",
+            "same account id or company as written": "firm",
+            "no matching": "alone",
+        }
         rows += [
             {"what": "accounts, records with data", "rule": rule, **pair_scores(told, "true_account", column)}
             for rule, column in rules.items()

@@ -255,9 +255,7 @@ def records(
         other way round); and `crowd_mail` and so on, the value that was left out as too many share it.
     """
     base = engine.keep(_by_columns(newest(people)))
-    lookups = [
-        _lookup(base[column], function, dict.fromkeys(made, "string")) for column, function, made in _by_values(country)
-    ]
+    lookups = [_lookup(base[column], function, dict.fromkeys(made, "string")) for column, function, made in _by_values(country)]
     rows = base
     for column, lookup in lookups:
         rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
@@ -340,9 +338,7 @@ def _by_values(country: str) -> list[tuple[str, Callable[[str], tuple], tuple[st
     ]
 
 
-def few(
-    people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table, known: ir.Table
-) -> pd.DataFrame:
+def few(people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table, known: ir.Table) -> pd.DataFrame:
     """The same as :func:`records` for so few that they fit into memory, in a fraction of its time.
 
     Parameters
@@ -375,9 +371,7 @@ def few(
     digits = rows["local"].str.contains("[0-9]", na=False).astype(bool)
     rows["local"] = rows["local"].where(digits & ~rows["role"].astype(bool))
     rows["turned"] = _are_turned(rows, known, engine)
-    rows["first"], rows["last"] = (
-        rows[a].where(~rows["turned"], rows[b]) for a, b in (("first", "last"), ("last", "first"))
-    )
+    rows["first"], rows["last"] = (rows[a].where(~rows["turned"], rows[b]) for a, b in (("first", "last"), ("last", "first")))
     both = rows["first"].notna() & rows["last"].notna()
     rows["name_key"] = [" ".join(sorted(pair)) if whole else None for *pair, whole in
                         zip(rows["first"], rows["last"], both, strict=True)]  # fmt: skip

@@ -145,9 +145,9 @@ def identity_draws(
     found = found.mutate(head=ibis.greatest(-found["label"] - 1, 0)).inner_join(heads, "head")
     # the id of somebody whom the main answer does not know; it tells nothing of the record that it is made of
     own = "c" + ("draw\x1f" + found["h_source"] + "\x1f" + found["h_person"]).hexdigest("sha256")[:16]
-    return found.select(
-        "draw", "source", "person_id", customer_id=ibis.coalesce(found["customer_id"], own)
-    ).order_by("draw", "source", "person_id")
+    return found.select("draw", "source", "person_id", customer_id=ibis.coalesce(found["customer_id"], own)).order_by(
+        "draw", "source", "person_id"
+    )
 
 
 def _renamed(first: np.ndarray, label: np.ndarray) -> np.ndarray:

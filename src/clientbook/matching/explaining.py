@@ -1,0 +1,332 @@
+"""Why are these two records one customer, why are they not, and what holds a customer together?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from clientbook import charts
+from clientbook.matching.clusters import SURE
+from clientbook.matching.pairs import places
+from clientbook.matching.reviewing import MOST_RECORDS
+from clientbook.matching.saved import Saved, frequencies
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from clientbook.engine import Engine
+    from clientbook.matching import Matched
+
+_FIRST = "two records at random"
+_RARE = "how rare the values are"
+_OTHERS = "kin, neighbours and namesakes"
+_ENDS = 2
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What speaks for and against two records being one human, and what was made of it.
+
+    Attributes
+    ----------
+    steps
+        `what` in words, `bits` that it adds to the match weight, from what two records at random have to the whole.
+    match_weight, probability
+        Of the two by themselves.
+    together
+        Whether they are one customer.
+    why
+        In words: what decided.
+    """
+
+    steps: pd.DataFrame
+    match_weight: float
+    probability: float
+    together: bool
+    why: str
+
+
+def explain(matched: Matched, engine: Engine, one: tuple[str, str], other: tuple[str, str]) -> Explained:
+    """Why are these two records one customer, or why are they not?
+
+    Parameters
+    ----------
+    matched
+        As from :func:`clientbook.matching.match`.
+    engine
+        Which it was made with.
+    one, other
+        Records: `source`, `person_id`.
+
+    Raises
+    ------
+    ValueError
+        If a record is not there, both are the same one, or no model was trained by which they could be compared.
+    """
+    if matched.scored.model is None or matched.records is None:
+        raise ValueError("No model was trained on this book, so that records were tied by exact rules alone.")
+    known = matched.tables["identities"]
+    numbered = matched.numbered
+    ends = [int(_number(numbered, *end)) for end in (one, other)]
+    if ends[0] == ends[1]:
+        raise ValueError("Both are the same record.")
+    customers = [_customer(known, *end) for end in (one, other)]
+    together = customers[0] == customers[1]
+    low, high = sorted(ends)
+    rows = frequencies(matched.records, matched.scored.model)
+    rows = rows.filter(rows["unique_id"].isin([low, high]))
+    if int(rows.count().to_pyarrow().as_py()) < _ENDS:
+        raise ValueError("Of one of them nothing but an id is known: it follows the links that the systems know.")
+    model = matched.scored.model
+    averages = matched.scored.averages
+    told, bits = Saved(model, averages, averages["own"], {}).told(rows, pd.DataFrame({"l": [low], "r": [high]}), engine)
+    found = told.iloc[0]
+    steps = [(_FIRST, float(np.log2(model.pairs["same"] / model.pairs["strangers"])))]
+    for compared, level, weights in zip(model.compared, found["levels"], model.weights("strangers"), strict=True):
+        if level >= 0:
+            words = compared.levels[level].words if level < len(compared.levels) else f"different {compared.word}"
+            steps.append((words, float(weights[level])))
+    steps[1:] = sorted(steps[1:], key=lambda step: -step[1])
+    steps.append((_RARE, float(bits["strangers"][0])))
+    weight = float(found["match_weight"])
+    steps.append((_OTHERS, weight - sum(step for _, step in steps)))
+    shown = pd.DataFrame(steps, columns=["what", "bits"])
+    return Explained(
+        shown.round(6), round(weight, 6), float(found["probability"]), together,
+        _why(matched, low, high, together, float(found["probability"])),
+    )  # fmt: skip
+
+
+def _number(numbered, source: str, person_id: str) -> int:
+    told = numbered.filter((numbered["source"] == source) & (numbered["person_id"] == person_id)).select("unique_id").to_pandas()
+    if told.empty:
+        raise ValueError(f"There is no such record of {source!r} in this run.")
+    return told["unique_id"].iloc[0]
+
+
+def _customer(known, source: str, person_id: str) -> str:
+    return known.filter((known["source"] == source) & (known["person_id"] == person_id)).to_pandas()["customer_id"].iloc[0]
+
+
+def _why(matched: Matched, low: int, high: int, together: bool, probability: float) -> str:
+    settled, apart = matched.settled, matched.apart
+    ends = np.array([low]), np.array([high])
+    if settled is not None and len(settled.group):
+        group = settled.group[[low, high]]
+        if group[0] >= 0 and group[0] == group[1]:
+            return "People said that they are one."
+        parted = {tuple(pair) for pair in settled.parted.tolist()}
+        if tuple(sorted(group.tolist())) in parted:
+            return "People said that they are not one."
+    compared = places(matched.scored.edges, *ends)[0] >= 0
+    if together and not compared:
+        return "They were not compared themselves, or hopelessly unlike: other records of the customer hold them together."
+    if together and probability < matched.clustered.threshold:
+        return "By themselves they would not be one: other records of the customer hold them together."
+    if together:
+        return f"{probability:.1%} probable by themselves, which is above the threshold of {matched.clustered.threshold:.0%}."
+    if not compared:
+        return "No blocking rule picked the two to be compared, or what they say is hopelessly unlike."
+    if apart is not None and apart.impossible(*ends)[0]:
+        return "They cannot be one human: two sure birth dates, or two records of a system that holds nobody twice."
+    if probability >= matched.clustered.threshold:
+        return "By themselves they might be one, but the pairs between their customers speak against it on the whole."
+    return f"{probability:.1%} probable by themselves, which is below the threshold of {matched.clustered.threshold:.0%}."
+
+
+def say(told: Explained) -> str:
+    """What decided? In a sentence or two, without anybody's values.
+
+    Parameters
+    ----------
+    told
+        As from :func:`explain`.
+    """
+    steps = told.steps.iloc[1:-2]
+    best = steps.sort_values("bits", ascending=False, kind="stable")
+    words = f"{'One customer' if told.together else 'Two customers'}. {told.why}"
+    if len(best) and best["bits"].iloc[0] > 0:
+        words += f" Most speaks for it: {best['what'].iloc[0]}."
+    if len(best) and best["bits"].iloc[-1] < 0:
+        words += f" Most speaks against it: {best['what'].iloc[-1]}."
+    return words
+
+
+def draw(told: Explained) -> Figure:
+    """A waterfall from what two records at random have to the match weight of these two.
+
+    Parameters
+    ----------
+    told
+        As from :func:`explain`; show it with :func:`say` as its alternative text.
+    """
+    steps = pd.concat([told.steps, pd.DataFrame({"what": ["match weight"], "bits": [told.match_weight]})], ignore_index=True)
+    ends = steps["bits"].cumsum().to_numpy().copy()
+    starts = np.r_[0.0, ends[:-2], 0.0]
+    ends[-1] = told.match_weight
+    fig, ax = charts.figure(height=int(110 + 30 * len(steps)))
+    with charts.look():
+        rows = np.arange(len(steps))
+        colours = [charts.BLUE if bits > 0 else charts.ORANGE for bits in steps["bits"]]
+        colours[0] = colours[-1] = charts.GREY
+        ax.barh(rows, ends - starts, left=starts, height=0.62, color=colours)
+        for row, bits, start, end in zip(rows, steps["bits"], starts, ends, strict=True):
+            ax.annotate(f"{bits:+.1f}", (max(start, end), row), (6, 0), textcoords="offset points", va="center", color=charts.INK)
+        ax.set_yticks(rows, steps["what"], color=charts.INK)
+        ax.set_ylim(len(steps) - 0.4, -0.6)
+        ax.axvline(0, color=charts.MUTED, linewidth=0.8)
+        ax.spines["left"].set_visible(False)
+        ax.margins(x=0.1)
+        ax.set_xlabel("bits: each doubles the odds that the two are one human; left of zero they are rather two")
+    finding = f"{'One customer' if told.together else 'Two customers'}: {told.probability:.1%} probable by themselves"
+    charts.title(ax, finding, "match weight in bits, from two records at random to these two")
+    return fig
+
+
+def ties(matched: Matched, customer_id: str) -> pd.DataFrame:
+    """What holds a customer together, and which is the weakest link?
+
+    The strongest ties that hang all records together (a spanning tree of the highest probabilities): without the weakest of
+    them the customer would fall in two.
+
+    Parameters
+    ----------
+    matched
+        As from :func:`clientbook.matching.match`.
+    customer_id
+        The customer.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `system_a`, `system_b`, `probability`, `parts` (how many records stand on either side of it, such as `1 | 3`),
+        `reasons_for`, `reasons_against`; the weakest first. A tie without reasons is a known link or an answer.
+    """
+    from clientbook.matching.pairs import reasons
+
+    known = matched.tables["identities"]
+    mine = known.filter(known["customer_id"] == customer_id).select("source", "person_id")
+    members = matched.numbered.inner_join(mine, ["source", "person_id"]).order_by("unique_id").to_pandas()
+    ids, source = members["unique_id"].to_numpy("int64"), members["source"].to_numpy()
+    edges = matched.scored.edges
+    inside = np.flatnonzero(np.isin(edges["l"], ids) & np.isin(edges["r"], ids))
+    inside = inside[np.argsort(-edges["probability"].to_numpy()[inside], kind="stable")]
+    head = {int(i): int(i) for i in ids}
+    tree: list[tuple[int, int, float, int]] = []
+
+    def find(i: int) -> int:
+        while head[i] != i:
+            i = head[i]
+        return i
+
+    links = [
+        (int(edges["l"].iat[i]), int(edges["r"].iat[i]), float(edges["probability"].iat[i]), int(i))
+        for i in inside[: MOST_RECORDS**2]
+    ]
+    # what no comparison holds together is held by a known link, or by what people said
+    links += [(int(ids[0]), int(i), 1.0, -1) for i in ids[1:]]
+    for l, r, p, at in links:
+        a, b = find(l), find(r)
+        if a != b:
+            head[b] = a
+            tree.append((l, r, p, at))
+    name = dict(zip(ids.tolist(), source, strict=True))
+    rows = []
+    for l, r, p, at in tree:
+        side = _side(l, [(a, b) for a, b, *_ in tree if (a, b) != (l, r)])
+        pro, contra = (
+            ("", "") if at < 0 or matched.scored.model is None else reasons(matched.scored.model, matched.scored.levels[at])
+        )
+        rows.append((name[l], name[r], p, f"{len(side)} | {len(ids) - len(side)}", pro, contra))
+    told = pd.DataFrame(rows, columns=["system_a", "system_b", "probability", "parts", "reasons_for", "reasons_against"])
+    return told.sort_values("probability", kind="stable", ignore_index=True)
+
+
+def _side(start: int, links: list[tuple[int, int]]) -> set[int]:
+    seen, ahead = {start}, [start]
+    while ahead:
+        here = ahead.pop()
+        for a, b in links:
+            for one, other in ((a, b), (b, a)):
+                if one == here and other not in seen:
+                    seen.add(other)
+                    ahead.append(other)
+    return seen
+
+
+def say_ties(told: pd.DataFrame) -> str:
+    """What is the weakest link? In a sentence.
+
+    Parameters
+    ----------
+    told
+        As from :func:`ties`.
+    """
+    if told.empty:
+        return "No customer of several records was compared by a model."
+    weakest = told.iloc[0]
+    sure = "holds surely" if weakest["probability"] >= SURE else "is worth a look"
+    return (
+        f"The weakest link is between {weakest['system_a']} and {weakest['system_b']} ({weakest['probability']:.1%}, with "
+        f"{weakest['parts'].replace(' | ', ' and ')} records on its sides), and {sure}."
+    )
+
+
+def example(matched: Matched, together: bool) -> tuple[tuple[str, str], tuple[str, str]] | None:
+    """Which pair shows best how it is decided? The closest call of those compared.
+
+    Parameters
+    ----------
+    matched
+        As from :func:`clientbook.matching.match`.
+    together
+        Whether they are to be one customer.
+
+    Returns
+    -------
+    tuple or None
+        Two records: `source`, `person_id` each; None where there are none.
+    """
+    rows = matched.tables["review_pairs"]
+    same = rows["customer_a"] == rows["customer_b"]
+    found = rows.filter((same if together else ~same) & rows["probability"].notnull()).order_by("turn").limit(1).to_pandas()
+    if found.empty:
+        return None
+    one: dict[str, Any] = found.iloc[0].to_dict()
+    return (one["source_a"], one["person_id_a"]), (one["source_b"], one["person_id_b"])
+
+
+def show_example(matched: Matched, engine: Engine, together: bool) -> Any:
+    """The closest call as a waterfall for a page: systems and words, nobody's values.
+
+    Parameters
+    ----------
+    matched
+        As from :func:`clientbook.matching.match`.
+    engine
+        Which it was made with.
+    together
+        Whether the two are to be one customer.
+    """
+    found = example(matched, together)
+    if found is None:
+        return charts.answer(f"No two records {'of one customer' if together else 'of two customers'} were compared by a model.")
+    told = explain(matched, engine, *found)
+    return charts.show(draw(told), alt=f"Waterfall of match weights. {say(told)}")
+
+
+def weakest(matched: Matched) -> pd.DataFrame:
+    """What holds the customer together that an answer is most worth asking for? As from :func:`ties`; none without a model.
+
+    Parameters
+    ----------
+    matched
+        As from :func:`clientbook.matching.match`.
+    """
+    found = example(matched, True)
+    if found is None:
+        return pd.DataFrame(columns=["system_a", "system_b", "probability", "parts", "reasons_for", "reasons_against"])
+    return ties(matched, _customer(matched.tables["identities"], *found[0]))
