@@ -9,7 +9,7 @@ from test_matching import P, frames, made_people
 
 from clientbook import matching
 from clientbook.engine import open as open_engine
-from clientbook.matching import ids, incremental, standard
+from clientbook.matching import ids, incremental, labels, standard
 
 
 def of(frame: pd.DataFrame, like: ibis.Table) -> ibis.Table:
@@ -226,3 +226,24 @@ def test_what_is_kept_is_described_and_holds_no_other_column(engine, company):
     import json
 
     assert "@" not in json.dumps(before.kept.training["model"])
+
+
+def test_an_answer_holds_through_later_days_and_goes_when_it_is_taken_back(engine, company):
+    people, _, _, early, before = company
+    was = before.identities.to_pandas()
+    together = was[was["customer_id"].map(was["customer_id"].value_counts()) == 2].sort_values(["customer_id", "source", "person_id"])
+    one, other = together.head(2).itertuples(index=False)
+    answer = (one.source, one.person_id, other.source, other.person_id, "no", "", "", "")
+    no = pd.DataFrame([answer], columns=[*labels.REQUIRED, *labels.OPTIONAL]).assign(row=2)
+    today = matching.match({"people": of(early, people)}, engine, "DE", P, before, labels=no)
+    later = matching.match({"people": people}, engine, "DE", P, left_by(today, engine), labels=no)
+    assert today.day.carried and later.day.carried
+    for told in (today, later):
+        found = customers(told)
+        assert found[one.source, one.person_id] != found[other.source, other.person_id]
+    again = matching.match({"people": people}, engine, "DE", P, left_by(later, engine))
+    found = customers(again)
+    assert again.day.carried and found[one.source, one.person_id] == found[other.source, other.person_id]
+    # with the answer gone, the customers are those that came out had nobody ever said it
+    never = matching.match({"people": people}, engine, "DE", P, before)
+    assert one_to_one(customers(again), customers(never))
