@@ -9,7 +9,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook import charts, parsing
+from clientbook import charts, doubts, parsing
 from clientbook.book import ContactPolicy
 from clientbook.content.audit import REASONS, VERDICTS, as_count
 from clientbook.content.mapping import say_grid
@@ -386,6 +386,19 @@ def say_responses(told: pd.DataFrame) -> str:
     wrong = told[told["verdict"] != "right"]
     rate = (wrong["clicked"] * wrong["n"]).sum() / wrong["n"].sum()
     return f"{clicked['right']:.1%} of the messages that were right were clicked, {rate:.1%} of those that were not"
+
+
+def say_doubts(audited: ir.Table | None, draws: ir.Table | None, identities: ir.Table | None) -> str:
+    """In one sentence: how many verdicts rest on who is who? Empty where nothing was matched.
+
+    Parameters
+    ----------
+    audited
+        As from :func:`clientbook.content.audit.audit`; None where nothing was sent.
+    draws, identities
+        The tables `identity_draws` and `identities`.
+    """
+    return "" if audited is None else doubts.say(doubts.doubts(audited, draws, identities), "messages")
 
 
 def answer(overall: pd.DataFrame, told: pd.DataFrame, next_steps: pd.DataFrame, money: Callable[[float], str]) -> str:

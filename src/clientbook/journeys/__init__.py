@@ -51,6 +51,7 @@ from clientbook.journeys.reading import (
     moves,
     open_now,
     planned_effects,
+    say_doubts,
     say_effects,
     say_moves,
     say_share,

@@ -25,6 +25,7 @@ READS = (
     "products",
     "content",
     "identities",
+    "identity_draws",
     "customers",
     "resolved_accounts",
     "account_identities",

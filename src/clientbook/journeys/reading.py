@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from clientbook import doubts
 from clientbook.journeys.inference import FILTERED, SMOOTHED, emission_change
 from clientbook.journeys.model import Model
 from clientbook.journeys.paths import JOIN
@@ -112,6 +113,19 @@ def answer(total: Mapping[str, float], subject: str) -> str:
         f"{total['open']:,} journeys, most are in {most}: {total[most]:,}.** On {early:,} they still look for whether "
         f"and what, on {total['decide']:,} they decide, on {late:,} they have bought. {rule}"
     )
+
+
+def say_doubts(timeline: ir.Table, tables: Mapping[str, ir.Table | None]) -> str:
+    """In one sentence: how much of what is told here rests on who is who? Empty where nothing was matched.
+
+    Parameters
+    ----------
+    timeline
+        The public table.
+    tables
+        `identities` and `identity_draws`.
+    """
+    return doubts.say(doubts.doubts(timeline, tables.get("identity_draws"), tables.get("identities")), "events")
 
 
 def open_now(intervals: ir.Table, limit: int = 15) -> pd.DataFrame:
