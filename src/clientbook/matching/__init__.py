@@ -61,10 +61,11 @@ from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
     "STAGE", "Before", "Matched", "MatchingParameters", "answer", "answers", "before", "by_system", "by_systems", "changes",
-    "close_calls", "conflicts", "counts", "estimates", "key_numbers", "kinds", "left_out", "match", "model_to_keep", "origins",
-    "parameters", "read_labels", "review_here", "rules", "say_bound", "say_conflicts", "say_contradictions", "say_estimates", "say_followed",
-    "say_labels", "say_method", "say_odd", "say_recall", "say_score", "say_systems", "say_threshold", "say_together", "score",
-    "sizes", "starts", "system_overlap", "thresholds", "together", "undecided", "weight_range", "weights",
+    "close_calls", "conflicts", "counts", "estimates", "key_numbers", "kinds", "left_out", "match", "model_to_keep",
+    "origins", "parameters", "read_labels", "review_here", "rules", "say_bound", "say_conflicts", "say_contradictions",
+    "say_estimates", "say_followed", "say_labels", "say_method", "say_odd", "say_recall", "say_score", "say_systems",
+    "say_threshold", "say_together", "score", "sizes", "starts", "system_overlap", "thresholds", "together", "undecided",
+    "weight_range", "weights",
 ]  # fmt: skip
 
 PERSONS = (
