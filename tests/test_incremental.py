@@ -142,7 +142,7 @@ def test_a_record_delivered_with_another_persons_content_is_compared_anew(engine
     told = matching.match({"people": of(frame, people)}, engine, "DE", P, before)
     now = customers(told)
     assert told.day.carried and (told.day.changed, told.day.new) == (1, 0)
-    partner = [record for record in was[was == was[one]].index if record != one][0]
+    partner = next(record for record in was[was == was[one]].index if record != one)
     assert now[one] == now[other] and now[one] != now[partner]
 
 
@@ -169,7 +169,7 @@ def test_who_is_gone_takes_their_pairs_along(engine, company):
     ],
 )
 def test_what_asks_for_all_to_be_compared_again(engine, company, monkeypatch, change, why):
-    people, _, _, early, before = company
+    people, _, _, _, before = company
     if not change:
         monkeypatch.setattr(matching.pairs, "bound", lambda n, each: 10)
     told = incremental.carry_on(
@@ -231,7 +231,9 @@ def test_what_is_kept_is_described_and_holds_no_other_column(engine, company):
 def test_an_answer_holds_through_later_days_and_goes_when_it_is_taken_back(engine, company):
     people, _, _, early, before = company
     was = before.identities.to_pandas()
-    together = was[was["customer_id"].map(was["customer_id"].value_counts()) == 2].sort_values(["customer_id", "source", "person_id"])
+    together = was[was["customer_id"].map(was["customer_id"].value_counts()) == 2].sort_values(
+        ["customer_id", "source", "person_id"]
+    )
     one, other = together.head(2).itertuples(index=False)
     answer = (one.source, one.person_id, other.source, other.person_id, "no", "", "", "")
     no = pd.DataFrame([answer], columns=[*labels.REQUIRED, *labels.OPTIONAL]).assign(row=2)

@@ -691,7 +691,7 @@ def test_what_all_share_makes_no_giant(engine, columns):
 
 
 def test_two_columns_swapped_in_one_file_are_found_to_be(engine):
-    people, truth = made_people(500, 6)
+    people, _ = made_people(500, 6)
     frame = people.to_pandas()
     turned = frame["source"] == "pos"
     frame.loc[turned, ["given_name", "family_name"]] = frame.loc[turned, ["family_name", "given_name"]].to_numpy()

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import random
-
-import ibis
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_matching import edges_of, frames, made_people, table
 
 from clientbook import matching
 from clientbook.book import LABELS
 from clientbook.faults import FaultError
 from clientbook.matching import clusters, explaining, reviewing, sitting
 from clientbook.matching import labels as told
-from test_matching import edges_of, frames, made_people, table
 
 P = matching.MatchingParameters()
 HEADER = "source_a,person_id_a,source_b,person_id_b,answer,labelled_at"
@@ -229,7 +225,8 @@ def test_a_question_says_how_many_pairs_its_answer_changes():
     human, edges = made_seen(60, 1)
     seen = seen_of(edges, human)
     for one in reviewing.questions(seen).head(40).itertuples():
-        apart = clusters.answered(None, *(lambda s: (s.group, s.parted))(answers((one.l, one.r, "no" if one.together else "yes"), n=len(human))))
+        said = answers((one.l, one.r, "no" if one.together else "yes"), n=len(human))
+        apart = clusters.answered(None, said.group, said.parted)
         if one.together:
             first = clusters.cluster(edges, len(human), apart=apart, threshold=1e-6).tied["first"].to_numpy()
             assert first[one.l] != first[one.r]
@@ -298,9 +295,9 @@ def test_answers_from_the_truth_make_customers_better_and_say_how_right_they_are
         better.append(f1(human, customer) - f1(human, seen.customer))
         truth, guess = (one[:, None] == one[None, :] for one in (human, customer))
         both = (truth & guess).sum() - n
-        right = both / (guess.sum() - n), both / (truth.sum() - n)
+        right = np.array([both / (guess.sum() - n), both / (truth.sum() - n)])
         estimated = followed.estimated
-        covered += sum(low <= value <= high + 0.005 for value, low, high in zip(right, estimated["low"], estimated["high"], strict=True))
+        covered += ((estimated["low"] <= right) & (right <= estimated["high"] + 0.005)).sum()
     assert min(better) > 0 and np.mean(better) > 0.01, better
     assert covered >= 8, covered
 
@@ -328,7 +325,8 @@ def test_pairs_of_one_system_are_seldom_one_human_where_they_are_not():
 
 
 def made_sitting(folder, again=None):
-    rows = [("crm", "1", "shop", "9", "c1", "c2", 0.4), ("crm", "2", "shop", "8", "c3", "c3", 0.9), ("crm", "3", "shop", "7", "c5", "c6", np.nan)]
+    rows = [("crm", "1", "shop", "9", "c1", "c2", 0.4), ("crm", "2", "shop", "8", "c3", "c3", 0.9),
+            ("crm", "3", "shop", "7", "c5", "c6", np.nan)]  # fmt: skip
     names = ["source_a", "person_id_a", "source_b", "person_id_b", "customer_a", "customer_b", "probability"]
     questions = pd.DataFrame(rows, columns=names).assign(
         match_weight=1.0, reasons_for="same e-mail; same surname", reasons_against="", stratum=["", "apart 0.2", ""]
@@ -344,7 +342,9 @@ def made_sitting(folder, again=None):
 def test_answers_are_kept_at_once_and_taken_back(tmp_path):
     told.write(tmp_path, labelled(("crm", "0", "shop", "0", "no")))
     here = made_sitting(tmp_path)
-    assert here.shown()["pair"]["rows"] == [["name", "Zebulon Quist 1", "Zebulon Quist 9"], ["e-mail", "z1@quist.example", "z9@quist.example"]]
+    assert here.shown()["pair"]["rows"] == [
+        ["name", "Zebulon Quist 1", "Zebulon Quist 9"], ["e-mail", "z1@quist.example", "z9@quist.example"],
+    ]  # fmt: skip
     here.hear("yes")
     here.hear("no")
     here.hear("nonsense")
@@ -415,12 +415,14 @@ def test_somebody_answers_by_keyboard_in_jupyterlab_and_nothing_of_people_is_sav
     (settings_ / "@jupyter-widgets" / "jupyterlab-manager" / "plugin.jupyterlab-settings").write_text('{"saveState": true}')
     file = desk / "review.ipynb"
     cell = nbformat.v4.new_code_cell(CELL.format(tests=here, folder=str(book)))
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}), file)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), file)
     port = free_port()
     with chromium() as browser:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", f"--ServerApp.root_dir={desk}",
-             "--IdentityProvider.token=t", f"--LabApp.user_settings_dir={settings_}", f"--LabApp.workspaces_dir={tmp_path / 'w'}"],
+             "--IdentityProvider.token=t", f"--LabApp.user_settings_dir={settings_}",
+             f"--LabApp.workspaces_dir={tmp_path / 'w'}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"},
         )  # fmt: skip
         try:
@@ -460,7 +462,8 @@ def test_somebody_answers_by_keyboard_in_jupyterlab_and_nothing_of_people_is_sav
     output = nbformat.read(file, as_version=4).cells[0].outputs[0]
     assert "application/vnd.jupyter.widget-view+json" in output["data"]
     assert "Zebulon" not in saved and "quist.example" not in saved
-    assert "clientbook-review" in json.dumps(nbformat.read(file, as_version=4).metadata.get("widgets", {})), "the state was to be saved"
+    kept = json.dumps(nbformat.read(file, as_version=4).metadata.get("widgets", {}))
+    assert "clientbook-review" in kept, "the state was to be saved"
     assert not [url for url in outside if url.startswith("http")]
 
 

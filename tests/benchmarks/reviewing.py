@@ -98,7 +98,8 @@ def main() -> None:
         if not options.keep:
             shutil.rmtree(book)
     told_ = pd.DataFrame(rows)
-    print(f"\nBrought of what was missing: {told_['brought'].mean():.1%} ({told_['brought'].min():.1%} to {told_['brought'].max():.1%})")
+    brought = told_["brought"]
+    print(f"\nBrought of what was missing: {brought.mean():.1%} ({brought.min():.1%} to {brought.max():.1%})")
     for what in ("precision", "recall"):
         print(f"{what}: covered in {told_[f'{what}_covered'].sum()} of {len(told_)}")
 

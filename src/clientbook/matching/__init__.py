@@ -64,57 +64,12 @@ from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
 
 __all__ = [
-    "MODEL",
-    "STAGE",
-    "Before",
-    "Day",
-    "Matched",
-    "MatchingParameters",
-    "answer",
-    "answers",
-    "before",
-    "by_system",
-    "by_systems",
-    "changes",
-    "close_calls",
-    "conflicts",
-    "counts",
-    "day_table",
-    "estimates",
-    "key_numbers",
-    "kinds",
-    "left_out",
-    "match",
-    "model_to_keep",
-    "origins",
-    "parameters",
-    "read_labels",
-    "review_here",
-    "rules",
-    "say_bound",
-    "say_conflicts",
-    "say_contradictions",
-    "say_day",
-    "say_draws",
-    "say_estimates",
-    "say_followed",
-    "say_labels",
-    "say_method",
-    "say_odd",
-    "say_recall",
-    "say_score",
-    "say_systems",
-    "say_threshold",
-    "say_together",
-    "score",
-    "sizes",
-    "starts",
-    "system_overlap",
-    "thresholds",
-    "together",
-    "undecided",
-    "weight_range",
-    "weights",
+    "MODEL", "STAGE", "Before", "Day", "Matched", "MatchingParameters", "answer", "answers", "before", "by_system",
+    "by_systems", "changes", "close_calls", "conflicts", "counts", "day_table", "estimates", "key_numbers", "kinds",
+    "left_out", "match", "model_to_keep", "origins", "parameters", "read_labels", "review_here", "rules", "say_bound",
+    "say_conflicts", "say_contradictions", "say_day", "say_draws", "say_estimates", "say_followed", "say_labels",
+    "say_method", "say_odd", "say_recall", "say_score", "say_systems", "say_threshold", "say_together", "score", "sizes",
+    "starts", "system_overlap", "thresholds", "together", "undecided", "weight_range", "weights",
 ]  # fmt: skip
 
 PERSONS = (
@@ -311,7 +266,7 @@ class Matched:
     conflicts: pd.DataFrame
     clustered: clusters.Clustered
     contradictions: int = 0
-    day: Day = Day(False)
+    day: Day = field(default_factory=lambda: Day(False))
     training: Mapping[str, Any] = field(default_factory=dict)
     settled: told.Settled | None = None
     followed: reviewing.Followed | None = None

@@ -222,10 +222,8 @@ def ties(matched: Matched, customer_id: str) -> pd.DataFrame:
             i = head[i]
         return i
 
-    links = [
-        (int(edges["l"].iat[i]), int(edges["r"].iat[i]), float(edges["probability"].iat[i]), int(i))
-        for i in inside[: MOST_RECORDS**2]
-    ]
+    near = edges.iloc[inside[: MOST_RECORDS**2]]
+    links = list(zip(*(near[name].tolist() for name in ("l", "r", "probability")), inside.tolist(), strict=False))
     # what no comparison holds together is held by a known link, or by what people said
     links += [(int(ids[0]), int(i), 1.0, -1) for i in ids[1:]]
     for l, r, p, at in links:
@@ -237,9 +235,8 @@ def ties(matched: Matched, customer_id: str) -> pd.DataFrame:
     rows = []
     for l, r, p, at in tree:
         side = _side(l, [(a, b) for a, b, *_ in tree if (a, b) != (l, r)])
-        pro, contra = (
-            ("", "") if at < 0 or matched.scored.model is None else reasons(matched.scored.model, matched.scored.levels[at])
-        )
+        told = at >= 0 and matched.scored.model is not None
+        pro, contra = reasons(matched.scored.model, matched.scored.levels[at]) if told else ("", "")
         rows.append((name[l], name[r], p, f"{len(side)} | {len(ids) - len(side)}", pro, contra))
     told = pd.DataFrame(rows, columns=["system_a", "system_b", "probability", "parts", "reasons_for", "reasons_against"])
     return told.sort_values("probability", kind="stable", ignore_index=True)

@@ -145,9 +145,8 @@ def _faults_of_header(header: Sequence[str]) -> list[Fault]:
 def _faults_of_row(row: Mapping[str, str], number: int) -> Iterable[Fault]:
     for name in REQUIRED[:4]:
         if not row[name]:
-            yield Fault(
-                "is empty.", "Give both records by system and id, as in `review_pairs`.", file=LABELS, row=number, column=name
-            )
+            remedy = "Give both records by system and id, as in `review_pairs`."
+            yield Fault("is empty.", remedy, file=LABELS, row=number, column=name)
     if row["answer"].strip().lower() not in ANSWERS:
         yield Fault("is no answer.", f"Write {', '.join(ANSWERS[:2])} or {ANSWERS[2]}.", file=LABELS, row=number, column="answer")
     if (row["source_a"], row["person_id_a"]) == (row["source_b"], row["person_id_b"]):

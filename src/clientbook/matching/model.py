@@ -110,7 +110,7 @@ def fit(
     whole = _one_name(patterns, order) if one_name is not None else np.zeros(len(patterns), dtype=bool)
     namesakes = 1.0
     converged, step = False, 0
-    for step in range(1, iterations + 1):
+    for step in range(1, iterations + 1):  # noqa: B007
         parts = _responsible(patterns, probabilities, pairs, np.where(whole, np.log(namesakes), 0.0))
         moved = 0.0
         explained = [np.zeros(size) for size in sizes]

@@ -247,7 +247,8 @@ def say_flow(flow: pd.DataFrame) -> str:
         return f"{start}; nobody appears in a second system"
     row = on.iloc[0]
     when = "within a day" if row["days"] < 1 else f"after {row['days']:,.0f} days"
-    return f"{start}; the commonest way is from {row['system_from']} to {row['system_to']}: {int(row['customers']):,}, half of them {when}"
+    way = f"{row['system_from']} to {row['system_to']}: {int(row['customers']):,}"
+    return f"{start}; the commonest way is from {way}, half of them {when}"
 
 
 def draw_flow(flow: pd.DataFrame, most_steps: int = 3):

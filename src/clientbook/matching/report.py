@@ -11,8 +11,8 @@ import pandas as pd
 
 from clientbook.customers import of_known
 from clientbook.matching.clusters import CONFLICTS, DEFAULT_RULES, ORIGINS, UNIT_OF, Clustered
-from clientbook.matching.model import parameter_table
 from clientbook.matching.incremental import MOST_SINCE, Day
+from clientbook.matching.model import parameter_table
 from clientbook.matching.pairs import Scored
 from clientbook.stage import KeyNumber
 

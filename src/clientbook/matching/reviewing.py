@@ -149,7 +149,9 @@ def same_system(seen: Seen) -> tuple[float, float]:
     add = np.zeros(2)
     for _ in range(30):
         told = _logistic(odds + np.where(same, add[0], add[1]))
-        add = np.log(np.maximum([told[same].sum() / within, told[~same].sum() / between], 1e-12) / share)
+        last, add = add, np.log(np.maximum([told[same].sum() / within, told[~same].sum() / between], 1e-12) / share)
+        if np.abs(add - last).max() < 1e-4:
+            break
     return float(add[0]), float(add[1])
 
 
@@ -205,9 +207,7 @@ def _between(seen: Seen, apart: Apart | None, add: tuple[float, float]) -> pd.Da
     rows["mean"] = np.minimum(sums / rows["changes"], 1.0)
     rows["most"] = seen.p[at[first]]
     rows["shared"] = _shared(seen, rows["a"].to_numpy(), rows["b"].to_numpy())
-    odds = np.exp(
-        _logit(rows["mean"].to_numpy()) + np.where(rows["shared"] > 0, rows["shared"] * (add[0] - add[1]), 0.0) + add[1]
-    )
+    odds = np.exp(_logit(rows["mean"].to_numpy()) + rows["shared"].to_numpy() * (add[0] - add[1]) + add[1])
     # whoever belongs to one customer does not belong to another: those that one of the two may be share what chance there is
     every = np.bincount(np.r_[rows["a"], rows["b"]], weights=np.r_[odds, odds], minlength=len(sizes))
     rows["chance"] = odds / (1 + np.maximum(every[rows["a"]], every[rows["b"]]))
@@ -229,12 +229,10 @@ def _refused(seen: Seen, apart: Apart, rows: pd.DataFrame) -> np.ndarray:
 
 def _shared(seen: Seen, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How many systems do both customers of a pair have?"""
-    n = int(seen.source.max(initial=0)) + 1
-    keys = np.unique(seen.customer[seen.known].astype("int64") * n + seen.source[seen.known])
-    told = np.zeros(len(a), "int64")
-    for system in range(n):
-        told += np.isin(a * n + system, keys) & np.isin(b * n + system, keys)
-    return told
+    customers, place = np.unique(seen.customer[seen.known], return_inverse=True)
+    has = np.zeros((len(customers), int(seen.source.max(initial=0)) + 1), dtype=bool)
+    has[place.ravel(), seen.source[seen.known]] = True
+    return (has[np.searchsorted(customers, a)] & has[np.searchsorted(customers, b)]).sum(axis=1)
 
 
 def _within(seen: Seen, add: tuple[float, float]) -> pd.DataFrame:
@@ -599,13 +597,9 @@ class Followed:
 
 
 def follow(
-    seen: Seen,
-    settled: Settled,
-    apart: Apart | None,
-    put_together: Callable[[Apart], np.ndarray],
-    reached: float | None,
+    seen: Seen, settled: Settled, apart: Apart | None, put_together: Callable[[Apart], np.ndarray], reached: float | None,
     seed: int,
-) -> Followed:
+) -> Followed:  # fmt: skip
     """Which customers are there once the answers, and what they teach, are followed?
 
     What the answers teach is asked for again once it was followed, as another customer may be the likeliest then. An answer
@@ -652,9 +646,10 @@ def estimate(
     """How right are the customers, by what people said about the pairs that were drawn?
 
     In each stratum the logarithm of the odds that a pair is one human is taken to be off from what is believed by a normal
-    error, and the answers about pairs drawn from it say by how much (a posterior, worked out on a grid). That says how right the customers were without the answers. Following
-    them changed pairs: those that were parted are taken for wrong, and of those that were made one as many for right as of those
-    that stayed one, less those that were expected to be wrong where nobody answered and what was taught decided.
+    error, and the answers about pairs drawn from it say by how much (a posterior, worked out on a grid). That says how right the
+    customers were without the answers. Following them changed pairs: those that were parted are taken for wrong, and of those
+    that were made one as many for right as of those that stayed one, less those that were expected to be wrong where nobody
+    answered and what was taught decided.
 
     Parameters
     ----------
@@ -791,6 +786,5 @@ def say_followed(followed: Followed | None) -> str:
         return ""
     told = f"With them {followed.joined:,} pairs of records more are one customer, and {followed.parted:,} are one no more"
     n = len(followed.learned)
-    return told + (
-        f"; {n:,} groups of records were decided by what {sum(followed.taught.answers):,} answers taught." if n else "."
-    )
+    more = f"; {n:,} groups of records were decided by what {sum(followed.taught.answers):,} answers taught."
+    return told + (more if n else ".")

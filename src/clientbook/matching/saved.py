@@ -1,9 +1,9 @@
 """How probable is it that two records are one human, by a model that a run left as a file?
 
-The file holds all that the model knows, and nobody's values: what is compared on which levels, how often one human, kin, neighbours
-and strangers show each, how many pairs of each kind there are, and how common values are on average. How common the values of the
-given records are is counted in a book, and comes with the records, in columns `tf_…` as Splink has them; without them no value
-counts as rarer than another.
+The file holds all that the model knows, and nobody's values: what is compared on which levels, how often one human, kin,
+neighbours and strangers show each, how many pairs of each kind there are, and how common values are on average. How common the
+values of the given records are is counted in a book, and comes with the records, in columns `tf_…` as Splink has them; without
+them no value counts as rarer than another.
 """
 
 from __future__ import annotations
@@ -135,13 +135,16 @@ def as_file(model: models.Model, averages: Mapping[str, float]) -> dict[str, Any
     kinds = {
         kind: {
             "pairs": _short(model.pairs[kind]),
-            "levels": {one.name: [_short(p) for p in levels] for one, levels in zip(model.compared, model.probabilities[kind], strict=True)},
+            "levels": {
+                one.name: [_short(p) for p in levels]
+                for one, levels in zip(model.compared, model.probabilities[kind], strict=True)
+            },
         }
         for kind in models.KINDS
     }  # fmt: skip
     compared = [
-        {"name": one.name, "word": one.word, "columns": list(one.columns), "shared_by": list(one.shared_by), "missing": one.missing,
-         "levels": [level._asdict() for level in one.levels]}
+        {"name": one.name, "word": one.word, "columns": list(one.columns), "shared_by": list(one.shared_by),
+         "missing": one.missing, "levels": [level._asdict() for level in one.levels]}
         for one in model.compared
     ]  # fmt: skip
     return {

@@ -78,7 +78,8 @@ class Sitting:
             return
         asked = self._ahead.pop(0)
         row = {name: asked[name] for name in _KEYS} | {
-            "answer": answer, "labelled_at": self._now().isoformat(timespec="seconds"), "note": "", "stratum": asked["stratum"] or "",
+            "answer": answer, "labelled_at": self._now().isoformat(timespec="seconds"), "note": "",
+            "stratum": asked["stratum"] or "",
         }  # fmt: skip
         labels = read(self.folder)
         write(self.folder, pd.concat([labels, pd.DataFrame([row])], ignore_index=True))
@@ -124,8 +125,8 @@ class Sitting:
     def progress(self) -> str:
         """How far is it, and what have the answers changed so far? In a sentence or two."""
         kinds = [row["answer"] for _, row in self._answered]
-        told = f"{len(kinds):,} answered ({kinds.count('yes'):,} yes, {kinds.count('no'):,} no, {kinds.count('unknown'):,} don't know)"
-        told += f", {len(self._ahead):,} to go."
+        told = f"{len(kinds):,} answered ({kinds.count('yes'):,} yes, {kinds.count('no'):,} no, "
+        told += f"{kinds.count('unknown'):,} don't know), {len(self._ahead):,} to go."
         if self._changed is not None:
             joined, parted = self._changed
             return f"{told} All answers so far: {joined:,} pairs of records more are one customer, {parted:,} are one no more."
@@ -141,9 +142,8 @@ class Sitting:
         ends = [(asked[f"source_{side}"], asked[f"person_id_{side}"]) for side in "ab"]
         known = self._values(ends)
         one, other = (known.get(end, {}) for end in ends)
-        rows = [
-            [word, one.get(name, ""), other.get(name, "")] for name, word in SHOWN.items() if one.get(name) or other.get(name)
-        ]
+        names = [name for name in SHOWN if one.get(name) or other.get(name)]
+        rows = [[SHOWN[name], one.get(name, ""), other.get(name, "")] for name in names]
         probability = asked["probability"]
         score = "never compared" if pd.isna(probability) else f"{probability:.1%}, {asked['match_weight']:+.1f} bits"
         now = "one customer now" if asked["customer_a"] == asked["customer_b"] else "two customers now"
@@ -172,9 +172,8 @@ def values_of(people: ir.Table | None) -> Callable[[Sequence[tuple[str, str]]], 
     def look_up(ends: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
         if people is None:
             return {}
-        wanted = ibis.memtable(
-            pd.DataFrame(list(ends), columns=["source", "person_id"]), schema={"source": "string", "person_id": "string"}
-        )
+        wanted = pd.DataFrame(list(ends), columns=["source", "person_id"])
+        wanted = ibis.memtable(wanted, schema=dict.fromkeys(wanted.columns, "string"))
         names = [name for name in SHOWN if name in people.columns]
         rows = people.inner_join(wanted, ["source", "person_id"]).select("source", "person_id", *names).to_pandas()
         return {

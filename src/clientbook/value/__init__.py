@@ -102,7 +102,6 @@ from clientbook.value.uncertain import (
 
 __all__ = [
     "BY_VALUE",
-    "Drawn",
     "FIRST_COME",
     "LEVELS",
     "MODELS",
@@ -113,6 +112,7 @@ __all__ = [
     "YEAR",
     "Analysis",
     "Bounds",
+    "Drawn",
     "Hindsight",
     "Loss",
     "ModelName",
@@ -180,8 +180,8 @@ __all__ = [
     "say_backtest",
     "say_concentration",
     "say_currency",
-    "say_level",
     "say_identities",
+    "say_level",
     "say_loss",
     "say_movement",
     "say_recoveries",
