@@ -10,7 +10,7 @@ from clientbook import content, journeys
 from clientbook.doubts import Doubts, doubts, say
 
 RECORDS = [f"r{i}" for i in range(8)]
-KINDS = {"draw": "int64", "source": "string", "person_id": "string", "customer_id": "string"}
+KINDS = {"draw": "int64", "draws": "int64", "source": "string", "person_id": "string", "customer_id": "string"}
 
 
 def table(rows: list[dict], kinds: dict[str, str]) -> ibis.Table:
@@ -26,14 +26,16 @@ def table(rows: list[dict], kinds: dict[str, str]) -> ibis.Table:
 def test_rows_of_customers_with_other_records_are_counted_draw_by_draw(main, moves, rows):
     of = {record: f"c{customer}" for record, customer in zip(RECORDS, main, strict=True)}
     moved = {(draw, RECORDS[record]): f"c{to}" for draw, record, to in moves if f"c{to}" != of[RECORDS[record]]}
-    draws = table([{"draw": d, "source": "s", "person_id": r, "customer_id": to} for (d, r), to in moved.items()], KINDS)
-    identities = table([{"source": "s", "person_id": r, "customer_id": c} for r, c in of.items()], dict(list(KINDS.items())[1:]))
+    draws = table(
+        [{"draw": d, "draws": 5, "source": "s", "person_id": r, "customer_id": to} for (d, r), to in moved.items()], KINDS
+    )
+    identities = table([{"source": "s", "person_id": r, "customer_id": c} for r, c in of.items()], dict(list(KINDS.items())[2:]))
     seen = ibis.memtable({"customer_id": [f"c{i}" for i in rows]}, schema={"customer_id": "string"})
     found = doubts(seen, draws, identities)
     if not moved:
         assert found is None
         return
-    n = max(draw for draw, _ in moved)
+    n = 5
     touched = [{c for (d, r), to in moved.items() if d == draw for c in (of[r], to)} for draw in range(1, n + 1)]
     each = sum(sum(f"c{i}" in one for i in rows) for one in touched) / n / len(rows)
     ever = sum(any(f"c{i}" in one for one in touched) for i in rows) / len(rows)

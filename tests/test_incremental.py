@@ -249,3 +249,17 @@ def test_an_answer_holds_through_later_days_and_goes_when_it_is_taken_back(engin
     # with the answer gone, the customers are those that came out had nobody ever said it
     never = matching.match({"people": people}, engine, "DE", P, before)
     assert one_to_one(customers(again), customers(never))
+
+
+def test_with_answers_a_run_that_goes_on_makes_what_a_full_one_does(engine, company):
+    people, _, _, early, before = company
+    was = before.identities.to_pandas().sort_values(["customer_id", "source", "person_id"])
+    one, other = was.iloc[[0, 40]].itertuples(index=False)
+    answer = (one.source, one.person_id, other.source, other.person_id, "yes", "", "", "")
+    yes = pd.DataFrame([answer], columns=[*labels.REQUIRED, *labels.OPTIONAL]).assign(row=2)
+    full = matching.match({"people": of(early, people)}, engine, "DE", P, labels=yes)
+    again = matching.match({"people": of(early, people)}, engine, "DE", P, left_by(full, engine), labels=yes)
+    assert again.day.carried and again.clustered.why == full.clustered.why != "so it was asked for"
+    assert customers(full)[one.source, one.person_id] == customers(full)[other.source, other.person_id]
+    for name in ("identities", "customers", "identity_draws"):
+        pd.testing.assert_frame_equal(frames(again)[name], frames(full)[name])

@@ -301,6 +301,18 @@ def test_a_handful_is_tied_by_exact_rules(engine):
     assert (golden["sources"], golden["records"], golden["phone"]) == ("crm,pos,shop", 3, "030 1234567")
 
 
+def test_where_no_model_can_be_trained_the_same_address_is_one_however_many_have_it(engine):
+    """Through one address and through another, seven and twelve records; none is taken apart, and no draw parts them."""
+    rows = [{"source": "shop", "person_id": f"a{i}", "full_name": "Ann Alt", "email": "ann.alt@posteo.de"} for i in range(7)]
+    rows += [{"source": "crm", "person_id": f"b{i}", "full_name": "Bo Bach", "email": "bo@bach.de" if i < 6 else None,
+              "external_id": "K1" if i > 4 else None} for i in range(12)]  # fmt: skip
+    matched = matching.match({"people": table("people", rows)}, engine, "DE", P)
+    assert matched.scored.method == "exact rules"
+    told = frames(matched)
+    assert told["identities"].groupby("customer_id").size().sort_values().tolist() == [7, 12]
+    assert told["identity_draws"].empty
+
+
 def test_a_customer_keeps_the_id_that_an_unmatched_record_has(engine):
     from clientbook.customers import record_id
 

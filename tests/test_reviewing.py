@@ -537,3 +537,10 @@ def test_the_weakest_link_parts_the_customer(matched_book):
     assert all(sum(map(int, parts.split(" | "))) == sizes[customer] for parts in shown["parts"])
     assert "weakest link is between" in explaining.say_ties(shown)
     assert explaining.ties(matched, sizes[sizes == 1].index[0]).empty
+
+
+def test_few_answers_decide_nothing_but_their_own_pairs():
+    rows = pd.DataFrame({"l": [0, 2], "r": [1, 3], "together": [False, True], "changes": [1, 1], "chance": [0.9, 0.9]})
+    few = reviewing.Taught(reviewing.UNTAUGHT.coefficients, (reviewing.LEAST_TAUGHT, reviewing.LEAST_TAUGHT - 1))
+    assert reviewing.learned(rows, reviewing.UNTAUGHT).empty
+    assert reviewing.learned(rows, few)["answer"].tolist() == ["yes"]

@@ -99,7 +99,10 @@ def sold():
         (2, "00010", "c00005"), (2, "00011", "c00005"), (2, "00009", "c00005"),
     ]  # fmt: skip
     moves = [move for move in moves if move[1] in whose]
-    draws = pd.DataFrame([(d, "shop", p, c) for d, p, c in moves], columns=["draw", "source", "person_id", "customer_id"])
+    n = max(d for d, _, _ in moves)
+    draws = pd.DataFrame(
+        [(d, n, "shop", p, c) for d, p, c in moves], columns=["draw", "draws", "source", "person_id", "customer_id"]
+    )
     returns = pd.DataFrame({
         "person_source": "shop", "person_id": ["00007", "00020", "00002"], "order_source": "shop", "order_id": [None] * 3,
         "amount": [25.0, 40.0, 10.0],
@@ -160,3 +163,15 @@ def test_without_draws_the_interval_is_the_forecasts_own(sold):
         drawn = value.with_other_identities((orders, None, None, None), ibis.memtable(known), none, found, as_of, p)
         assert drawn.swing == 0 and len(value.identity_intervals(1.0, found, drawn, 0.95)) == 1
         assert "taken for certain" in value.say_identities(1.0, drawn, str)
+
+
+def test_what_people_said_holds_in_every_draw():
+    edges = pd.DataFrame([(0, 1, 0.5), (2, 3, 0.6), (3, 4, 0.5)], columns=["l", "r", "probability"])
+    group = np.array([0, -1, 1, 2, 0, -1])
+    apart = clusters.Apart(np.full(6, -1), np.zeros(6, "int64"), group, np.array([[1, 2]]))
+    seen = drawn(edges, 6, 200, apart)
+    assert all(first[0] == first[4] for first in seen), "two whom no pair ties"
+    assert all(first[2] != first[3] for first in seen)
+    assert 0 < sum(first[0] == first[1] for first in seen) < 200
+    some = apart.of(np.array([2, 3, 5]))
+    assert some.group.tolist() == [0, 1, -1] and some.parted.tolist() == [[0, 1]]

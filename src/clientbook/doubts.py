@@ -42,11 +42,11 @@ def doubts(rows: ir.Table, draws: ir.Table | None, identities: ir.Table | None) 
     Returns
     -------
     Doubts or None
-        None where there are no draws, or no rows.
+        None where nothing moves in any draw, or there are no rows.
     """
     if draws is None or identities is None:
         return None
-    n_draws = draws["draw"].max().to_pyarrow().as_py()
+    n_draws = draws["draws"].max().to_pyarrow().as_py()
     counted = rows.filter(rows["customer_id"].notnull()).group_by("customer_id").agg(n=lambda t: t.count())
     total = counted["n"].sum().to_pyarrow().as_py()
     if not n_draws or not total:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -310,7 +311,7 @@ def match(
     asked = asked or Asked()
     numbered = engine.keep(clusters.number(standard.persons(there.items())))
     n = _rows(numbered)
-    carried = Day(False)
+    carried = Day(False, incremental.NOBODY)
     if "people" in there:
         wanted = incremental.settings_of(country, p, asked)
         carried = incremental.carry_on(
@@ -319,33 +320,39 @@ def match(
     if isinstance(carried, incremental.Carried):
         records = incremental.whole(carried, there["people"], numbered, engine)
         scored, alike, training, day = carried.scored, carried.clustered, carried.training, carried.day
-        way = {"threshold": alike.threshold, "unseen": alike.unseen}
     else:
         records, scored, alike = _all_anew(there.get("people"), numbered, n, engine, country, p, asked)
         training = {} if records is None else incremental.training_of(scored, alike, _rows(records), wanted)
-        day, way = carried, {"threshold": p.threshold or asked.threshold, "precision": p.precision or asked.precision}
+        training |= {"splink": model_to_keep(scored)["settings"]} if training.get("model") else {}
+        day = carried
     shared = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
     links, data = clusters.alias_edges(there.get("aliases"), numbered), clusters.with_data(records, n)
     apart = None if records is None else clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
     clustered, (tied, against) = alike, clusters.tie(alike.tied, links, data, apart)
     seen = reviewing.see(scored.edges, tied, data, numbered)
 
+    # by the threshold of the training: a run that goes on from it has no other
+    way = {"threshold": training.get("threshold", alike.threshold), "unseen": training.get("unseen", alike.unseen)}
+
     def put_together(ruled: clusters.Apart) -> tuple[clusters.Clustered, pd.DataFrame, pd.DataFrame]:
-        made = clusters.cluster(scored.edges, n, **way, apart=ruled)
+        made = replace(clusters.cluster(scored.edges, n, **way, apart=ruled), why=alike.why, tried=alike.tried)
         return made, *clusters.tie(made.tied, links, data, ruled)
 
-    def judge(answers: pd.DataFrame) -> tuple[told.Settled, reviewing.Followed | None, pd.DataFrame]:
-        settled = told.settle(answers, numbered)
-        followed, customer = None, seen.customer
+    def judge(answers: pd.DataFrame):
+        settled, followed, made = told.settle(answers, numbered), None, (clustered, tied, against)
         if settled:
-            put = lambda ruled: put_together(ruled)[1]["first"].to_numpy("int64")  # noqa: E731
-            followed = reviewing.follow(seen, settled, apart, put, scored.recall, p.seed)
-            customer = put(followed.apart)
-        return settled, followed, reviewing.ask(seen, customer, settled, followed, p.review_pairs, p.seed)
+            held: list = []
 
-    settled, followed, to_ask = judge(told.read(None) if labels is None else labels)
-    if followed is not None:
-        clustered, tied, against = put_together(followed.apart)
+            def put(ruled: clusters.Apart) -> np.ndarray:
+                held[:] = put_together(ruled)
+                return held[1]["first"].to_numpy("int64")
+
+            followed = reviewing.follow(seen, settled, apart, put, scored.recall, p.seed)
+            made = tuple(held)
+        customer = made[1]["first"].to_numpy("int64")
+        return settled, followed, reviewing.ask(seen, customer, settled, followed, p.review_pairs, p.seed), made
+
+    settled, followed, to_ask, (clustered, tied, against) = judge(told.read(None) if labels is None else labels)
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
     known = engine.keep(known)
     golden = engine.keep(clusters.golden(known, records, asked.golden))
@@ -414,7 +421,7 @@ def _rows(rows: ir.Table) -> int:
 
 
 def _again(judged, scored: pairs.Scored, numbered: ir.Table, known: ir.Table):
-    settled, followed, to_ask = judged
+    settled, followed, to_ask, _ = judged
     return settled, followed, pairs.review(scored, to_ask, numbered, known).order_by("turn").to_pandas()
 
 

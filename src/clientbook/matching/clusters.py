@@ -144,6 +144,17 @@ class Apart:
     group: np.ndarray | None = None
     parted: np.ndarray | None = None
 
+    def of(self, some: np.ndarray) -> Apart:
+        """The same of some records alone, numbered in their order."""
+        if self.group is None:
+            return Apart(self.clean[some], self.born[some])
+        names, group = np.unique(self.group[some], return_inverse=True)
+        group = np.where(self.group[some] >= 0, group.ravel() - int(names[0] < 0), -1)
+        names = names[names >= 0]
+        inside = np.isin(self.parted, names).all(axis=1)
+        # the names stand in their order, so that of two the smaller stays first
+        return Apart(self.clean[some], self.born[some], group, np.searchsorted(names, self.parted[inside]))
+
     def impossible(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Of records by number, in any shape: can the two not be one human?"""
         twice = (self.clean[one] >= 0) & (self.clean[one] == self.clean[other]) & (one != other)

@@ -22,6 +22,7 @@ ties no new record, and the old ties stay.
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -46,6 +47,7 @@ from clientbook.tables import Column, Table
 # Where more of the records came or changed since the training, it is done again.
 MOST_SINCE = 0.2
 MODEL = "matching_training"
+NOBODY = "nobody is described"
 # So many records are written for comparison in memory.
 FEW = 50_000
 # What of a delivered record is compared; where all of it is the same, the record is.
@@ -233,8 +235,11 @@ def settings_of(country: str, p: Any, asked: Any, *more: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _made_by() -> str:
-    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*")) if path.is_file())
-    versions = [metadata.version(name) for name in ("duckdb", "ibis-framework", "numpy", "scipy")]
+    here = Path(__file__).parent
+    read = [*sorted(path for path in here.glob("*") if path.is_file()), here.parent / "engine.py", here.parent / "parsing.py"]
+    code = b"".join(path.read_bytes() for path in read)
+    names = ("duckdb", "ibis-framework", "numpy", "scipy", "pandas", "splink", "phonenumbers", "anyascii")
+    versions = [*map(metadata.version, names), platform.python_version()]
     return hashlib.sha256(code + repr(versions).encode()).hexdigest()
 
 
@@ -340,7 +345,7 @@ def carry_on(
         The day alone where all has to be compared again; it says why.
     """
     if left is None:
-        return Day(False, "there is no run before to go on from")
+        return Day(False, "no run before left anything to go on from, or it was asked for")
     training = left.training
     if training["settings"] != settings:
         return Day(False, "the settings, the packages or the way of matching are others than in the run before")

@@ -39,6 +39,8 @@ _HOPELESS = -10.0
 # Starts of the training that must agree.
 _STARTS = (0.9, 0.7, 0.98)
 
+# Of more that hang together by exact rules not every two are told.
+MOST_CLOSED = 400
 # How many records of one name one human has, and how many records have a whole name.
 OF_ALL = ("own", "named")
 _ENDS = {"source": "source", "person_id": "person_id", "customer": "customer_id"}
@@ -223,7 +225,8 @@ def exact_pairs(records: ir.Table, rules: Iterable[Sequence[str]]) -> pd.DataFra
     Returns
     -------
     pandas.DataFrame
-        `l`, `r`, `probability` 1: each record with the first of those it agrees with, which is all that clusters need.
+        `l`, `r`, `probability` 1: every two records that agree, or that others tie, as what was not compared would speak
+        against them; of very many that hang together each with the first.
     """
     found = [_no_edges()]
     for rule in rules:
@@ -234,7 +237,30 @@ def exact_pairs(records: ir.Table, rules: Iterable[Sequence[str]]) -> pd.DataFra
         tied = first.filter(first["l"] < first["unique_id"])
         found.append(tied.select(l=tied["l"], r=tied["unique_id"], probability=ibis.literal(1.0)).to_pandas())
     edges = pd.concat(found, ignore_index=True).drop_duplicates(["l", "r"])
-    return edges.sort_values(["l", "r"], ignore_index=True)
+    return _closed(edges).sort_values(["l", "r"], ignore_index=True)
+
+
+def _closed(edges: pd.DataFrame) -> pd.DataFrame:
+    """Every two of those that hang together."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    if edges.empty:
+        return edges
+    ends, where = np.unique(edges[["l", "r"]].to_numpy("int64"), return_inverse=True)
+    where = where.reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(where)), (where[:, 0], where[:, 1])), shape=(len(ends),) * 2)
+    _, label = connected_components(graph, directed=False)
+    order = np.argsort(label, kind="stable")
+    size = np.bincount(label)
+    begin = np.cumsum(size) - size
+    whole = size <= MOST_CLOSED
+    told = [edges[~whole[label[where[:, 0]]]]]
+    for n in np.unique(size[whole]):
+        groups = order[begin[whole & (size == n)][:, None] + np.arange(n)]
+        low, high = np.triu_indices(n, 1)
+        told.append(pd.DataFrame({"l": ends[groups[:, low].ravel()], "r": ends[groups[:, high].ravel()], "probability": 1.0}))
+    return pd.concat(told, ignore_index=True)
 
 
 def review(scored: Scored, asked: pd.DataFrame, numbered: ir.Table, known: ir.Table) -> ir.Table:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from clientbook.customers import of_known
 from clientbook.matching.clusters import CONFLICTS, DEFAULT_RULES, ORIGINS, UNIT_OF, Clustered
-from clientbook.matching.incremental import MOST_SINCE, Day
+from clientbook.matching.incremental import MOST_SINCE, NOBODY, Day
 from clientbook.matching.model import parameter_table
 from clientbook.matching.pairs import Scored
 from clientbook.stage import KeyNumber
@@ -560,6 +560,8 @@ def say_day(day: Day) -> str:
     day
         As in :class:`clientbook.matching.Matched`.
     """
+    if day.why == NOBODY:
+        return "Nothing was compared: this book has ids, and no table that describes people."
     if not day.carried:
         return f"All records were compared anew, as {day.why}." if day.why else "All records were compared anew."
     came = day.new + day.changed

@@ -29,6 +29,8 @@ DRAWN = 4
 LEAST_GAIN = 0.002
 # What was taught is followed from this chance on; early on, with few answers, half would be too bold.
 FOLLOWED = 0.6
+# What fewer answers of a kind taught is not followed: it would be the belief that they were to correct.
+LEAST_TAUGHT = 20
 # A customer of more records is not asked about part by part.
 MOST_RECORDS = 40
 # The odds in a stratum may be off from what is believed by so much, as a standard deviation of their logarithm.
@@ -456,7 +458,10 @@ def in_turn(asked: pd.DataFrame, drawn: pd.DataFrame, seen: Seen, most: int) -> 
     asked = asked.assign(_later=~np.array(first, dtype=bool)).sort_values("_later", kind="stable").drop(columns="_later")
     asked = asked.assign(asked_for="gain", stratum="", turn=[i + i // (DRAWN - 1) for i in range(len(asked))])
     drawn = drawn.assign(asked_for="estimate", turn=[DRAWN * i + DRAWN - 1 for i in range(len(drawn))])
-    told = pd.concat([asked, drawn], ignore_index=True).sort_values("turn", kind="stable").drop_duplicates(["l", "r"])
+    told = pd.concat([asked, drawn], ignore_index=True).sort_values("turn", kind="stable")
+    # who was drawn counts for the estimate, whatever they are asked for first
+    told["stratum"] = told.groupby(["l", "r"])["stratum"].transform("max")
+    told = told.drop_duplicates(["l", "r"])
     return told.rename(columns={"gain": "expected_gain"}).head(most)[list(ASKED)].reset_index(drop=True)
 
 
@@ -531,20 +536,25 @@ def _question(l: np.ndarray, r: np.ndarray, seen: Seen, n: int) -> np.ndarray:
     return np.where(a == b, -1 - (np.minimum(l, r) * size + np.maximum(l, r)), np.minimum(a, b) * n + np.maximum(a, b))
 
 
-def learned(rows: pd.DataFrame) -> pd.DataFrame:
+def learned(rows: pd.DataFrame, taught: Taught) -> pd.DataFrame:
     """Which questions does nobody have to answer, since by what was taught the answer goes against the clustering?
 
     Parameters
     ----------
     rows
         As from :func:`questions`, by what was taught.
+    taught
+        As from :func:`teach`: where few answers of a kind stand behind it, nothing is decided by it.
 
     Returns
     -------
     pandas.DataFrame
         `l`, `r`, `answer`, `changes`, `chance`, the surest first.
     """
-    rows = rows[rows["chance"] > FOLLOWED].sort_values(["chance", "l", "r"], ascending=[False, True, True], ignore_index=True)
+    enough = np.array(taught.answers) >= LEAST_TAUGHT
+    rows = rows[(rows["chance"] > FOLLOWED) & enough[rows["together"].to_numpy(dtype=bool).astype(int)]].sort_values(
+        ["chance", "l", "r"], ascending=[False, True, True], ignore_index=True
+    )
     told = rows[["l", "r", "changes", "chance"]].assign(answer=np.where(rows["together"], "no", "yes"))
     return told[["l", "r", "answer", "changes", "chance"]]
 
@@ -624,10 +634,10 @@ def follow(
     taught = teach(questions(seen), seen, settled)
     held = answered(apart, settled.group, settled.parted)
     customer = put_together(held)
-    rules = learned(questions(seen).head(0))
+    rules = learned(questions(seen).head(0), taught)
     for _ in range(_ROUNDS):
         now = replace(seen, customer=customer)
-        rules = pd.concat([rules, learned(questions(now, held, settled.used, taught))], ignore_index=True)
+        rules = pd.concat([rules, learned(questions(now, held, settled.used, taught), taught)], ignore_index=True)
         rules = rules.drop_duplicates(["l", "r"], ignore_index=True)
         # the surest goes first, and all of it is older than any answer
         older = rules.assign(row=-np.arange(len(rules)), stratum="", labelled_at="")
@@ -672,7 +682,7 @@ def estimate(
         `what` (`precision`, `recall`), `estimated`, `low`, `high` (95 %), `answers`; empty where no drawn pair was answered.
     """
     pairs = population(before)
-    drawn = settled.used[(settled.used["stratum"] != "") & settled.used["answer"].isin(["yes", "no"])]
+    drawn = _drawn(pairs, settled, seed)
     n, believed = pairs.sizes()
     unseen = np.bincount(pairs.stratum[~pairs.compared], minlength=len(n))
     parted = np.bincount(pairs.stratum[pairs.together & (customer[pairs.l] != customer[pairs.r])], minlength=len(n))
@@ -703,6 +713,19 @@ def estimate(
         low, high = np.quantile(draw, [(1 - _COVER) / 2, (1 + _COVER) / 2])
         rows.append((what, round(float(at[0]), 6), round(float(low), 6), round(float(high), 6), int(inside.sum())))
     return pd.DataFrame(rows, columns=list(ESTIMATED))
+
+
+def _drawn(pairs: Population, settled: Settled, seed: int) -> pd.DataFrame:
+    """Answers about pairs that were drawn, those among them that were asked for another reason before their turn came."""
+    told = settled.used[settled.used["answer"].isin(["yes", "no"])]
+    known = told["stratum"] != ""
+    if not known.any():
+        return told[known]
+    order = draws(pairs, len(pairs.l), seed)
+    turn = pd.Series(np.arange(len(order)), index=pd.MultiIndex.from_frame(order[["l", "r"]]))
+    at = turn.reindex(pd.MultiIndex.from_frame(told[["l", "r"]].astype("int64"))).to_numpy(float)
+    last = np.nanmax(np.where(known, at, np.nan), initial=-1)
+    return told[known | (at <= last)]
 
 
 def _shares(believed: np.ndarray, right: np.ndarray, wrong: np.ndarray, seed: int) -> np.ndarray:

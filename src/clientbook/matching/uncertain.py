@@ -33,6 +33,7 @@ TABLES = (
         "a record that would be another customer's, if the probabilities had fallen another way; a draw is one such way",
         (
             Column("draw", "number", "which of the ways, from 1 on"),
+            Column("draws", "number", "how many ways were drawn, those among them in which nothing moves"),
             Column("source", "text", "the system"),
             Column("person_id", "id", "the person's id in its source", personal="id"),
             Column("customer_id", "id", "the customer in that draw; one that is in no other table is nobody in the main answer"),
@@ -70,6 +71,8 @@ def draw(
     n = len(tied)
     left, right = edges["l"].to_numpy("int64"), edges["r"].to_numpy("int64")
     p = edges["probability"].to_numpy(float)
+    if apart is not None:
+        left, right, p = apart.answered(left, right, p)
     group, one, other, until, looked = clusters.linked(left, right, p, n, WEAK, CERTAIN, unseen, apart)
     main = tied["first"].to_numpy("int64")
     doubtful = looked[group]
@@ -112,7 +115,7 @@ def identity_draws(
         The public table `identity_draws`. In a draw a customer keeps the id of the main one that holds most of its
         records, if it holds most of that one's too; of equals the smaller number goes first.
     """
-    empty = {"draw": "int64", "source": "string", "person_id": "string", "customer_id": "string"}
+    empty = {"draw": "int64", "draws": "int64", "source": "string", "person_id": "string", "customer_id": "string"}
     if not len(edges) or not draws:
         return ibis.memtable({name: [] for name in empty}, schema=empty)
     rows = numbered.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
@@ -131,8 +134,9 @@ def identity_draws(
             at[mine] = np.arange(len(mine))
             here = links[(at[links["l"].to_numpy("int64")] >= 0) & (at[links["r"].to_numpy("int64")] >= 0)]
             own = pd.DataFrame({side: at[here[side].to_numpy("int64")] for side in "lr"})
+            theirs = None if apart is None else apart.of(mine)
         heads = pd.DataFrame({"unique_id": np.arange(len(mine)), "first": at[first[mine]]})
-        joined, _ = clusters.tie(heads, own, with_data[mine])
+        joined, _ = clusters.tie(heads, own, with_data[mine], theirs)
         head = joined["first"].to_numpy("int64")
         name = _renamed(head, label[mine])
         other = np.where(name >= 0, name, -1 - mine[head])
@@ -145,9 +149,8 @@ def identity_draws(
     found = found.mutate(head=ibis.greatest(-found["label"] - 1, 0)).inner_join(heads, "head")
     # the id of somebody whom the main answer does not know; it tells nothing of the record that it is made of
     own = "c" + ("draw\x1f" + found["h_source"] + "\x1f" + found["h_person"]).hexdigest("sha256")[:16]
-    return found.select("draw", "source", "person_id", customer_id=ibis.coalesce(found["customer_id"], own)).order_by(
-        "draw", "source", "person_id"
-    )
+    found = found.mutate(draws=ibis.literal(draws, "int64"), customer_id=ibis.coalesce(found["customer_id"], own))
+    return found.select(*empty).order_by("draw", "source", "person_id")
 
 
 def _renamed(first: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -172,7 +175,7 @@ def say_draws(rows: ir.Table, customers: ir.Table) -> str:
     customers
         The table `customers`.
     """
-    facts = rows.aggregate(draws=rows["draw"].max(), moved=rows.count()).to_pandas().iloc[0]
+    facts = rows.aggregate(draws=rows["draws"].max(), moved=rows.count()).to_pandas().iloc[0]
     if not facts["moved"]:
         return "No other way to put these records together is plausible."
     every = int(customers.count().to_pandas())

@@ -104,7 +104,7 @@ def with_other_identities(
     before = sides.group_by("draw").agg(was=total(sides["was"].fill_null(0.0)), customers=sides["was"].count())
     now = worth.filter(worth["draw"] > 0).group_by("draw").agg(now=total(worth["clv"]))
     found = before.left_join(now, "draw").select("draw", "was", "now", "customers").order_by("draw").to_pandas()
-    n = int(draws["draw"].max().to_pandas())
+    n = int(draws["draws"].max().to_pandas())
     found = found.set_index("draw").reindex(range(1, n + 1)).fillna(0.0).rename_axis("draw").reset_index()
     whole = float(analysis.value.aggregate(clv=total(analysis.value["clv"])).to_pandas()["clv"].iloc[0])
     found["total"] = (whole + found["now"] - found["was"]).round(2)
@@ -180,7 +180,7 @@ def say_identities(total_: float, drawn: Drawn, money: Callable[[float], str]) -
         How an amount is written.
     """
     if not len(drawn.totals):
-        return "Who is who is taken for certain here: no other way to put the records together is known."
+        return "Who is who is taken for certain here: no record moves in another plausible way to put them together."
     low, mean, high = alone(drawn)
     side = "more" if mean > total_ else "less"
     return (
