@@ -122,6 +122,17 @@ def test_what_is_written_is_read_again(tmp_path):
     pd.testing.assert_frame_equal(told.read(tmp_path).drop(columns="row"), rows)
 
 
+def test_blanks_around_a_cell_are_none_of_its_words(tmp_path):
+    file = tmp_path / LABELS
+    file.write_text('source_a, person_id_a, source_b ,person_id_b, answer, note\ncrm, 17, shop , 3, Yes , "by phone, twice"\n')
+    row = told.read(tmp_path).iloc[0]
+    assert row[[*told.REQUIRED]].tolist() == ["crm", "17", "shop", "3", "yes"] and row["note"] == "by phone, twice"
+    file.write_text(HEADER + "\ncrm, ,shop,2,yes,\ncrm,1, crm, 1 ,yes,\n")
+    with pytest.raises(FaultError) as caught:
+        told.read(tmp_path)
+    assert [(fault.row, fault.column) for fault in caught.value.faults] == [(2, "person_id_a"), (3, "person_id_b")]
+
+
 def labelled(*rows):
     columns = [*told.REQUIRED, *told.OPTIONAL]
     made = pd.DataFrame([(*row, "", "", "") for row in rows], columns=columns)
@@ -359,6 +370,53 @@ def test_answers_are_kept_at_once_and_taken_back(tmp_path):
     for answer in ("unknown", "unknown", "unknown", "yes"):
         here.hear(answer)
     assert here.shown()["pair"] is None and len(told.read(tmp_path)) == 4
+
+
+def test_an_answer_that_cannot_be_kept_leaves_the_pair_open_and_says_why(tmp_path, monkeypatch):
+    here = made_sitting(tmp_path)
+    box = sitting.widget(here)
+    sent = []
+    monkeypatch.setattr(box, "send", sent.append)
+
+    def press(what):
+        box._heard(box, {"what": what, "turn": here.turn}, [])
+        return sent[-1]["fault"], sent[-1]["pair"]["systems"][0]
+
+    (tmp_path / LABELS).write_text(HEADER + "\ncrm,1,shop,2,perhaps,\n")
+    fault, first = press("yes")
+    assert fault.startswith("This was not kept. labels.csv, row 2, column 'answer': is no answer") and first == "crm, 1"
+    (tmp_path / LABELS).unlink()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sitting, "write", full)
+        fault, first = press("yes")
+        assert fault == "This was not kept. labels.csv cannot be read or written: No space left on device." and first == "crm, 1"
+    assert here.turn == 0 and told.read(tmp_path).empty
+    assert press("no") == ("", "crm, 2")
+    with monkeypatch.context() as patch:
+        patch.setattr(sitting, "write", full)
+        assert "No space left" in press("undo")[0] and here.turn == 1
+    assert told.read(tmp_path)[["person_id_a", "answer"]].to_numpy().tolist() == [["1", "no"]]
+    assert press("undo") == ("", "crm, 1") and told.read(tmp_path).empty
+
+
+def test_of_a_record_delivered_twice_what_was_compared_is_shown():
+    people = table(
+        "people",
+        [
+            {"source": "crm", "person_id": "1", "full_name": "Anna Neu", "updated_at": "2025-03-01"},
+            {"source": "crm", "person_id": "1", "full_name": "Anna Alt", "phone": "1", "updated_at": "2024-03-01"},
+            {"source": "shop", "person_id": "1", "full_name": "Bea Alt"},
+            {"source": "shop", "person_id": "1", "full_name": "Bea Neu"},
+        ],
+    )
+    known = sitting.values_of(people)([("crm", "1"), ("shop", "1"), ("shop", "gone")])
+    assert known == {
+        ("crm", "1"): {"full_name": "Anna Neu", "updated_at": "2025-03-01"}, ("shop", "1"): {"full_name": "Bea Neu"},
+    }  # fmt: skip
 
 
 def test_what_the_answers_teach_is_asked_for_again(tmp_path, monkeypatch):
