@@ -165,6 +165,28 @@ def _time(text: str) -> dt.datetime:
     return told.replace(tzinfo=dt.UTC) if told.tzinfo is None else told
 
 
+def about(labels: pd.DataFrame, records: Iterable[tuple[str, str]]) -> pd.Series:
+    """Which answers are about one of these records?
+
+    Parameters
+    ----------
+    labels
+        As from :func:`read`.
+    records
+        Pairs of source and person_id.
+
+    Returns
+    -------
+    pandas.Series
+        A flag for each answer.
+    """
+    wanted = set(records)
+    told = [
+        (a, b) in wanted or (c, d) in wanted for a, b, c, d in labels[[*REQUIRED[:4]]].itertuples(index=False, name=None)
+    ]
+    return pd.Series(told, index=labels.index, dtype=bool)
+
+
 def write(folder: Path, labels: pd.DataFrame) -> None:
     """Write the book's `labels.csv`, whole or not at all.
 
