@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import ibis
 import numpy as np
 import pandas as pd
 import pytest
@@ -595,3 +598,75 @@ def test_the_weakest_link_parts_the_customer(matched_book):
     assert all(sum(map(int, parts.split(" | "))) == sizes[customer] for parts in shown["parts"])
     assert "weakest link is between" in explaining.say_ties(shown)
     assert explaining.ties(matched, sizes[sizes == 1].index[0]).empty
+
+
+@given(st.lists(st.integers(0, 30), max_size=14), st.randoms(use_true_random=False))
+def test_the_sides_of_a_tie_are_what_hangs_together_without_it(parents, chance):
+    tree = [(i + 1, parent % (i + 1)) for i, parent in enumerate(parents)]
+    tree = [tie if chance.random() < 0.5 else tie[::-1] for tie in tree]
+    chance.shuffle(tree)
+    wanted = []
+    for at, (one, _) in enumerate(tree):
+        here = {one}
+        for _ in tree:
+            here |= {end for i, tie in enumerate(tree) if i != at and here & {*tie} for end in tie}
+        wanted.append(len(here))
+    assert explaining.sides(tree) == wanted
+
+
+def test_ids_of_which_nothing_is_known_hold_nothing_together(matched_book):
+    matched, _, _ = matched_book
+    known = matched.tables["identities"]
+    sizes = known.to_pandas().groupby("customer_id").size()
+    customer, n = sizes[sizes >= 3].index[0], sizes.sum()
+    seen = pd.DataFrame({"source": "web", "person_id": ["k1", "k2"]})
+    bare = known.to_pandas().head(2).assign(source="web", person_id=["k1", "k2"], customer_id=customer)
+    numbers = matched.numbered.to_pandas()
+    tracked = replace(
+        matched, tables={**matched.tables, "identities": ibis.memtable(pd.concat([known.to_pandas(), bare]))},
+        numbered=ibis.memtable(pd.concat([numbers, seen.assign(unique_id=[n, n + 1])])),
+    )  # fmt: skip
+    people = matched.records.to_pandas()[["unique_id"]]
+    expected = explaining.ties(matched, customer)
+    pd.testing.assert_frame_equal(explaining.ties(replace(tracked, records=ibis.memtable(people)), customer), expected)
+
+
+def with_taught(matched, *rows):
+    """As if answers had taught this of pairs of records by number."""
+    every = answers(*rows, n=int(matched.numbered.count().to_pyarrow().as_py()))
+    held = clusters.answered(matched.apart, every.group, every.parted)
+    return replace(matched, followed=reviewing.Followed(reviewing.UNTAUGHT, pd.DataFrame(), held, 1, 1, pd.DataFrame()))
+
+
+def test_what_answers_taught_is_the_reason_where_it_decided(matched_book):
+    matched, engine, _ = matched_book
+    rows = matched.numbered.to_pandas().merge(matched.tables["identities"].to_pandas(), on=["source", "person_id"])
+    rows = rows.sort_values("unique_id", ignore_index=True)
+    key, customer = rows[["source", "person_id"]].apply(tuple, axis=1), rows["customer_id"]
+    edges = matched.scored.edges
+    same = customer[edges["l"]].to_numpy() == customer[edges["r"]].to_numpy()
+    l, r = edges.loc[same, ["l", "r"]].iloc[0]
+    taught = with_taught(matched, (l, r, "yes"))
+    assert explaining.explain(matched, engine, key[l], key[r]).why.endswith("%.")
+    assert explaining.explain(taught, engine, key[l], key[r]).why == "By what answers taught they are one."
+    tied = explaining.ties(taught, customer[l])
+    assert tied.iloc[-1][["probability", "reasons_for", "reasons_against"]].tolist() == [1.0, "", ""]
+    said = replace(taught, settled=answers((l, r, "yes"), n=len(rows)))
+    assert explaining.explain(said, engine, key[l], key[r]).why == "People said that they are one."
+    l, r = edges.loc[~same, ["l", "r"]].iloc[0]
+    taught = with_taught(matched, (l, r, "no"))
+    assert explaining.explain(taught, engine, key[l], key[r]).why == "By what answers taught they are not one."
+    # of another pair of the same two customers
+    sizes = customer.value_counts()
+    a, b = (customer[customer == name].index for name in sizes.index[:2])
+    likely = replace(matched, clustered=replace(matched.clustered, threshold=0.0), apart=None)
+    likely = replace(likely, scored=replace(likely.scored, edges=edges_of((min(a[0], b[0]), max(a[0], b[0]), 0.9))))
+    assert "speak against it" in explaining.explain(likely, engine, key[a[0]], key[b[0]]).why
+    taught = with_taught(likely, (a[1], b[1], "no"))
+    assert "what they taught, keep records of their customers apart" in explaining.explain(taught, engine, key[a[0]], key[b[0]]).why
+    alone = replace(matched, clustered=replace(matched.clustered, threshold=1.1))
+    l, r = edges.loc[same & edges["l"].isin(a), ["l", "r"]].iloc[0]
+    third = next(i for i in a if i not in (l, r))
+    assert explaining.explain(alone, engine, key[l], key[r]).why.endswith(": other records of the customer hold them together.")
+    taught = with_taught(alone, (l, third, "yes"))
+    assert "or what answers taught, hold them together" in explaining.explain(taught, engine, key[l], key[r]).why
