@@ -512,6 +512,12 @@ def test_somebody_answers_by_keyboard_in_jupyterlab_and_nothing_of_people_is_sav
             assert "never compared" in box.inner_text()
             assert "2 answered (1 yes, 0 no, 1 don't know), 1 to go" in box.inner_text()
             assert told.read(book)["answer"].tolist() == ["yes", "unknown"]
+            sound = (book / LABELS).read_bytes()
+            (book / LABELS).write_bytes(sound + b"crm,1,shop,2,perhaps,,,\n")
+            tab.keyboard.press("y")
+            box.get_by_text("This was not kept. labels.csv, row 4, column 'answer': is no answer").wait_for(timeout=10_000)
+            assert box.get_attribute("data-turn") == "2"
+            (book / LABELS).write_bytes(sound)
             tab.locator(".jp-NotebookPanel-toolbar [data-jp-item-name='save']").click()
             deadline = time.monotonic() + 20
             while not nbformat.read(file, as_version=4).cells[0].outputs and time.monotonic() < deadline:
@@ -663,7 +669,8 @@ def test_what_answers_taught_is_the_reason_where_it_decided(matched_book):
     likely = replace(likely, scored=replace(likely.scored, edges=edges_of((min(a[0], b[0]), max(a[0], b[0]), 0.9))))
     assert "speak against it" in explaining.explain(likely, engine, key[a[0]], key[b[0]]).why
     taught = with_taught(likely, (a[1], b[1], "no"))
-    assert "what they taught, keep records of their customers apart" in explaining.explain(taught, engine, key[a[0]], key[b[0]]).why
+    why = explaining.explain(taught, engine, key[a[0]], key[b[0]]).why
+    assert "what they taught, keep records of their customers apart" in why
     alone = replace(matched, clustered=replace(matched.clustered, threshold=1.1))
     l, r = edges.loc[same & edges["l"].isin(a), ["l", "r"]].iloc[0]
     third = next(i for i in a if i not in (l, r))

@@ -68,7 +68,8 @@ def find(folder: Path, path: str, key: str = "") -> list[Path]:
     target = base / inside
     try:
         if target.is_dir():
-            return _one_format(sorted(file for file in target.iterdir() if _counts(file, folder)), fault, "The folder holds no data file.")
+            files = sorted(file for file in target.iterdir() if _counts(file, folder))
+            return _one_format(files, fault, "The folder holds no data file.")
         if target.exists() and not target.is_file():
             raise fault("This is no file: reading it might never end.", "Name a file, a folder or a glob.")
         if target.exists():
