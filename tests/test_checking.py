@@ -83,6 +83,18 @@ def test_files_that_cannot_be_read_are_all_told_and_nothing_stays(make_book):
     assert [fault.file for fault in caught.value.faults] == ["gone.csv", "empty.csv", "c.xlsx"]
 
 
+def test_faulty_answers_are_told_with_all_else(make_book):
+    head = "source_a,person_id_a,source_b,person_id_b,answer\n"
+    sound = "Kunde,ordered_at\na,2024-01-05\n"
+    book = make_book(ORDERS, o__csv=sound, labels__csv=head + "shop,a,shop,b,perhaps\nshop,a,shop,a,no\n")
+    report = check(book)
+    assert [(one.file, one.row) for one in report.faults] == [("labels.csv", 2), ("labels.csv", 3)] and report.wrong == 2
+    (book / "o.csv").unlink()
+    with pytest.raises(FaultError) as caught:
+        check(book)
+    assert [one.file for one in caught.value.faults] == ["o.csv", "labels.csv", "labels.csv"]
+
+
 def test_a_store_that_is_there_stays_as_it_is(make_book):
     folder = make_book(ORDERS, o__csv="Kunde,ordered_at\na,2024-01-05\n")
     other = folder / "store" / "scratch" / "engine-of-another"

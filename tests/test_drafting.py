@@ -143,6 +143,15 @@ def test_the_draft_is_read_and_a_book_that_is_there_is_never_touched(shop, monke
     assert (shop / "clientbook.yaml").read_bytes() == before
 
 
+def test_answers_about_records_are_no_table(tmp_path):
+    (tmp_path / "labels.csv").write_text("source_a,person_id_a,source_b,person_id_b,answer\ncrm,1,shop,2,yes\n")
+    with pytest.raises(FaultError, match="holds no file"):
+        drafting.draft(tmp_path)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "labels.csv").rename(tmp_path / "shop" / "labels.csv")
+    assert "shop/labels.csv" in drafting.draft(tmp_path)[0]
+
+
 def test_a_folder_without_anything_is_a_fault_and_one_without_a_table_a_comment(tmp_path):
     with pytest.raises(FaultError, match="holds no file"):
         drafting.draft(tmp_path)

@@ -33,7 +33,17 @@ def test_everything_of_theirs_and_nothing_of_others(book):
     assert {"people", "orders", "returns", "consents", "events", "aliases", "referrals", "rejected", "identities"} <= set(
         told["tables"]
     )
-    assert list(told["lists"]) == ["all.csv"]
+    assert list(told["lists"]) == ["all.csv"] and told["answers"] == []
+
+
+def test_what_people_said_about_them_is_in_it(book):
+    head = "source_a,person_id_a,source_b,person_id_b,answer,note\n"
+    (book.folder / "labels.csv").write_text(head + "shop,8,news,n1,no,rang them\nshop,8,news,n2,yes,\n")
+    said = {"source_a": "shop", "person_id_a": "8", "source_b": "news", "person_id_b": "n1", "answer": "no", "note": "rang them"}
+    assert export(book, look_up(book, "c1"))["answers"] == [said]
+    (book.folder / "labels.csv").write_text(head + "shop,8,news,n1,perhaps,\n")
+    with pytest.raises(ClientbookError, match=r"labels\.csv, row 2"):
+        export(book, look_up(book, "c1"))
 
 
 def test_the_command_writes_it_or_says_what_is_wrong(book, tmp_path, capsys, monkeypatch):

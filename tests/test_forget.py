@@ -14,7 +14,8 @@ import pytest
 from clientbook import cleaning, cli, forget, suppression
 from clientbook.book import open_book
 from clientbook.engine import open as open_engine
-from clientbook.faults import ClientbookError
+from clientbook.faults import ClientbookError, FaultError
+from clientbook.matching import labels
 
 SETTINGS = """
 name: Made
@@ -141,8 +142,28 @@ def test_answers_about_somebody_forgotten_go_with_them(book):
     head = "source_a,person_id_a,source_b,person_id_b,answer\n"
     answers.write_text(head + "shop,8,news,n1,no\nshop,8,news,n2,yes\n", encoding="utf-8")
     receipt = forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
-    assert answers.read_text(encoding="utf-8") == head + "shop,8,news,n2,yes\n"
+    assert labels.read(book.folder)[["person_id_a", "person_id_b", "answer"]].to_numpy().tolist() == [["8", "n2", "yes"]]
     assert receipt["removed"]["labels"] == {"labels.csv": 1}
+
+
+def test_answers_are_found_as_they_are_read(book):
+    answers = book.folder / "labels.csv"
+    answers.write_text("source_a, person_id_a, source_b, person_id_b, answer\nshop, 8, news, n1, no\nshop, 8, news, n2, yes\n")
+    forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
+    assert "n1" not in answers.read_text() and len(labels.read(book.folder)) == 1
+
+
+@pytest.mark.parametrize(
+    "text", [b"shop,8,news,n1\n", "shop,8,news,n1,n\u00e4\n".encode("latin-1"), b'shop,8,news,"n1,no\n'],
+)  # fmt: skip
+def test_a_faulty_file_of_answers_is_told_before_anything_is_removed(book, text):
+    (book.folder / "labels.csv").write_bytes(b"source_a,person_id_a,source_b,person_id_b,answer\n" + text)
+    person = forget.look_up(book, "c1")
+    before = words(book)
+    with pytest.raises(FaultError, match=r"labels\.csv"):
+        forget.forget(book, person, dt.date(2026, 7, 2))
+    assert words(book) == before and not (book.store.folder / forget.RECEIPTS).exists()
+    assert not (book.store.folder / suppression.LIST).exists()
 
 
 def test_everybody_else_stays_as_they_were(book):
@@ -246,6 +267,9 @@ def test_the_command_asks_first(book, monkeypatch, capsys):
     assert call("c1")[0] == 130 and words(book)
     code, out, _ = call("nobody@x.org")
     assert (code, out) == (1, "")
+    head = "source_a,person_id_a,source_b,person_id_b,answer\n"
+    (book.folder / "labels.csv").write_text(head + "shop,8,news,n1,no\nshop,8,news,n2,yes\n")
     code, out, _ = call("c1", "--yes")
+    assert "1 of them answers in the book's labels.csv" in out
     assert code == 0 and "rows removed" in out and not [w for w in ("Ann", "ann@x.org", "007") if w in out]
     assert words(book) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import ibis
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,6 +123,17 @@ def test_what_is_written_is_read_again(tmp_path):
                         columns=[*told.REQUIRED, *told.OPTIONAL])  # fmt: skip
     told.write(tmp_path, rows)
     pd.testing.assert_frame_equal(told.read(tmp_path).drop(columns="row"), rows)
+
+
+def test_blanks_around_a_cell_are_none_of_its_words(tmp_path):
+    file = tmp_path / LABELS
+    file.write_text('source_a, person_id_a, source_b ,person_id_b, answer, note\ncrm, 17, shop , 3, Yes , "by phone, twice"\n')
+    row = told.read(tmp_path).iloc[0]
+    assert row[[*told.REQUIRED]].tolist() == ["crm", "17", "shop", "3", "yes"] and row["note"] == "by phone, twice"
+    file.write_text(HEADER + "\ncrm, ,shop,2,yes,\ncrm,1, crm, 1 ,yes,\n")
+    with pytest.raises(FaultError) as caught:
+        told.read(tmp_path)
+    assert [(fault.row, fault.column) for fault in caught.value.faults] == [(2, "person_id_a"), (3, "person_id_b")]
 
 
 def labelled(*rows):
@@ -361,6 +375,53 @@ def test_answers_are_kept_at_once_and_taken_back(tmp_path):
     assert here.shown()["pair"] is None and len(told.read(tmp_path)) == 4
 
 
+def test_an_answer_that_cannot_be_kept_leaves_the_pair_open_and_says_why(tmp_path, monkeypatch):
+    here = made_sitting(tmp_path)
+    box = sitting.widget(here)
+    sent = []
+    monkeypatch.setattr(box, "send", sent.append)
+
+    def press(what):
+        box._heard(box, {"what": what, "turn": here.turn}, [])
+        return sent[-1]["fault"], sent[-1]["pair"]["systems"][0]
+
+    (tmp_path / LABELS).write_text(HEADER + "\ncrm,1,shop,2,perhaps,\n")
+    fault, first = press("yes")
+    assert fault.startswith("This was not kept. labels.csv, row 2, column 'answer': is no answer") and first == "crm, 1"
+    (tmp_path / LABELS).unlink()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sitting, "write", full)
+        fault, first = press("yes")
+        assert fault == "This was not kept. labels.csv cannot be read or written: No space left on device." and first == "crm, 1"
+    assert here.turn == 0 and told.read(tmp_path).empty
+    assert press("no") == ("", "crm, 2")
+    with monkeypatch.context() as patch:
+        patch.setattr(sitting, "write", full)
+        assert "No space left" in press("undo")[0] and here.turn == 1
+    assert told.read(tmp_path)[["person_id_a", "answer"]].to_numpy().tolist() == [["1", "no"]]
+    assert press("undo") == ("", "crm, 1") and told.read(tmp_path).empty
+
+
+def test_of_a_record_delivered_twice_what_was_compared_is_shown():
+    people = table(
+        "people",
+        [
+            {"source": "crm", "person_id": "1", "full_name": "Anna Neu", "updated_at": "2025-03-01"},
+            {"source": "crm", "person_id": "1", "full_name": "Anna Alt", "phone": "1", "updated_at": "2024-03-01"},
+            {"source": "shop", "person_id": "1", "full_name": "Bea Alt"},
+            {"source": "shop", "person_id": "1", "full_name": "Bea Neu"},
+        ],
+    )
+    known = sitting.values_of(people)([("crm", "1"), ("shop", "1"), ("shop", "gone")])
+    assert known == {
+        ("crm", "1"): {"full_name": "Anna Neu", "updated_at": "2025-03-01"}, ("shop", "1"): {"full_name": "Bea Neu"},
+    }  # fmt: skip
+
+
 def test_what_the_answers_teach_is_asked_for_again(tmp_path, monkeypatch):
     monkeypatch.setattr(sitting, "AFRESH", 2)
     seen = []
@@ -451,6 +512,12 @@ def test_somebody_answers_by_keyboard_in_jupyterlab_and_nothing_of_people_is_sav
             assert "never compared" in box.inner_text()
             assert "2 answered (1 yes, 0 no, 1 don't know), 1 to go" in box.inner_text()
             assert told.read(book)["answer"].tolist() == ["yes", "unknown"]
+            sound = (book / LABELS).read_bytes()
+            (book / LABELS).write_bytes(sound + b"crm,1,shop,2,perhaps,,,\n")
+            tab.keyboard.press("y")
+            box.get_by_text("This was not kept. labels.csv, row 4, column 'answer': is no answer").wait_for(timeout=10_000)
+            assert box.get_attribute("data-turn") == "2"
+            (book / LABELS).write_bytes(sound)
             tab.locator(".jp-NotebookPanel-toolbar [data-jp-item-name='save']").click()
             deadline = time.monotonic() + 20
             while not nbformat.read(file, as_version=4).cells[0].outputs and time.monotonic() < deadline:
@@ -544,3 +611,76 @@ def test_few_answers_decide_nothing_but_their_own_pairs():
     few = reviewing.Taught(reviewing.UNTAUGHT.coefficients, (reviewing.LEAST_TAUGHT, reviewing.LEAST_TAUGHT - 1))
     assert reviewing.learned(rows, reviewing.UNTAUGHT).empty
     assert reviewing.learned(rows, few)["answer"].tolist() == ["yes"]
+
+
+@given(st.lists(st.integers(0, 30), max_size=14), st.randoms(use_true_random=False))
+def test_the_sides_of_a_tie_are_what_hangs_together_without_it(parents, chance):
+    tree = [(i + 1, parent % (i + 1)) for i, parent in enumerate(parents)]
+    tree = [tie if chance.random() < 0.5 else tie[::-1] for tie in tree]
+    chance.shuffle(tree)
+    wanted = []
+    for at, (one, _) in enumerate(tree):
+        here = {one}
+        for _ in tree:
+            here |= {end for i, tie in enumerate(tree) if i != at and here & {*tie} for end in tie}
+        wanted.append(len(here))
+    assert explaining.sides(tree) == wanted
+
+
+def test_ids_of_which_nothing_is_known_hold_nothing_together(matched_book):
+    matched, _, _ = matched_book
+    known = matched.tables["identities"]
+    sizes = known.to_pandas().groupby("customer_id").size()
+    customer, n = sizes[sizes >= 3].index[0], sizes.sum()
+    seen = pd.DataFrame({"source": "web", "person_id": ["k1", "k2"]})
+    bare = known.to_pandas().head(2).assign(source="web", person_id=["k1", "k2"], customer_id=customer)
+    numbers = matched.numbered.to_pandas()
+    tracked = replace(
+        matched, tables={**matched.tables, "identities": ibis.memtable(pd.concat([known.to_pandas(), bare]))},
+        numbered=ibis.memtable(pd.concat([numbers, seen.assign(unique_id=[n, n + 1])])),
+    )  # fmt: skip
+    people = matched.records.to_pandas()[["unique_id"]]
+    expected = explaining.ties(matched, customer)
+    pd.testing.assert_frame_equal(explaining.ties(replace(tracked, records=ibis.memtable(people)), customer), expected)
+
+
+def with_taught(matched, *rows):
+    """As if answers had taught this of pairs of records by number."""
+    every = answers(*rows, n=int(matched.numbered.count().to_pyarrow().as_py()))
+    held = clusters.answered(matched.apart, every.group, every.parted)
+    return replace(matched, followed=reviewing.Followed(reviewing.UNTAUGHT, pd.DataFrame(), held, 1, 1, pd.DataFrame()))
+
+
+def test_what_answers_taught_is_the_reason_where_it_decided(matched_book):
+    matched, engine, _ = matched_book
+    rows = matched.numbered.to_pandas().merge(matched.tables["identities"].to_pandas(), on=["source", "person_id"])
+    rows = rows.sort_values("unique_id", ignore_index=True)
+    key, customer = rows[["source", "person_id"]].apply(tuple, axis=1), rows["customer_id"]
+    edges = matched.scored.edges
+    same = customer[edges["l"]].to_numpy() == customer[edges["r"]].to_numpy()
+    l, r = edges.loc[same, ["l", "r"]].iloc[0]
+    taught = with_taught(matched, (l, r, "yes"))
+    assert explaining.explain(matched, engine, key[l], key[r]).why.endswith("%.")
+    assert explaining.explain(taught, engine, key[l], key[r]).why == "By what answers taught they are one."
+    tied = explaining.ties(taught, customer[l])
+    assert tied.iloc[-1][["probability", "reasons_for", "reasons_against"]].tolist() == [1.0, "", ""]
+    said = replace(taught, settled=answers((l, r, "yes"), n=len(rows)))
+    assert explaining.explain(said, engine, key[l], key[r]).why == "People said that they are one."
+    l, r = edges.loc[~same, ["l", "r"]].iloc[0]
+    taught = with_taught(matched, (l, r, "no"))
+    assert explaining.explain(taught, engine, key[l], key[r]).why == "By what answers taught they are not one."
+    # of another pair of the same two customers
+    sizes = customer.value_counts()
+    a, b = (customer[customer == name].index for name in sizes.index[:2])
+    likely = replace(matched, clustered=replace(matched.clustered, threshold=0.0), apart=None)
+    likely = replace(likely, scored=replace(likely.scored, edges=edges_of((min(a[0], b[0]), max(a[0], b[0]), 0.9))))
+    assert "speak against it" in explaining.explain(likely, engine, key[a[0]], key[b[0]]).why
+    taught = with_taught(likely, (a[1], b[1], "no"))
+    why = explaining.explain(taught, engine, key[a[0]], key[b[0]]).why
+    assert "what they taught, keep records of their customers apart" in why
+    alone = replace(matched, clustered=replace(matched.clustered, threshold=1.1))
+    l, r = edges.loc[same & edges["l"].isin(a), ["l", "r"]].iloc[0]
+    third = next(i for i in a if i not in (l, r))
+    assert explaining.explain(alone, engine, key[l], key[r]).why.endswith(": other records of the customer hold them together.")
+    taught = with_taught(alone, (l, third, "yes"))
+    assert "or what answers taught, hold them together" in explaining.explain(taught, engine, key[l], key[r]).why

@@ -863,6 +863,18 @@ def test_a_folder_and_a_glob(read, tmp_path):
     assert read("in", needed=["id"]).table.columns == ("id", *OURS)
 
 
+def test_answers_at_the_books_root_are_no_delivery(read, tmp_path):
+    write(tmp_path / "a.csv", b"id\n1\n")
+    write(tmp_path / "labels.csv", b"source_a,person_id_a\ncrm,1\n")
+    write(tmp_path / "in" / "labels.csv", b"id\n2\n")
+    for path in (".", "*.csv", "in/../*.csv", str(tmp_path), str(tmp_path / "*.csv")):
+        assert [file.path.rsplit("/")[-1] for file in read(path).files] == ["a.csv"], path
+    assert [file.path for file in read("in").files] == ["in/labels.csv"]
+    assert [file.path for file in read("**/*.csv").files] == ["a.csv", "in/labels.csv"]
+    (tmp_path / "a.csv").unlink()
+    assert "no data file" in faults(read, ".")[0].message
+
+
 def test_an_absolute_path_is_shown_as_such_outside_the_book(engine, tmp_path):
     write(tmp_path / "out" / "a.csv", b"id,x\n1,2\n")
     (tmp_path / "book").mkdir()

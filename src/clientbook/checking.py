@@ -58,7 +58,15 @@ def check(book: Book, *, every_row: bool = False) -> Report:
     """
     report = Report()
     with _scratch(book) as scratch, open_engine("duckdb", scratch=scratch) as engine:
-        loaded = cleaning.load(book, engine)
+        try:
+            labels.read(book.folder)
+        except FaultError as error:
+            report.faults += error.faults
+            report.wrong += len(error.faults)
+        try:
+            loaded = cleaning.load(book, engine)
+        except FaultError as error:
+            raise FaultError([*error.faults, *report.faults]) from None
         today = dt.datetime.now(ZoneInfo(book.settings.timezone)).date()
         as_of = book.settings.as_of or cleaning.default_as_of(loaded, today, book.settings.timezone)
         cleaned = cleaning.clean(book, engine, as_of, loaded)
@@ -69,11 +77,6 @@ def check(book: Book, *, every_row: bool = False) -> Report:
         if "changes" in cleaned.tables:
             delivered = {(item.source, item.table.name, f.path): item.mapping for item in loaded for f in item.raw.files}
             report.notes += _emptied(cleaned.tables["changes"], delivered)
-        try:
-            labels.read(book.folder)
-        except FaultError as error:
-            report.faults += error.faults
-            report.wrong += len(error.faults)
         rejected = cleaned.tables["rejected"]
         groups = rejected.group_by("source", "table", "file", "column", "reason").agg(rows=rejected.count())
         for group in groups.order_by("file", "source", "table", "column", "reason").to_pandas().itertuples():

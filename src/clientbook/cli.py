@@ -291,7 +291,9 @@ def forget(
     with lock.hold(opened.store.folder, "forget"):
         receipt = forgetting.forget(opened, person, dt.date.today())
     rows = sum(sum(tables.values()) for tables in receipt["removed"].values())
-    typer.echo(f"{rows:,} rows removed. The company's own files are not touched; what they deliver next is suppressed.")
+    answers = sum(receipt["removed"].get("labels", {}).values())
+    told = f", {answers:,} of them answers in the book's labels.csv" if answers else ""
+    typer.echo(f"{rows:,} rows removed{told}. Files that were delivered are not touched; what they deliver next is suppressed.")
     typer.echo(f"Receipt: {opened.store.folder / forgetting.RECEIPTS / receipt['receipt']}.json")
 
 

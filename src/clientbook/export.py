@@ -23,10 +23,11 @@ def export(book: Book, person: Person) -> dict[str, Any]:
     -------
     dict
         `customer_id`, `records` (the keys in each source), `run`, `as_of`, `tables` and `lists`, each by name with the
-        person's rows. Rows that name others too, such as a referral, are the person's as well, and others stand in them by
-        the key of their record alone. Plain data that JSON can hold; times are in UTC.
+        person's rows, and `answers`, what people said about their records in `labels.csv`. Rows that name others too, such as
+        a referral, are the person's as well, and others stand in them by the key of their record alone. Plain data that JSON can hold; times are in UTC.
     """
     from clientbook.engine import open as open_engine
+    from clientbook.matching import labels
 
     run = book.run("latest")
     traces = traces_in(run.folder, person)
@@ -46,6 +47,8 @@ def export(book: Book, person: Person) -> dict[str, Any]:
         rows, theirs = rows_in_list(path, person, traces.customers)
         if theirs.any():
             lists[path.name] = rows[theirs].to_dict("records")
+    answers = labels.read(book.folder)
+    answers = answers[labels.about(answers, person.records)].drop(columns="row")
     told = {
         "customer_id": person.customer_id,
         "records": [{"source": source, "person_id": one} for source, one in person.records],
@@ -53,5 +56,6 @@ def export(book: Book, person: Person) -> dict[str, Any]:
         "as_of": run.as_of.isoformat(),
         "tables": dict(sorted(tables.items())),
         "lists": lists,
+        "answers": [{name: value for name, value in row.items() if value} for row in answers.to_dict("records")],
     }
     return json.loads(json.dumps(told, default=str))

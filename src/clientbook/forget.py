@@ -126,7 +126,7 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
     """Take a person out of everything that the book's store holds, and keep them out of what is delivered next.
 
     The list of those forgotten is written first: whatever happens then, no run takes them up again, and the same
-    command finishes what was cut short. The company's own files are not touched.
+    command finishes what was cut short. Of the company's own files only the answers in `labels.csv` are touched.
 
     Parameters
     ----------
@@ -141,16 +141,27 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
     -------
     dict
         The receipt, without personal data; it lies in the store's `receipts`.
+
+    Raises
+    ------
+    FaultError
+        If `labels.csv` is faulty, so that nobody can tell whose answers it holds; before anything is removed.
     """
     from clientbook.engine import open as open_engine
+    from clientbook.matching import labels
 
     store = book.store.folder
+    answers = labels.read(book.folder)
+    answered = labels.about(answers, person.records)
     listed = suppression.open_list(store, book.settings.country)
     hashes = [listed.record(*record) for record in person.records]
     hashes += [listed.email(address) for address in person.emails]
     hashes += [listed.phone(number) for number in person.phones]
     suppression.add(store, listed, hashes)
     removed: dict[str, dict[str, int]] = {}
+    if answered.any():
+        labels.write(book.folder, answers[~answered])
+        removed["labels"] = {LABELS: int(answered.sum())}
     notebooks = 0
     with open_engine("duckdb", scratch=store / "scratch") as engine:
         for name, folder in _folders(store):
@@ -166,9 +177,6 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
     counts = _clean_lists(store / "lists", person, _Traces({}, {person.customer_id}, set(), set()))
     if counts:
         removed["lists"] = counts
-    counts = _clean_lists(book.folder, person, _Traces({}, set(), set(), set()), LABELS)
-    if counts:
-        removed["labels"] = counts
     receipt = {
         "receipt": hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()[:16],
         "forgotten_on": on.isoformat(),
@@ -181,7 +189,7 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
         "removed": removed,
         "notebooks_cleaned": notebooks,
         "not_touched": [
-            "the company's own files",
+            f"the company's own files, but for the answers about them in {LABELS}",
             "models and sums, which hold no row of anybody; nor row counts in run.json, which tell how many there were then "
             "and not who, and by which earlier reports are checked",
             "published reports, which name customers by the book's own id at most; the next run replaces them",
@@ -348,9 +356,9 @@ def rows_in_list(path: Path, person: Person, customers: set[str]):
     return rows, theirs
 
 
-def _clean_lists(folder: Path, person: Person, traces: _Traces, names: str = "*.csv") -> dict[str, int]:
+def _clean_lists(folder: Path, person: Person, traces: _Traces) -> dict[str, int]:
     counts = {}
-    for path in sorted(folder.glob(names)):
+    for path in sorted(folder.glob("*.csv")):
         rows, theirs = rows_in_list(path, person, traces.customers)
         if theirs.any():
             with whole(path) as draft:

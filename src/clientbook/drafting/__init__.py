@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from clientbook import parsing, sources
+from clientbook.book import LABELS
 from clientbook.drafting import words
 from clientbook.engine import Engine
 from clientbook.engine import open as open_engine
@@ -201,6 +202,7 @@ def _files(folder: Path) -> list[tuple[str, str]]:
             and name.endswith(ENDINGS)
             and not any(p.startswith(".") or p.lower() in _LEFT_OUT for p in parts[:-1])
             and not path.name.startswith((".", "~$"))
+            and parts != (LABELS,)
         ):
             found.append((_slug(parts[0] if len(parts) > 1 else folder.resolve().name), "/".join(parts)))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from clientbook import charts
-from clientbook.matching.clusters import SURE
+from clientbook.matching.clusters import SURE, Apart, answered
 from clientbook.matching.pairs import places
-from clientbook.matching.reviewing import MOST_RECORDS
 from clientbook.matching.saved import Saved, frequencies
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def explain(matched: Matched, engine: Engine, one: tuple[str, str], other: tuple
     shown = pd.DataFrame(steps, columns=["what", "bits"])
     return Explained(
         shown.round(6), round(weight, 6), float(found["probability"]), together,
-        _why(matched, low, high, together, float(found["probability"])),
+        _why(matched, low, high, customers, float(found["probability"])),
     )  # fmt: skip
 
 
@@ -111,30 +111,51 @@ def _customer(known, source: str, person_id: str) -> str:
     return known.filter((known["source"] == source) & (known["person_id"] == person_id)).to_pandas()["customer_id"].iloc[0]
 
 
-def _why(matched: Matched, low: int, high: int, together: bool, probability: float) -> str:
-    settled, apart = matched.settled, matched.apart
+def _why(matched: Matched, low: int, high: int, customers: Sequence[str], probability: float) -> str:
+    settled, apart, together = matched.settled, matched.apart, customers[0] == customers[1]
     ends = np.array([low]), np.array([high])
-    if settled is not None and len(settled.group):
-        group = settled.group[[low, high]]
-        if group[0] >= 0 and group[0] == group[1]:
-            return "People said that they are one."
-        parted = {tuple(pair) for pair in settled.parted.tolist()}
-        if tuple(sorted(group.tolist())) in parted:
-            return "People said that they are not one."
+    said = answered(apart, settled.group, settled.parted) if settled is not None and len(settled.group) else None
+    for who, held in (("People said that they are", said), ("By what answers taught they are", _held(matched))):
+        if held is not None and held.certain(*ends)[0]:
+            return f"{who} one."
+        if held is not None and held.refused(*ends)[0]:
+            return f"{who} not one."
     compared = places(matched.scored.edges, *ends)[0] >= 0
-    if together and not compared:
-        return "They were not compared themselves, or hopelessly unlike: other records of the customer hold them together."
-    if together and probability < matched.clustered.threshold:
-        return "By themselves they would not be one: other records of the customer hold them together."
+    if together and (not compared or probability < matched.clustered.threshold):
+        others = "other records of the customer" + (
+            ", and answers about some or what answers taught," if _told_between(matched, customers) else ""
+        )
+        alone = "By themselves they would not be one" if compared else "They were not compared themselves, or hopelessly unlike"
+        return f"{alone}: {others} hold them together."
     if together:
         return f"{probability:.1%} probable by themselves, which is above the threshold of {matched.clustered.threshold:.0%}."
     if not compared:
         return "No blocking rule picked the two to be compared, or what they say is hopelessly unlike."
     if apart is not None and apart.impossible(*ends)[0]:
         return "They cannot be one human: two sure birth dates, or two records of a system that holds nobody twice."
+    if probability >= matched.clustered.threshold and _told_between(matched, customers):
+        return "By themselves they might be one, but answers, or what they taught, keep records of their customers apart."
     if probability >= matched.clustered.threshold:
         return "By themselves they might be one, but the pairs between their customers speak against it on the whole."
     return f"{probability:.1%} probable by themselves, which is below the threshold of {matched.clustered.threshold:.0%}."
+
+
+def _told_between(matched: Matched, customers: Sequence[str]) -> bool:
+    """Do answers, or what they taught, make records of one customer one, or keep records of two apart?"""
+    held = _held(matched)
+    if held is None:
+        return False
+    known = matched.tables["identities"].filter(lambda t: t["customer_id"].isin(list(customers)))
+    rows = matched.numbered.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
+    rows = rows.select("unique_id", "customer_id").to_pandas()
+    one, other = (rows.loc[rows["customer_id"] == name, "unique_id"].to_numpy("int64") for name in customers)
+    asked = held.certain if customers[0] == customers[1] else held.refused
+    return bool(asked(one[:, None], other[None, :]).any())
+
+
+def _held(matched: Matched) -> Apart | None:
+    """What holds for records by answers and by what they taught; None where nobody answered."""
+    return None if matched.followed is None else matched.followed.apart
 
 
 def say(told: Explained) -> str:
@@ -203,55 +224,85 @@ def ties(matched: Matched, customer_id: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `system_a`, `system_b`, `probability`, `parts` (how many records stand on either side of it, such as `1 | 3`),
-        `reasons_for`, `reasons_against`; the weakest first. A tie without reasons is a known link or an answer.
+        `reasons_for`, `reasons_against`; the weakest first. A tie without reasons is a known link, an answer, or what answers
+        taught. Ids of which nothing else is known hold nothing together, and are not counted.
     """
     from clientbook.matching.pairs import reasons
 
+    nothing = pd.DataFrame(columns=["system_a", "system_b", "probability", "parts", "reasons_for", "reasons_against"])
+    if matched.records is None:
+        return nothing
     known = matched.tables["identities"]
     mine = known.filter(known["customer_id"] == customer_id).select("source", "person_id")
-    members = matched.numbered.inner_join(mine, ["source", "person_id"]).order_by("unique_id").to_pandas()
+    members = matched.numbered.inner_join(mine, ["source", "person_id"]).semi_join(matched.records, "unique_id")
+    members = members.order_by("unique_id").to_pandas()
     ids, source = members["unique_id"].to_numpy("int64"), members["source"].to_numpy()
-    edges = matched.scored.edges
+    edges, apart = matched.scored.edges, _held(matched)
     inside = np.flatnonzero(np.isin(edges["l"], ids) & np.isin(edges["r"], ids))
-    inside = inside[np.argsort(-edges["probability"].to_numpy()[inside], kind="stable")]
+    l, r, p = (edges[name].to_numpy()[inside] for name in ("l", "r", "probability"))
+    if apart is not None:
+        # what people said, or what it taught, holds whatever was compared
+        sure = apart.certain(l, r)
+        inside, p = np.where(sure, -1, inside), np.where(sure, 1.0, p)
+    by = np.argsort(-p, kind="stable")
+    links = list(zip(l[by].tolist(), r[by].tolist(), p[by].tolist(), inside[by].tolist(), strict=True))
+    # what no comparison holds together is held by a known link, or by what people said
+    links += [(int(ids[0]), int(i), 1.0, -1) for i in ids[1:]]
     head = {int(i): int(i) for i in ids}
     tree: list[tuple[int, int, float, int]] = []
 
     def find(i: int) -> int:
         while head[i] != i:
+            head[i] = head[head[i]]
             i = head[i]
         return i
 
-    near = edges.iloc[inside[: MOST_RECORDS**2]]
-    links = list(zip(*(near[name].tolist() for name in ("l", "r", "probability")), inside.tolist(), strict=False))
-    # what no comparison holds together is held by a known link, or by what people said
-    links += [(int(ids[0]), int(i), 1.0, -1) for i in ids[1:]]
-    for l, r, p, at in links:
-        a, b = find(l), find(r)
+    for link in links:
+        if len(tree) == len(ids) - 1:
+            break
+        a, b = find(link[0]), find(link[1])
         if a != b:
             head[b] = a
-            tree.append((l, r, p, at))
+            tree.append(link)
     name = dict(zip(ids.tolist(), source, strict=True))
     rows = []
-    for l, r, p, at in tree:
-        side = _side(l, [(a, b) for a, b, *_ in tree if (a, b) != (l, r)])
+    for (one, other, chance, at), side in zip(tree, sides([link[:2] for link in tree]), strict=True):
         told = at >= 0 and matched.scored.model is not None
         pro, contra = reasons(matched.scored.model, matched.scored.levels[at]) if told else ("", "")
-        rows.append((name[l], name[r], p, f"{len(side)} | {len(ids) - len(side)}", pro, contra))
-    told = pd.DataFrame(rows, columns=["system_a", "system_b", "probability", "parts", "reasons_for", "reasons_against"])
+        rows.append((name[one], name[other], chance, f"{side} | {len(ids) - side}", pro, contra))
+    told = pd.DataFrame(rows, columns=nothing.columns)
     return told.sort_values("probability", kind="stable", ignore_index=True)
 
 
-def _side(start: int, links: list[tuple[int, int]]) -> set[int]:
-    seen, ahead = {start}, [start]
-    while ahead:
-        here = ahead.pop()
-        for a, b in links:
-            for one, other in ((a, b), (b, a)):
-                if one == here and other not in seen:
-                    seen.add(other)
-                    ahead.append(other)
-    return seen
+def sides(tree: Sequence[tuple[int, int]]) -> list[int]:
+    """How many records hang at the first end of each tie, if it alone is cut?
+
+    Parameters
+    ----------
+    tree
+        Ties that hang all records together, none too many: pairs of records by number.
+
+    Returns
+    -------
+    list of int
+        For each tie, in their order.
+    """
+    near: dict[int, list[int]] = {}
+    for one, other in tree:
+        near.setdefault(one, []).append(other)
+        near.setdefault(other, []).append(one)
+    root = next(iter(near), -1)
+    above, order = {root: root}, [root]
+    for here in order:
+        for there in near.get(here, ()):
+            if there not in above:
+                above[there] = here
+                order.append(there)
+    # each record with all that hang below it, the outermost first
+    below = dict.fromkeys(order, 1)
+    for here in reversed(order[1:]):
+        below[above[here]] += below[here]
+    return [below[one] if above[one] == other else len(order) - below[other] for one, other in tree]
 
 
 def say_ties(told: pd.DataFrame) -> str:

@@ -95,7 +95,7 @@ def read(folder: Path | None) -> pd.DataFrame:
         return pd.DataFrame(columns=[*columns, "row"])
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
-            lines = list(csv.reader(opened, strict=True))
+            lines = list(csv.reader(opened, strict=True, skipinitialspace=True))
     except UnicodeDecodeError:
         raise FaultError(Fault("is not UTF-8.", "Save it as CSV in UTF-8.", file=LABELS)) from None
     except csv.Error:
@@ -115,10 +115,11 @@ def read(folder: Path | None) -> pd.DataFrame:
             faults.append(Fault(told, "Put a text that holds a comma between quotation marks.", file=LABELS, row=number))
             continue
         row = dict(zip(header, line, strict=True))
+        row |= {name: row[name].strip() for name in REQUIRED}
         found = list(_faults_of_row(row, number))
         faults += found
         if not found:
-            row["answer"] = row["answer"].strip().lower()
+            row["answer"] = row["answer"].lower()
             rows.append({**row, "row": number})
     if faults:
         raise FaultError(faults)
@@ -147,7 +148,7 @@ def _faults_of_row(row: Mapping[str, str], number: int) -> Iterable[Fault]:
         if not row[name]:
             remedy = "Give both records by system and id, as in `review_pairs`."
             yield Fault("is empty.", remedy, file=LABELS, row=number, column=name)
-    if row["answer"].strip().lower() not in ANSWERS:
+    if row["answer"].lower() not in ANSWERS:
         yield Fault("is no answer.", f"Write {', '.join(ANSWERS[:2])} or {ANSWERS[2]}.", file=LABELS, row=number, column="answer")
     if (row["source_a"], row["person_id_a"]) == (row["source_b"], row["person_id_b"]):
         yield Fault("is a record paired with itself.", "Take the row out.", file=LABELS, row=number, column="person_id_b")
@@ -162,6 +163,26 @@ def _faults_of_row(row: Mapping[str, str], number: int) -> Iterable[Fault]:
 def _time(text: str) -> dt.datetime:
     told = dt.datetime.fromisoformat(text.strip())
     return told.replace(tzinfo=dt.UTC) if told.tzinfo is None else told
+
+
+def about(labels: pd.DataFrame, records: Iterable[tuple[str, str]]) -> pd.Series:
+    """Which answers are about one of these records?
+
+    Parameters
+    ----------
+    labels
+        As from :func:`read`.
+    records
+        Pairs of source and person_id.
+
+    Returns
+    -------
+    pandas.Series
+        A flag for each answer.
+    """
+    wanted = set(records)
+    told = [(a, b) in wanted or (c, d) in wanted for a, b, c, d in labels[[*REQUIRED[:4]]].itertuples(index=False, name=None)]
+    return pd.Series(told, index=labels.index, dtype=bool)
 
 
 def write(folder: Path, labels: pd.DataFrame) -> None:

@@ -21,9 +21,11 @@ function render({ model, el }) {
   box.setAttribute("aria-label", "Are these two records one human? y: yes, n: no, d: don't know, u: undo, s: score");
   // JupyterLab has shortcuts of its own on these keys
   box.setAttribute("data-lm-suppress-shortcuts", "true");
-  const place = made("div"), progress = made("p"), buttons = made("p"), score = made("p");
+  const place = made("div"), progress = made("p"), buttons = made("p"), score = made("p"), fault = made("p");
   progress.setAttribute("role", "status");
   progress.className = "progress";
+  fault.setAttribute("role", "alert");
+  fault.className = "fault";
 
   const say = (what) => { if (turn >= 0) model.send({ what, turn }); };
   for (const what of Object.values(KEYS)) {
@@ -46,6 +48,7 @@ function render({ model, el }) {
     turn = told.turn;
     shown = told.pair;
     progress.textContent = told.progress;
+    fault.textContent = told.fault;
     box.dataset.turn = turn;
     if (!shown) {
       place.replaceChildren(made("p", "Nothing more to ask. Execute the notebook again to see what the answers make of the customers."));
@@ -74,7 +77,7 @@ function render({ model, el }) {
     event.stopPropagation();
   });
   model.on("msg:custom", show);
-  box.append(place, score, buttons, progress);
+  box.append(place, fault, score, buttons, progress);
   el.append(box);
   model.send({ what: "show" });
   return () => model.off("msg:custom", show);

@@ -17,7 +17,9 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from clientbook.book import LABELS
+from clientbook.faults import FaultError
 from clientbook.matching.labels import ANSWERS, OPTIONAL, REQUIRED, read, write
+from clientbook.matching.standard import last_said
 from clientbook.stage import RUN_VARIABLE
 
 if TYPE_CHECKING:
@@ -67,22 +69,29 @@ class Sitting:
         return self._ahead[0] if self._ahead else None
 
     def answer(self, answer: str) -> None:
-        """Keep an answer about the open pair, and go on to the next.
+        """Keep an answer about the open pair, and go on to the next; where it cannot be kept, the pair stays open.
 
         Parameters
         ----------
         answer
             `yes`, `no` or `unknown`.
+
+        Raises
+        ------
+        FaultError, OSError
+            If `labels.csv` is faulty, or cannot be written.
         """
-        if self.pair is None:
+        asked = self.pair
+        if asked is None:
             return
-        asked = self._ahead.pop(0)
         row = {name: asked[name] for name in _KEYS} | {
             "answer": answer, "labelled_at": self._now().isoformat(timespec="seconds"), "note": "",
             "stratum": asked["stratum"] or "",
         }  # fmt: skip
         labels = read(self.folder)
         write(self.folder, pd.concat([labels, pd.DataFrame([row])], ignore_index=True))
+        # only what is in the file is answered
+        self._ahead.pop(0)
         self._answered.append((asked, row))
         if len(self._answered) % AFRESH == 0:
             self._afresh()
@@ -109,11 +118,12 @@ class Sitting:
         """Take the last answer of this session back, and ask again."""
         if not self._answered:
             return
-        asked, row = self._answered.pop()
+        asked, row = self._answered[-1]
         labels = read(self.folder)
         same = (labels[[*REQUIRED, *OPTIONAL]] == pd.Series(row)[[*REQUIRED, *OPTIONAL]]).all(axis=1)
         if same.any():
             write(self.folder, labels.drop(index=same[same].index[-1]))
+        self._answered.pop()
         self._ahead.insert(0, asked)
 
     def _afresh(self) -> None:
@@ -175,7 +185,10 @@ def values_of(people: ir.Table | None) -> Callable[[Sequence[tuple[str, str]]], 
         wanted = pd.DataFrame(list(ends), columns=["source", "person_id"])
         wanted = ibis.memtable(wanted, schema=dict.fromkeys(wanted.columns, "string"))
         names = [name for name in SHOWN if name in people.columns]
-        rows = people.inner_join(wanted, ["source", "person_id"]).select("source", "person_id", *names).to_pandas()
+        # of a record that was delivered twice what was compared, and no other
+        theirs = people.semi_join(wanted, ["source", "person_id"])
+        theirs = theirs.mutate(changed_at=ibis.coalesce(theirs["updated_at"], theirs["created_at"]))
+        rows = last_said(theirs).select("source", "person_id", *names).to_pandas()
         return {
             (row["source"], row["person_id"]): {
                 name: str(row[name]).removesuffix(" 00:00:00") for name in names if not pd.isna(row[name])
@@ -236,9 +249,17 @@ def widget(sitting: Sitting) -> Any:
 
         def _heard(self, _, content: Mapping[str, Any], buffers: Any) -> None:
             # a key that was hit twice answers one pair, not the next one too
-            if content.get("turn") == sitting.turn:
-                sitting.hear(str(content.get("what")))
-            self.send(sitting.shown())
+            turn, fault = sitting.turn, ""
+            if content.get("turn") == turn:
+                try:
+                    sitting.hear(str(content.get("what")))
+                except FaultError as error:
+                    fault = str(error)
+                except OSError as error:
+                    fault = f"{LABELS} cannot be read or written: {error.strerror or type(error).__name__}."
+                if fault and sitting.turn == turn:
+                    fault = f"This was not kept. {fault}"
+            self.send(sitting.shown() | {"fault": fault})
 
         def __repr__(self) -> str:
             return f"Answers go to {LABELS}"

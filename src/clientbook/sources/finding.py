@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
+from clientbook.book import LABELS
 from clientbook.faults import Fault, FaultError
 from clientbook.sources.delivered import closest
 
@@ -42,7 +43,7 @@ def find(folder: Path, path: str, key: str = "") -> list[Path]:
         A file, a folder (all its data files, of one format), a glob (``**`` goes down folders), or
         ``package:name/path`` for a file that an installed package brings. What follows a ``!`` lies inside the file,
         and is not looked for here. Hidden files, those whose name starts
-        with ``_``, and ``clientbook.yaml`` do not count.
+        with ``_``, and ``clientbook.yaml`` and ``labels.csv`` in the book's folder do not count.
     key
         The place in ``clientbook.yaml``, for messages.
 
@@ -67,7 +68,8 @@ def find(folder: Path, path: str, key: str = "") -> list[Path]:
     target = base / inside
     try:
         if target.is_dir():
-            return _one_format(sorted(filter(_counts, target.iterdir())), fault, "The folder holds no data file.")
+            files = sorted(file for file in target.iterdir() if _counts(file, folder))
+            return _one_format(files, fault, "The folder holds no data file.")
         if target.exists() and not target.is_file():
             raise fault("This is no file: reading it might never end.", "Name a file, a folder or a glob.")
         if target.exists():
@@ -79,7 +81,7 @@ def find(folder: Path, path: str, key: str = "") -> list[Path]:
     if glob.has_magic(inside):
         # pathlib's glob takes no pattern that goes up (../) and goes down hidden folders.
         hits = glob.glob(inside, root_dir=base, recursive=True)  # noqa: PTH207
-        files = sorted(base / hit for hit in hits if _counts(base / hit))
+        files = sorted(base / hit for hit in hits if _counts(base / hit, folder))
         return _one_format(files, fault, "No data file fits this pattern.")
     raise fault("The file is not there.", _there_is(target))
 
@@ -159,8 +161,10 @@ def counts(path: PurePath) -> bool:
     return not hidden and format_of(path) is not None
 
 
-def _counts(path: Path) -> bool:
-    return path.is_file() and counts(path)
+def _counts(path: Path, book: Path) -> bool:
+    # what people said about the book's records is no delivery, however the folder is reached
+    answers = path.name == LABELS and path.parent.resolve() == Path(book).resolve()
+    return path.is_file() and counts(path) and not answers
 
 
 def _one_format(files: list[Path], fault: Callable[[str, str], FaultError], nothing: str) -> list[Path]:
