@@ -24,7 +24,8 @@ def export(book: Book, person: Person) -> dict[str, Any]:
     dict
         `customer_id`, `records` (the keys in each source), `run`, `as_of`, `tables` and `lists`, each by name with the
         person's rows, and `answers`, what people said about their records in `labels.csv`. Rows that name others too, such as
-        a referral, are the person's as well, and others stand in them by the key of their record alone. Plain data that JSON can hold; times are in UTC.
+        a referral, are the person's as well, and others stand in them by the key of their record alone. Plain data that
+        JSON can hold; times are in UTC.
     """
     from clientbook.engine import open as open_engine
     from clientbook.matching import labels

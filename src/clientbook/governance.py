@@ -26,8 +26,8 @@ DESCRIBED = (
 _DERIVED = (
     "changes", "rejected", "quality", "quality_history", "column_profiles", "overlaps", "correspondences", "drift",
     "bad_data_cost", "customers", "identities", "resolved_accounts",
-    "account_identities", "identity_changes", "review_pairs", "system_overlap", "system_flow", "value", "value_backtest",
-    "allocations", "recoveries",
+    "account_identities", "identity_changes", "identity_draws", "matching_records", "matching_edges", "review_pairs",
+    "system_overlap", "system_flow", "value", "value_backtest", "allocations", "recoveries",
     "timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness", "best_times",
     "content_map", "accounts_view", "message_audit", "pressure", "next_actions", "segments", "personas", "targets", "use_cases",
     "source_worth", "column_use", "campaigns", "ideal_customer", "missing_roles",
