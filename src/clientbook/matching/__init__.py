@@ -319,16 +319,15 @@ def match(
         )
     if isinstance(carried, incremental.Carried):
         records = incremental.whole(carried, there["people"], numbered, engine)
+        apart = clusters.ruled_out(records, carried.scored.edges, asked.clean_sources, n)
         scored, alike, training, day = carried.scored, carried.clustered, carried.training, carried.day
     else:
-        records, scored, alike = _all_anew(there.get("people"), numbered, n, engine, country, p, asked)
+        records, scored, apart, alike = _all_anew(there.get("people"), numbered, n, engine, country, p, asked)
         training = {} if records is None else incremental.training_of(scored, alike, _rows(records), wanted)
-        training |= {"splink": model_to_keep(scored)["settings"]} if training.get("model") else {}
         day = carried
     shared = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
     links, data = clusters.alias_edges(there.get("aliases"), numbered), clusters.with_data(records, n)
-    apart = None if records is None else clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
-    clustered, (tied, against) = alike, clusters.tie(alike.tied, links, data, apart)
+    clustered, (tied, against) = alike, clusters.tie(alike.tied, links, data)
     seen = reviewing.see(scored.edges, tied, data, numbered)
 
     # by the threshold of the training: a run that goes on from it has no other
@@ -395,7 +394,7 @@ def match(
 
 def _all_anew(
     people: ir.Table | None, numbered: ir.Table, n: int, engine: Engine, country: str, p: MatchingParameters, asked: Asked
-) -> tuple[ir.Table | None, pairs.Scored, clusters.Clustered]:
+) -> tuple[ir.Table | None, pairs.Scored, clusters.Apart | None, clusters.Clustered]:
     """Every record written for comparison, the model trained, all pairs that a rule picks compared, and clustered."""
     records, scored, apart = None, pairs.nothing(), None
     if people is not None:
@@ -413,7 +412,7 @@ def _all_anew(
     clustered = clusters.cluster(
         scored.edges, n, threshold=p.threshold or asked.threshold, precision=p.precision or asked.precision, apart=apart
     )
-    return records, scored, clustered
+    return records, scored, apart, clustered
 
 
 def _rows(rows: ir.Table) -> int:
@@ -441,17 +440,7 @@ def model_to_keep(scored: pairs.Scored) -> dict[str, Any]:
         :func:`clientbook.matching.saved.load` needs to score any pair.
     """
     rules = scored.looked_at.astype("object").where(scored.looked_at.notna(), None).to_dict("records")
-    # a name that Splink draws at random is no part of the model
-    settings = {key: value for key, value in scored.settings.items() if key != "linker_uid"}
-    told = {"method": scored.method, "rules": rules, "settings": _rounded(settings)}
+    told = {"method": scored.method, "rules": rules, "settings": saved.settings_of(scored.settings)}
     if scored.model is not None:
         told["model"] = saved.as_file(scored.model, scored.averages)
     return told
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return round(value, 9) if isinstance(value, float) else value

@@ -37,7 +37,7 @@ import pandas as pd
 import pyarrow as pa
 
 from clientbook.engine import Engine, row_hash
-from clientbook.matching import blocking, clusters, pairs, standard
+from clientbook.matching import blocking, clusters, pairs, saved, standard
 from clientbook.matching import model as models
 from clientbook.matching.comparing import COMPARISONS, Compared, reads
 from clientbook.matching.levels import Coded, unpacked
@@ -278,7 +278,8 @@ def training_of(scored: pairs.Scored, clustered: clusters.Clustered, n: int, set
         "averages": {name: _digits(value) for name, value in scored.averages.items()},
         "looked_at": scored.looked_at.astype("object").where(scored.looked_at.notna(), None).to_dict("records"),
         "starts": scored.starts.to_dict("records"),
-        "splink": scored.settings, "note": scored.note, "oddities": list(scored.oddities), "recall": scored.recall,
+        "splink": saved.settings_of(scored.settings), "note": scored.note,
+        "oddities": list(scored.oddities), "recall": scored.recall,
         "threshold": clustered.threshold, "unseen": _digits(clustered.unseen), "expected": clustered.expected,
         "tried": clustered.tried.to_dict("records"), "why": clustered.why, "cut": clustered.cut,
         "impossible": clustered.impossible,

@@ -158,6 +158,17 @@ def _short(value: float) -> float:
     return float(f"{value:.9g}")
 
 
+def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Splink's own settings as they are kept: rounded to nine decimals, without a name that it draws at random.
+
+    Parameters
+    ----------
+    settings
+        As in :class:`clientbook.matching.pairs.Scored`.
+    """
+    return _rounded({key: value for key, value in settings.items() if key != "linker_uid"})
+
+
 def load(told: Mapping[str, Any]) -> Saved:
     """The model that a file holds: `run.model("matching")`, or what `json.load` gives of it.
 
@@ -185,3 +196,11 @@ def load(told: Mapping[str, Any]) -> Saved:
     pairs = {kind: said["pairs"] for kind, said in held["kinds"].items()}
     model = models.Model(compared, probabilities, pairs, held["iterations"], held["converged"], namesakes=held["namesakes"])
     return Saved(model, held["averages"], held["averages"]["own"], told.get("settings", {}))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 9) if isinstance(value, float) else value

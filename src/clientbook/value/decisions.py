@@ -285,6 +285,25 @@ def changed_places(back: Hindsight, name: str) -> pd.DataFrame:
     return frame.assign(each=(frame["margin"] / frame["customers"].where(frame["customers"] > 0)).fillna(0.0))
 
 
+def allowing(consents: ir.Table, identities: ir.Table | None, as_of: dt.date) -> ir.Table:
+    """Who allows marketing on the day of the run, and by which channels?
+
+    Parameters
+    ----------
+    consents, identities
+        Clean consents, and whose they are.
+    as_of
+        The day of the run.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        As from :func:`clientbook.consent.reachable`.
+    """
+    now = ibis.timestamp(f"{as_of.isoformat()} 00:00:00")
+    return reachable(in_force(consents, identities, now, channels(consents)), MARKETING)
+
+
 def retargeting(
     value: ir.Table, consents: ir.Table | None, identities: ir.Table | None, as_of: dt.date, customers: int = 500
 ) -> pd.DataFrame:
@@ -314,8 +333,6 @@ def retargeting(
     if consents is None:
         told = ranked.mutate(consent=ibis.literal("unknown"), channels=ibis.null("string"))
     else:
-        now = ibis.timestamp(f"{as_of.isoformat()} 00:00:00")
-        allowed = reachable(in_force(consents, identities, now, channels(consents)), MARKETING)
-        told = ranked.inner_join(allowed, "customer_id").mutate(consent=ibis.literal("given"))
+        told = ranked.inner_join(allowing(consents, identities, as_of), "customer_id").mutate(consent=ibis.literal("given"))
     columns = ["customer_id", "rank_by_value", "rank_by_revenue", "clv", "gross", "p_alive", "consent", "channels"]
     return told.order_by("rank_by_value").select(*columns).limit(customers).to_pandas()

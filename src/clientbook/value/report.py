@@ -11,11 +11,11 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook.consent import MARKETING, channels, in_force, reachable
 from clientbook.customers import with_customer
 from clientbook.exact import total
 from clientbook.stage import KeyNumber
 from clientbook.value.backtest import NAIVE, better_rules, choose
+from clientbook.value.decisions import allowing
 from clientbook.value.estimate import TIERS
 from clientbook.value.summary import key, summarise
 
@@ -608,9 +608,7 @@ def best(
     lead = ["customer_id", "source", "person_id", "tier", "clv", "clv_low", "clv_high", "p_alive", "expected_orders"]
     if consents is None:
         return joined[lead].assign(consent="unknown")
-    now = ibis.timestamp(f"{as_of.isoformat()} 00:00:00")
-    allowed = reachable(in_force(consents, identities, now, channels(consents)), MARKETING)
-    given = set(allowed.semi_join(top, "customer_id").to_pandas()["customer_id"])
+    given = set(allowing(consents, identities, as_of).semi_join(top, "customer_id").to_pandas()["customer_id"])
     return joined[lead].assign(consent=["given" if one in given else "not given" for one in joined["customer_id"]])
 
 
