@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from clientbook import cleaning
 from clientbook import engine as engines
 from clientbook.book import open_book
+from clientbook.cleaning import readers
 from clientbook.faults import FaultError
 from clientbook.tables import CANONICAL, owner_column
 
@@ -890,3 +891,23 @@ def test_online_retail_is_accounted_for_row_by_row(tmp_path):
         )
         assert why == "person_id is missing"
         assert unknown + returns.order_id.startswith("C").sum().to_pyarrow().as_py() == 19_104
+
+@pytest.mark.parametrize("column", ["given_name", "family_name", "full_name", "email", "phone", "street", "city", "person_id"])
+def test_values_read_in_several_processes_are_those_read_in_one(column, monkeypatch):
+    kind = "id" if column == "person_id" else "text"
+    reader = readers.Reader("people", column, kind, frozenset({"nobody"}), frozenset(), "DE", "EUR")
+    words = ("ann MEIER", "n/a", "nobody", "Dr. Eva von Stein", "a@b.de", "0170 1234567", "+49 30 123456", "Hauptstr. 5", " ", "李 伟")
+    cells = [(f"{word}{'x' * n}", "DE") if column in ("phone", "street") else (f"{word}{'x' * n}",) for n in range(6) for word in words]
+    one = readers.changed(reader, cells)
+    monkeypatch.setattr(readers, "MANY_VALUES", 1)
+    monkeypatch.setattr(readers, "VALUES_A_PART", 7)
+    # a machine with one processor must not read in one process here
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    several = readers.changed(reader, cells)
+    assert several == one
+    plain = {n: reader(*cell) for n, cell in enumerate(cells)}
+    assert {found.position: found.to for found in one} == {
+        n: found.value
+        for n, found in plain.items()
+        if found.value != cells[n][0] or found.rules or found.beside or column.endswith("name")
+    }

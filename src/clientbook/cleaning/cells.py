@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import ibis
 import ibis.expr.types as ir
@@ -18,7 +17,7 @@ import pyarrow as pa
 from clientbook import parsing
 from clientbook.book import Book
 from clientbook.cleaning import standards
-from clientbook.cleaning.standards import Standard
+from clientbook.cleaning.readers import NO_IDS, Reader, changed
 from clientbook.faults import Fault, FaultError
 from clientbook.tables import DERIVED, Column, Table
 
@@ -28,12 +27,7 @@ OLDEST_AGE = 118
 NO_DAYS = tuple(dt.date.fromisoformat(day) for day in ("1900-01-01", "1899-12-30", "1899-12-31", "1901-01-01", "1111-11-11"))
 _RANGES = {"preferences.weekday": (1, 7), "preferences.hour": (0, 23), "people.social_reach": (0, None)}
 
-_NAMES = {"given_name": "given", "family_name": "family", "full_name": "whole"}
 _PROSE = ("text", "title", "url", "name")
-_BY_COLUMN = {
-    "email": standards.email, "postcode": standards.postcode, "country": standards.country, "company": standards.company,
-    "job_title": standards.job, "domain": standards.domain,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -167,8 +161,8 @@ def put_right(rows: ir.Table, seen: pa.Table, table: Table, mapping: Mapping[str
     parts: list[_Part] = []
     for column in columns:
         if f"values:{column.name}" in seen.column_names:
-            function = _function(table, column, book, seen)
-            part = _look_up(rows, column, mapping, function, _cells(seen, column.name), made)
+            reader = _reader(table, column, book, seen)
+            part = _look_up(rows, column, mapping, reader, _cells(seen, column.name), made)
             parts += [part] if part is not None else []
     if parts:
         joined = rows
@@ -255,49 +249,23 @@ def _contexts(name: str, mapping: Mapping[str, str]) -> list[str]:
     return ["country"] if name in ("phone", "street") and "country" in mapping else []
 
 
-def _function(table: Table, column: Column, book: Book, seen: pa.Table) -> Callable[..., Standard]:
+def _reader(table: Table, column: Column, book: Book, seen: pa.Table) -> Reader:
     """What is done with a value of this column."""
-    cleaning, name = book.settings.cleaning, column.name
-    own = _own(table, column, book)
-    kept = frozenset(word.strip().lower() for word in setting(cleaning.keep, table, name) or ())
-    if column.kind == "id":
-        given = own - kept
-        return lambda value: Standard(None, ("placeholder",)) if _is_no_id(value, given, kept) else Standard(value)
     home = book.settings.country
-    if name == "phone":
-        return lambda value, land=None: standards.phone(value, _land(land), home, own, kept)
-    if name == "street":
-        sharp = _is_sharp(seen, home)
-        return lambda value, land=None: standards.street(value, _land(land) or home, sharp, own, kept)
-    if table.name == "people" and name in _NAMES:
-        return lambda value: standards.person_name(value, _NAMES[name], own, kept)
-    if name == "name" and table.name == "accounts":
-        return lambda value: standards.company(value, own, kept)
-    if name == "currency":
-        return lambda value: standards.currency(value, book.settings.currency, own, kept)
-    if name in _BY_COLUMN and (name != "domain" or table.name == "accounts"):
-        function = _BY_COLUMN[name]
-        return lambda value: function(value, own, kept)
-    return lambda value: standards.words(value, own, kept)
-
-
-# What an export writes into an empty cell. A number such as 0 or -1 may be an id.
-_NO_IDS = frozenset({"n/a", "#n/a", "null", "(null)", "<null>", "nan", "none", "-", "--", "n.a.", "undefined"})
+    return Reader(
+        table=table.name,
+        column=column.name,
+        kind=column.kind,
+        own=_own(table, column, book),
+        kept=frozenset(word.strip().lower() for word in setting(book.settings.cleaning.keep, table, column.name) or ()),
+        country=home,
+        currency=book.settings.currency,
+        sharp=_is_sharp(seen, home) if column.name == "street" else True,
+    )
 
 
 def _no_ids(table: Table, column: Column, book: Book) -> list[str]:
-    return sorted({*_NO_IDS, *_own(table, column, book)})
-
-
-def _is_no_id(value: str, own: frozenset[str], kept: frozenset[str]) -> bool:
-    small = value.lower()
-    return small not in kept and (small in _NO_IDS or small in own)
-
-
-@lru_cache(maxsize=10_000)
-def _land(text: str | None) -> str:
-    found = standards.country(text) if text else None
-    return found.value if found and found.value and len(found.value) == 2 else ""
+    return sorted({*NO_IDS, *_own(table, column, book)})
 
 
 def _is_sharp(seen: pa.Table, country: str) -> bool:
@@ -319,27 +287,15 @@ def _look_up(
     rows: ir.Table,
     column: Column,
     mapping: Mapping[str, str],
-    function: Callable,
+    reader: Reader,
     cells: Sequence[tuple],
     made: dict[str, list[str]],
 ) -> _Part | None:
     name = column.name
     contexts = _contexts(name, mapping)
-    kept: list[list] = [[] for _ in range(len(contexts) + 1)]
-    to, rules, beside = [], [], []
-    wants_key = name in _NAMES
-    for cell in cells:
-        found = function(*cell)
-        if found.value == cell[0] and not found.rules and not found.beside and not wants_key:
-            continue
-        for part, value in zip(kept, cell, strict=True):
-            part.append(value or "")
-        to.append(found.value)
-        rules.append(", ".join(found.rules) or None)
-        more = dict(found.beside)
-        if wants_key and found.value:
-            more[f"{name}_key"] = standards.latin_key(found.value, name == "family_name")
-        beside.append(more)
+    found = changed(reader, cells)
+    kept = [[cells[one.position][place] or "" for one in found] for place in range(len(contexts) + 1)]
+    to, rules, beside = ([getattr(one, part) for one in found] for part in ("to", "rules", "beside"))
     if not to:
         return None
     names = sorted({key for more in beside for key in more})
@@ -426,8 +382,8 @@ def _together(rules: Sequence[ir.StringValue]) -> ir.StringValue:
 def _has_foreign(seen: pa.Table, table: Table, book: Book) -> bool:
     """Whether any distinct currency of a delivery is another than the book's."""
     home = book.settings.currency
-    function = _function(table, table["currency"], book, seen)
-    codes = {function(value).value for (value,) in _cells(seen, "currency")}
+    reader = _reader(table, table["currency"], book, seen)
+    codes = {reader(value).value for (value,) in _cells(seen, "currency")}
     return any(code and code.upper() != home and code.upper() in standards.currencies() for code in codes)
 
 
