@@ -168,13 +168,36 @@ def run_book(book: Path, scratch: Path, parameters) -> tuple[list[dict], pd.Data
     ], known
 
 
-def run_parts(book: Path, scratch: Path, parameters) -> None:
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+
+def as_others(people: ibis.Table, nth: int) -> ibis.Table:
+    """The same records once more as other people: letters and digits of what names one are moved on, and days of birth.
+
+    Who belongs to whom stays, so that the work doubles as it does when a book doubles; places and given names stay too.
+    """
+    moved = "".join(part[nth:] + part[:nth] for part in (_LETTERS[:26], _LETTERS[26:52], _LETTERS[52:]))
+    named = ("full_name", "family_name", "family_name_key", "email", "email_key", "phone", "external_id", "street")
+    changed = {
+        name: people[name].translate(_LETTERS, moved)
+        for name in named
+        if name in people.columns and people[name].type().is_string()
+    }
+    changed["person_id"] = people["person_id"].concat(f"~{nth}")
+    if "birth_date" in people.columns:
+        changed["birth_date"] = (people["birth_date"] + ibis.interval(days=37 * nth)).cast("date")
+    return people.mutate(**changed)
+
+
+def run_parts(book: Path, scratch: Path, parameters, times: int = 1, is_alone: bool = True) -> None:
     """Seconds of each part on a book's people, and of Splink alone on the same records: trained, matched, clustered."""
     from clientbook.matching import clusters, pairs, standard
 
     with engines.open(scratch=scratch) as engine:
         tables = book_tables(book, engine)
         people = tables["people"]
+        if times > 1:
+            people = engine.keep(ibis.union(people, *[as_others(people, nth) for nth in range(1, times)]))
         began = _clock()
         numbered = engine.keep(clusters.number(standard.persons([("people", people)])))
         records = standard.records(people, engine, "DE", parameters.most_sharing, numbered)
@@ -184,8 +207,9 @@ def run_parts(book: Path, scratch: Path, parameters) -> None:
         began = _tell(f"trained, {len(scored.edges):,} pairs matched", began)
         clusters.cluster(scored.edges, n, apart=clusters.ruled_out(records, scored.edges, (), n))
         began = _tell("clustered and refined", began)
-        _splink_alone(records, engine)
-        _tell("Splink alone, capped training", began)
+        if is_alone:
+            _splink_alone(records, engine)
+            _tell("Splink alone, capped training", began)
 
 
 def _splink_alone(records, engine) -> None:
@@ -241,6 +265,8 @@ def main() -> None:
     parser.add_argument("-p", default="{}", help="parameters of the stage as JSON")
     parser.add_argument("--keep", type=Path, help="folder for the clusters")
     parser.add_argument("--parts", action="store_true", help="seconds of each part on the books, with Splink alone beside")
+    parser.add_argument("--times", type=int, default=1, help="with --parts: the book's people so many times, as others each time")
+    parser.add_argument("--without-splink", action="store_true", help="with --parts: not Splink alone")
     options = parser.parse_args()
     parameters = matching.MatchingParameters(**json.loads(options.p))
     rows = []
@@ -251,7 +277,7 @@ def main() -> None:
             if options.keep:
                 known.to_parquet(options.keep / f"{name}.parquet")
     for book in options.books if options.parts else ():
-        run_parts(book, options.scratch, parameters)
+        run_parts(book, options.scratch, parameters, options.times, not options.without_splink)
     for book in () if options.parts else options.books:
         told, known = run_book(book, options.scratch, parameters)
         rows += _show(told)
