@@ -19,7 +19,7 @@ RECORDS = {
             {"name": "Rows delivered", "value": 1000},
         ]
     },
-    "value": {"key_numbers": [{"name": "Expected value", "value": 5000.0, "unit": "money"}]},
+    "value": {"key_numbers": [{"name": "Expected value", "value": 5000.0, "unit": "money", "note": "in the next 12 months"}]},
 }
 TABLES = {
     "identities": {"source": ["crm", "shop", "shop"], "person_id": ["1", "7", "8"], "customer_id": ["a", "a", "b"]},
@@ -78,6 +78,7 @@ def test_facts_are_of_what_is_there():
 
 def test_answer_tells_all_of_it():
     told = overview.answer(overview.facts(reader(*TABLES), AS_OF), RECORDS, money)
+    assert "in the next 12 months" in told
     for words in ("3 customers with a purchase", "111 EUR", "3 records", "50% are known", "2 journeys", "50% should not"):
         assert words in told
     assert "needs attention" in told and "90.0% of 1,000" in told

@@ -110,6 +110,12 @@ def facts(read: Read, as_of: dt.date) -> dict[str, float]:
     return told
 
 
+def _span(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """Over which time the value is expected, as the notebook that knows says it."""
+    told = {n["name"]: n.get("note") for n in records.get("value", {}).get("key_numbers", ())}
+    return told.get("Expected value") or "in the time ahead"
+
+
 def answer(known: Mapping[str, float], records: Mapping[str, Mapping[str, Any]], money: Callable[[float], str]) -> str:
     """The page in a few sentences of Markdown; it reads well with any of the stages missing.
 
@@ -125,8 +131,8 @@ def answer(known: Mapping[str, float], records: Mapping[str, Mapping[str, Any]],
     told = []
     if "clv" in known:
         told.append(
-            f"**{known['buyers']:,.0f} customers with a purchase are expected to bring {money(known['clv'])} in the time "
-            f"ahead, and the best tenth of them {known['top_tenth']:.0%} of it.**"
+            f"**{known['buyers']:,.0f} customers with a purchase are expected to bring {money(known['clv'])} "
+            f"{_span(records)}, and the best tenth of them {known['top_tenth']:.0%} of it.**"
         )
     if "several_systems" in known:
         told.append(
@@ -207,7 +213,7 @@ def at_a_glance(
         ("How many customers have we in one view?", "03_matching", "customers" in known and (
             f"{known['customers']:,.0f}" + (f", out of {known['records']:,.0f} records" if "records" in known else ""))),
         ("What are they worth?", "04_value", "clv" in known and (
-            f"{money(known['clv'])} in the time ahead, of which a tenth of them brings {known['top_tenth']:.0%}")),
+            f"{money(known['clv'])} {_span(records)}, of which a tenth of them brings {known['top_tenth']:.0%}")),
         ("Where are they?", "05_journeys", "open_journeys" in known and (
             f"{known['open_journeys']:,.0f} journeys under way, {known['deciding']:,.0f} at a decision")),
         ("What do we send wrongly?", "06_content", "wrong" in known and (

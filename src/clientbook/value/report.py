@@ -16,7 +16,7 @@ from clientbook.exact import total
 from clientbook.stage import KeyNumber
 from clientbook.value.backtest import NAIVE, better_rules, choose
 from clientbook.value.decisions import allowing
-from clientbook.value.estimate import TIERS
+from clientbook.value.estimate import TIERS, YEAR
 from clientbook.value.summary import key, summarise
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def answer(value: pd.DataFrame, analysis: Analysis, p: Any, money: Callable[[flo
     short = f"{abs(bias):.0%} too {'few' if bias < 0 else 'many'} purchases in all"
     held = f" The interval for a single customer held {best['coverage']:.0%} of them." if np.isfinite(best["coverage"]) else ""
     return (
-        f"{warning}**{int(row['customers']):,} customers are expected to bring {money(row['clv'])} in the next "
-        f"{p.horizon_days} days, between {money(analysis.total_low)} and {money(analysis.total_high)} with 95 % "
+        f"{warning}**{int(row['customers']):,} customers are expected to bring {money(row['clv'])} in "
+        f"{span(p.horizon_days)}, between {money(analysis.total_low)} and {money(analysis.total_high)} with 95 % "
         f"confidence; the best tenth of them brings {row['top_tenth']:.0%} of it.** "
         f"Tested on the last {int(best['holdout_days'])} days, {name} was asked for what came: {verdict}; it foresaw "
         f"{short}.{held}"
@@ -552,7 +552,13 @@ def describe(bought: ir.Table, book: ir.Table, as_of: dt.date) -> str:
     )
 
 
-def key_numbers(sums: pd.DataFrame, analysis: Analysis) -> list[KeyNumber]:
+def span(horizon_days: int) -> str:
+    """The time ahead in words: a customer's value without it says nothing."""
+    years, rest = divmod(horizon_days, YEAR)
+    return f"the next {12 * years} months" if years and not rest else f"the next {horizon_days} days"
+
+
+def key_numbers(sums: pd.DataFrame, analysis: Analysis, p: Any) -> list[KeyNumber]:
     """Which numbers of this stage are watched from run to run?"""
     row = sums.iloc[0]
     scores = analysis.scores
@@ -561,7 +567,7 @@ def key_numbers(sums: pd.DataFrame, analysis: Analysis) -> list[KeyNumber]:
     return [
         KeyNumber("Customers with a purchase", n, "customers", "up", n=n),
         KeyNumber("Expected value", round(float(row["clv"]), 2), "money", "up", n=n, low=analysis.total_low,
-                  high=analysis.total_high),
+                  high=analysis.total_high, note=f"in {span(p.horizon_days)}"),
         KeyNumber("Share of value in the best tenth", round(float(row["top_tenth"]), 6), "share", "", n=n),
         KeyNumber("Customers still alive", round(float(row["alive"]), 1), "customers", "up", n=n),
         KeyNumber("Forecast error", round(float(best["rmse"]), 6), "purchases", "down", n=int(best["customers"]),
