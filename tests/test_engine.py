@@ -10,7 +10,7 @@ import pytest
 
 from clientbook import engine as engines
 from clientbook.engine import Part, UnreadableError
-from clientbook.faults import FaultError, UsageError
+from clientbook.faults import Fault, FaultError, UsageError
 
 
 @pytest.fixture
@@ -131,3 +131,50 @@ def test_few_rows_are_kept_in_memory_and_many_on_disk_in_the_same_order(tmp_path
         many = [engine.keep(numbers, rows=500_000) for _ in range(20)]
         assert 2 < len(list(engine.scratch.glob("*.parquet"))) < 22
         assert all(rows(each) == wanted for each in many)
+
+
+def _numbers(engine, n=400_000):
+    """Rows in no order: a number of their own, one that several share, and one that is missing here and there."""
+    query = f"SELECT (i * 7919) % {n} AS own, i % 11 AS shared, CASE WHEN i % 97 = 0 THEN NULL ELSE i % 1000 END AS gap FROM range({n}) t(i)"
+    return engine.connection.sql(query)
+
+
+@pytest.mark.parametrize(
+    ("order", "same_bytes"),
+    [
+        (["own"], True),
+        ([ibis.desc("own")], True),
+        (["shared", "own"], False),
+        (["gap", "own"], False),
+        ([ibis.desc("gap"), "own"], False),
+        ([ibis.asc("gap", nulls_first=True), "own"], False),
+    ],
+)
+def test_what_is_too_large_to_sort_is_sorted_in_slices(engine, tmp_path, monkeypatch, order, same_bytes):
+    table = _numbers(engine).order_by(*order)
+    whole, sliced = tmp_path / "whole.parquet", tmp_path / "sliced.parquet"
+    engine.write_parquet(table, whole)
+    copy, tried = engines.Engine._copy, []
+
+    def too_large_at_first(self, query, path, *rest, **more):
+        tried.append(path)
+        if len(tried) == 1:
+            raise engines.MemoryFault(Fault("There is not enough memory.", "Set more."))
+        copy(self, query, path, *rest, **more)
+
+    monkeypatch.setattr(engines.Engine, "_copy", too_large_at_first)
+    monkeypatch.setattr(engines, "SLICE_GROUPS", 1)
+    engine.write_parquet(table, sliced)
+    assert len(tried) > 5
+    assert rows(engine.read_parquet(sliced)) == rows(engine.read_parquet(whole))
+    if same_bytes:
+        assert sliced.read_bytes() == whole.read_bytes()
+
+
+def test_what_has_no_order_and_is_too_large_is_told(engine, tmp_path, monkeypatch):
+    def too_large(self, query, path, *rest, **more):
+        raise engines.MemoryFault(Fault("There is not enough memory.", "Set more."))
+
+    monkeypatch.setattr(engines.Engine, "_copy", too_large)
+    with pytest.raises(FaultError, match="not enough memory"):
+        engine.write_parquet(_numbers(engine), tmp_path / "a.parquet")

@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,8 @@ from clientbook.faults import Fault, FaultError, UsageError
 
 # Fixed, so that the same rows always become the same bytes, whatever the machine.
 ROW_GROUP_ROWS = 122_880
+# What does not fit into memory is sorted in slices of so many groups: some six million rows.
+SLICE_GROUPS = 48
 # Everything below one line of text must fit into a reading buffer several times over.
 LONGEST_LINE_BYTES = 2_000_000
 LONGEST_OBJECT_BYTES = 64 * 1024 * 1024
@@ -40,6 +43,10 @@ MOST_INNER_NAMES = 500
 
 class UnreadableError(Exception):
     """The engine cannot read a file as it was told to; the text of the engine stays inside, as it quotes data."""
+
+
+class MemoryFault(FaultError):
+    """What was asked does not fit into the memory that the engine may take."""
 
 
 class TwiceError(UnreadableError):
@@ -440,13 +447,54 @@ class Engine:
         Parameters
         ----------
         expr
-            Order it where the order matters; the order is kept.
+            Order it where the order matters; the order is kept. What is too large to be sorted in the memory there is
+            is sorted slice by slice.
         path
             Overwritten if it is there.
+
+        Raises
+        ------
+        MemoryFault
+            There is not enough memory, for slices either.
         """
         # frames that the expression holds are not in the database until this is called
         self.connection._run_pre_execute_hooks(expr)
-        self._copy(self.connection.compile(expr), Path(path))
+        try:
+            self._copy(self.connection.compile(expr), Path(path))
+        except MemoryFault:
+            if not isinstance(expr.op(), ops.Sort):
+                raise
+            self._write_slices(expr, Path(path))
+
+    def _write_slices(self, expr: ir.Table, path: Path) -> None:
+        """The same bytes as by one sort, where no two rows share the first key; else the same rows in the same order."""
+        sort = expr.op()
+        rows = self.read_parquet(self._stage(self.connection.compile(sort.parent.to_expr())))
+        keys = [key.replace({sort.parent: rows.op()}) for key in sort.keys]
+        first, order = keys[0], [key.to_expr() for key in keys]
+        key = first.arg.to_expr()
+        told = rows.filter(key.notnull()).select(key=key)
+        starts = self._starts(told.order_by(ibis.desc("key") if first.descending else "key"))
+        slices = []
+        for start, end in zip(starts, [*starts[1:], None], strict=True):
+            begun = key <= start if first.descending else key >= start
+            ended = True if end is None else key > end if first.descending else key < end
+            slices.append(begun & ended)
+        slices.insert(0 if first.nulls_first else len(slices), key.isnull())
+        files = [self._stage(self.connection.compile(rows.filter(one).order_by(*order))) for one in slices]
+        self._copy(f"SELECT * FROM {_parquet(files)}", path)
+        for file in files:
+            file.unlink()
+
+    def _starts(self, keys: ir.Table) -> list[ir.Scalar]:
+        """The first key of each slice: slices are cut where groups of rows end, so that groups stay whole."""
+        file = self._stage(self.connection.compile(keys))
+        every = SLICE_GROUPS * ROW_GROUP_ROWS
+        numbered = self._view(f"SELECT key, file_row_number AS n FROM {_parquet([file], numbered=True)}")
+        found = numbered.filter(numbered["n"] % every == 0).order_by("n").select("key").to_pyarrow()["key"].to_pylist()
+        file.unlink()
+        kind = keys["key"].type()
+        return [ibis.literal(key, kind) for key in dict.fromkeys(found)]
 
     def evaluate(self, rows: pa.Table, expression: str) -> np.ndarray:
         """What is a whole number for each row of a table in memory?
@@ -518,7 +566,7 @@ class Engine:
         try:
             return self._run(query).fetchall()
         except duckdb.OutOfMemoryException:
-            raise FaultError(
+            raise MemoryFault(
                 Fault("There is not enough memory.", "Set CLIENTBOOK_MEMORY higher, or free space for scratch files.")
             ) from None
         except duckdb.Error as error:
