@@ -63,6 +63,18 @@ def test_published_gamma_gamma(cdnow_sample):
     assert spend.log_likelihood == pytest.approx(-4055.92, abs=0.05)
 
 
+def test_published_cumulative_sales_after_78_weeks(cdnow_sample, histories):
+    # the paper's own test: what all customers bought again in twice the time that the model was fitted on
+    model = value.fit_purchases(histories, "BG/NBD")
+    days = cdnow_sample.to_pandas()
+    first = pd.to_datetime(days.groupby("customer_id")["day"].min())
+    again = len(days) - len(first)
+    weeks = (pd.Timestamp("1998-06-30") - first).dt.days / 7
+    assert weeks.max() == pytest.approx(78, abs=0.3)
+    expected = model.fitter.expected_number_of_purchases_up_to_time(weeks.to_numpy()).sum()
+    assert expected / again - 1 == pytest.approx(-0.04, abs=0.01)
+
+
 def test_cdnow_master_backtest_matches_the_papers():
     frame = pd.read_csv(installed("CDNOW_master.txt"), sep=r"\s+", dtype=str)
     frame = frame.set_axis(["customer_id", "day", "units", "amount"], axis=1)
