@@ -469,7 +469,8 @@ class Engine:
     def _write_slices(self, expr: ir.Table, path: Path) -> None:
         """The same bytes as by one sort, where no two rows share the first key; else the same rows in the same order."""
         sort = expr.op()
-        rows = self.read_parquet(self._stage(self.connection.compile(sort.parent.to_expr())))
+        unsorted = self._stage(self.connection.compile(sort.parent.to_expr()))
+        rows = self.read_parquet(unsorted)
         keys = [key.replace({sort.parent: rows.op()}) for key in sort.keys]
         first, order = keys[0], [key.to_expr() for key in keys]
         key = first.arg.to_expr()
@@ -483,7 +484,7 @@ class Engine:
         slices.insert(0 if first.nulls_first else len(slices), key.isnull())
         files = [self._stage(self.connection.compile(rows.filter(one).order_by(*order))) for one in slices]
         self._copy(f"SELECT * FROM {_parquet(files)}", path)
-        for file in files:
+        for file in (unsorted, *files):
             file.unlink()
 
     def _starts(self, keys: ir.Table) -> list[ir.Scalar]:
