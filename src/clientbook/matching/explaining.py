@@ -76,8 +76,9 @@ def explain(matched: Matched, engine: Engine, one: tuple[str, str], other: tuple
     customers = [_customer(known, *end) for end in (one, other)]
     together = customers[0] == customers[1]
     low, high = sorted(ends)
-    rows = frequencies(matched.records, matched.scored.model)
-    rows = rows.filter(rows["unique_id"].isin([low, high]))
+    # counted of the values of these two alone: of a million people's all it would take minutes
+    two = engine.keep(matched.records.filter(matched.records["unique_id"].isin([low, high])))
+    rows = frequencies(matched.records, matched.scored.model, two)
     if int(rows.count().to_pyarrow().as_py()) < _ENDS:
         raise ValueError("Of one of them nothing but an id is known: it follows the links that the systems know.")
     model = matched.scored.model

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
@@ -95,7 +94,7 @@ class Saved:
         return told, bits
 
 
-def frequencies(records: ir.Table, model: models.Model) -> ir.Table:
+def frequencies(records: ir.Table, model: models.Model, chosen: ir.Table | None = None) -> ir.Table:
     """Records with how common their values are among all records of the book.
 
     Parameters
@@ -104,6 +103,8 @@ def frequencies(records: ir.Table, model: models.Model) -> ir.Table:
         All of them, as from :func:`clientbook.matching.standard.records`.
     model
         Which says what is compared.
+    chosen
+        Those to tell it of; without, all.
 
     Returns
     -------
@@ -111,12 +112,16 @@ def frequencies(records: ir.Table, model: models.Model) -> ir.Table:
         With `tf_…` (share of the records with a value) and `n_…` (how many) for every column whose rarity counts.
     """
     named = sorted({level.rare for one in model.compared for level in one.levels if level.rare} | {"name_key"})
-    more = {}
-    for name in (name for name in named if name in records.columns):
-        n = records[name].count().over(ibis.window(group_by=name))
-        more[f"n_{name}"] = records[name].notnull().ifelse(n, ibis.null("int64"))
-        more[f"tf_{name}"] = more[f"n_{name}"] / records[name].count().over(ibis.window())
-    return records.mutate(**more)
+    named = [name for name in named if name in records.columns]
+    told = records if chosen is None else chosen
+    filled = records.aggregate(**{f"of_{name}": records[name].count() for name in named})
+    for name in named:
+        values = records if chosen is None else records.semi_join(chosen.select(name).distinct(), name)
+        counted = values.group_by(**{f"v_{name}": name}).agg(**{f"n_{name}": values[name].count()})
+        told = told.left_join(counted, told[name] == counted[f"v_{name}"]).drop(f"v_{name}")
+    told = told.cross_join(filled)
+    told = told.mutate(**{f"tf_{name}": told[f"n_{name}"] / told[f"of_{name}"] for name in named})
+    return told.drop(*[f"of_{name}" for name in named])
 
 
 def as_file(model: models.Model, averages: Mapping[str, float]) -> dict[str, Any]:
