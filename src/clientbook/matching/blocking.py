@@ -122,7 +122,8 @@ def choose_rules(found: Keys, *, per_rule: float, most: float, given: Sequence[S
     per_rule
         Bound on the pairs of one rule.
     most
-        Bound on the pairs of all; the costliest rules go first.
+        Bound on the pairs of all, each counted once. Where it would be broken, rules are taken by how many records they
+        give a partner for a pair: an e-mail address before a birthday and a city, however many pairs either makes.
     given
         The rules that a book asks for; they are held to the same bounds, but not to others' being looser.
 
@@ -159,8 +160,7 @@ def choose_rules(found: Keys, *, per_rule: float, most: float, given: Sequence[S
             used.append(rule)
     told = pd.DataFrame(rows, columns=["rule", "pairs", "used", "why"])
     told = told[told["pairs"] > 0]
-    cheapest = told[told["used"]].sort_values("pairs", kind="stable")
-    over = cheapest.index[cheapest["pairs"].cumsum() > most]
+    over = _too_many(found, told.loc[told["used"], "rule"], told.loc[told["used"], "pairs"], most)
     told.loc[over, "used"] = False
     told.loc[over, "why"] = f"all rules together would make more than {most:,.0f} pairs"
     return told.sort_values(["used", "pairs"], ascending=[False, False], kind="stable", ignore_index=True)
@@ -185,17 +185,7 @@ def blocked(found: Keys, rules: Sequence[Sequence[str]]) -> tuple[np.ndarray, np
     made = np.empty(0, "int64")
     waiting: list[np.ndarray] = []
     for rule in rules:
-        key, whole = found.of(rule)
-        at = np.flatnonzero(whole)
-        at = at[np.argsort(key[at], kind="stable")]
-        sizes = _runs(key[at])
-        ends = np.repeat(np.cumsum(sizes), sizes)
-        here = np.flatnonzero(np.repeat(sizes > 1, sizes))
-        away = 1
-        while len(here := here[here + away < ends[here]]):
-            # places within a block are in order, so that the first is the smaller
-            waiting.append(at[here] * n + at[here + away])
-            away += 1
+        waiting.append(_pairs_of(found, rule))
         if sum(map(len, waiting)) > SORTED_AT_ONCE:
             made, waiting = _once(np.concatenate([made, *waiting])), []
     made = _once(np.concatenate([made, *waiting]))
@@ -368,6 +358,47 @@ def _count(key: np.ndarray, whole: np.ndarray, share: int) -> tuple[int, int]:
         key = key[((key * _MIX) >> np.uint64(33)) % np.uint64(share) == 0]
     sizes = _runs(np.sort(key))
     return int((sizes * (sizes - 1)).sum()) // 2 * share, filled
+
+
+def _too_many(found: Keys, rules: pd.Series, pairs: pd.Series, most: float) -> list[int]:
+    """Which rules are one too many for a bound on the pairs of all? By their index."""
+    if pairs.sum() <= most:
+        return []
+    share = max(1, len(found.ids) // COUNT_ALL)
+    chosen = (np.arange(len(found.ids), dtype="uint64") * _MIX >> np.uint64(33)) % np.uint64(share) == 0
+    # pairs a record with a partner: near one half where two records of a thing are one human
+    spread = {place: pairs[place] / max(_partnered(*found.of(rule)), 1) for place, rule in rules.items()}
+    made, over = np.empty(0, "int64"), []
+    for place in sorted(rules.index, key=lambda place: (spread[place], place)):
+        more = _once(np.concatenate([made, _pairs_of(found, rules[place], chosen)]))
+        if len(more) * share > most:
+            over.append(place)
+        else:
+            made = more
+    return over
+
+
+def _partnered(key: np.ndarray, whole: np.ndarray) -> int:
+    """Records that agree with at least one other."""
+    sizes = _runs(np.sort(key[whole]))
+    return int(sizes[sizes > 1].sum())
+
+
+def _pairs_of(found: Keys, rule: Sequence[str], chosen: np.ndarray | None = None) -> np.ndarray:
+    """Pairs that agree on a rule, as numbers; only those whose first record is among the chosen, where some are."""
+    key, whole = found.of(rule)
+    at = np.flatnonzero(whole)
+    at = at[np.argsort(key[at], kind="stable")]
+    sizes = _runs(key[at])
+    ends = np.repeat(np.cumsum(sizes), sizes)
+    several = np.repeat(sizes > 1, sizes)
+    here = np.flatnonzero(several if chosen is None else several & chosen[at])
+    made, away = [np.empty(0, "int64")], 1
+    while len(here := here[here + away < ends[here]]):
+        # places within a block are in order, so that the first is the smaller
+        made.append(at[here] * len(found.ids) + at[here + away])
+        away += 1
+    return np.concatenate(made)
 
 
 def _once(values: np.ndarray) -> np.ndarray:
