@@ -125,6 +125,9 @@ class _Compiler(PySparkCompiler):
             raise NotImplementedError(f"{name} has no twin on Spark")
         return _TWINS[name](self.f.anon, *values)
 
+    def visit_TimestampFromYMDHMS(self, op, *, year, month, day, hours, minutes, seconds):
+        return self.f.anon.make_timestamp(year, month, day, hours, minutes, seconds)
+
     def visit_Hash(self, op, *, arg):
         return self.f.anon.xxhash64(arg)
 
@@ -165,7 +168,7 @@ class _Compiler(PySparkCompiler):
             arg = self.f.anon.regexp_replace(arg, sge.convert(r"^(\d{4})/(\d{1,2})/"), sge.convert("$1-$2-"))
             arg = self.if_(self.f.anon.rlike(arg, sge.convert(r"^\d{4}-\d{1,2}-\d{1,2}")), arg, NULL)
         if held.is_struct() and to.is_json():
-            return self.f.anon.to_json(arg, self.f.map(self.f.array("ignoreNullFields"), self.f.array("false")))
+            return self.f.anon.to_json(arg, self.f.anon.map("ignoreNullFields", "false"))
         if held.is_floating() and to.is_integer():
             # DuckDB rounds to even, and does not cut
             arg = self.f.anon.bround(arg, sge.convert(0))
@@ -231,6 +234,11 @@ class _Backend(Backend):
             raise _too_much()
         return brought.cast(_schema(table, brought.schema))
 
+    def _register_udfs(self, expr) -> None:
+        # of DuckDB's own functions Spark need not be told, and would not know their types
+        if any(udf.__input_type__ != InputType.BUILTIN for udf in expr.op().find(ops.ScalarUDF)):
+            super()._register_udfs(expr)
+
     def _register_in_memory_table(self, op) -> None:
         rows = op.data.to_pyarrow(op.schema)
         schema = pa.schema([pa.field(field.name, _fitting(field.type)) for field in rows.schema])
@@ -266,7 +274,7 @@ class _Backend(Backend):
             paths, schemas = self._laid_out_anew(paths, schemas, odd)
             types = {name: kind for schema in schemas for name, kind in schema.items()}
         reader = self._session.read.schema(_ddl(pa.schema(list(types.items()))))
-        return reader.parquet(*(path.resolve().as_uri() if "://" not in str(path) else str(path) for path in paths)), paths
+        return reader.parquet(*(_address(path) for path in paths)), paths
 
     def _laid_out_anew(self, paths, schemas, odd):
         told_ = self.driver.described(paths)
@@ -275,6 +283,11 @@ class _Backend(Backend):
             names = {name: told_[name] for name in schema if name in odd}
             made.append(self.driver.recast(path, names) if names else path)
         return made, [_layout(path) for path in made]
+
+
+def _address(path: Path) -> str:
+    """Where Spark finds a file whose name is taken letter by letter: `*`, `?`, `[` and `{` would be a pattern."""
+    return "file://" + re.sub(r"([*?\[\]{}\\])", r"\\\1", str(path.resolve()))
 
 
 def _layout(path: Path) -> dict[str, pa.DataType]:
@@ -408,7 +421,7 @@ class SparkEngine(Engine):
             )
         place = self.scratch_file("")
         with told():
-            self._session.range(1).write.parquet(place.as_uri())
+            self._session.range(1).write.parquet(f"file://{place}")
         if not list(place.glob("*.parquet")):
             raise FaultError(
                 Fault(
@@ -450,8 +463,10 @@ class SparkEngine(Engine):
         starts = [0]
         for part in parts:
             starts.append(starts[-1] + part.rows)
-        number, file = f.col("_metadata.row_index"), f.col("_metadata.file_path")
-        names = [path.resolve().as_uri() for path in paths]
+        number = f.col("_metadata.row_index")
+        # written as an address, in which some letters are encoded
+        file = f.url_decode(f.replace(f.regexp_replace(f.col("_metadata.file_path"), "^file:/+", "/"), f.lit("+"), f.lit("%2B")))
+        names = [str(path.resolve()) for path in paths]
         facts = [[part.shown for part in parts], [part.first_row for part in parts], starts[:-1]]
         shown, first, start = (_pick(f, file, names, values) for values in facts)
         row = number + first
@@ -480,7 +495,7 @@ class SparkEngine(Engine):
         self.connection._run_pre_execute_hooks(expr)
         folder = self.scratch_file("")
         with told():
-            self._session.sql(self.connection.compile(expr)).write.parquet(folder.as_uri())
+            self._session.sql(self.connection.compile(expr)).write.parquet(f"file://{folder}")
         return folder
 
 
