@@ -25,7 +25,8 @@ _OWN = {
     "spark.driver.maxResultSize": MOST_TO_DRIVER,
     "spark.sql.catalogImplementation": "in-memory",
 }
-_LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+# on this machine alone: nothing listens to others, and a small book makes few small parts
+_HERE = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.sql.shuffle.partitions": "8"}
 
 
 def check_installed() -> None:
@@ -55,7 +56,8 @@ def start(scratch: Path):
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     there = SparkSession.getActiveSession()
     if there is not None:
-        return False, there.newSession()
+        # Spark Connect has no second session on the same connection
+        return False, there.newSession() if hasattr(there, "newSession") else there
     remote = os.environ.get(REMOTE_VARIABLE)
     builder = SparkSession.builder
     try:
@@ -64,7 +66,7 @@ def start(scratch: Path):
         master = os.environ.get(MASTER_VARIABLE)
         settings = {**_OWN, "spark.sql.warehouse.dir": str(scratch / "warehouse"), "spark.local.dir": str(scratch / "spark")}
         if not master or master.startswith("local"):
-            settings |= _LOOPBACK
+            settings |= _HERE
         if master:
             builder = builder.master(master)
         for name, value in settings.items():

@@ -241,7 +241,7 @@ class _Backend(Backend):
 
     def _register_in_memory_table(self, op) -> None:
         rows = op.data.to_pyarrow(op.schema)
-        schema = pa.schema([pa.field(field.name, _fitting(field.type)) for field in rows.schema])
+        schema = pa.schema([pa.field(field.name, _fitting(_plain(field.type))) for field in rows.schema])
         rows = rows.cast(schema)
         with told():
             frame = self._session.createDataFrame(rows) if rows.num_rows else self._session.createDataFrame([], _ddl(schema))
@@ -297,18 +297,31 @@ def _layout(path: Path) -> dict[str, pa.DataType]:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowInvalid, StopIteration) as error:
         raise UnreadableError(type(error).__name__) from None
-    return {field.name: field.type for field in schema}
+    return {field.name: _plain(field.type) for field in schema}
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type without what Arrow alone knows of it: in the file it is the same."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    return kind
 
 
 def _fitting(kind: pa.DataType) -> pa.DataType:
-    """The type of Spark's that a column can have: it knows neither unsigned numbers nor times of day."""
+    """The type that a column must have for Spark to read it: it knows neither unsigned numbers nor times of day."""
     if pa.types.is_timestamp(kind):
-        return kind if kind.unit == "us" else pa.timestamp("us", kind.tz)
+        return kind if kind.unit in ("us", "ms") else pa.timestamp("us", kind.tz)
     if pa.types.is_unsigned_integer(kind):
         return pa.int64()
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    if pa.types.is_null(kind):
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_null(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind):
         return pa.string()
     return kind
 
