@@ -6,10 +6,11 @@ import hashlib
 from pathlib import Path
 
 import ibis
+import pandas as pd
 import pytest
 
 from clientbook import engine as engines
-from clientbook.engine import Part, UnreadableError
+from clientbook.engine import Part, UnreadableError, nearest
 from clientbook.faults import FaultError, UsageError
 
 
@@ -131,3 +132,22 @@ def test_few_rows_are_kept_in_memory_and_many_on_disk_in_the_same_order(tmp_path
         many = [engine.keep(numbers, rows=500_000) for _ in range(20)]
         assert 2 < len(list(engine.scratch.glob("*.parquet"))) < 22
         assert all(rows(each) == wanted for each in many)
+
+
+@pytest.mark.parametrize("comparison", [">=", "<"])
+def test_the_nearest_in_time_by_order_is_that_of_the_join(engine, comparison):
+    import random
+
+    draw = random.Random(7)
+    keys = ["a", "b", "c", None]
+    times = [*range(12), None]
+    left = [{"who": draw.choice(keys), "n": n, "at": draw.choice(times)} for n in range(300)]
+    # one row a time: of those that tie either may be taken
+    right = [{"who": key, "then": then, "z": draw.choice([None, 1, 2])} for key in keys for then in times if draw.random() < 0.4]
+    left, right = (engine.keep(ibis.memtable(pd.DataFrame(rows).convert_dtypes())) for rows in (left, right))
+    joined = engines.asof_join(left, right, ("at", comparison, "then"), ["who"])
+    ordered = nearest._by_order(left, right, "at", comparison, "then", ["who"])
+    assert joined.columns == ordered.columns
+    found = [rows(each.order_by("n")) for each in (joined, ordered)]
+    assert found[0] == found[1] and len(found[0]) == 300
+    assert any(row[-1] is not None for row in found[0])
