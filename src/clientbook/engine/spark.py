@@ -145,16 +145,6 @@ class _Compiler(PySparkCompiler):
     def visit_NotNull(self, op, *, arg):
         return arg.is_(sge.not_(NULL))
 
-    def visit_ArgMin(self, op, *, arg, key, where):
-        return self.agg.min_by(arg, key, where=self._filled(arg, where))
-
-    def visit_ArgMax(self, op, *, arg, key, where):
-        return self.agg.max_by(arg, key, where=self._filled(arg, where))
-
-    def _filled(self, arg, where):
-        filled = arg.is_(sge.not_(NULL))
-        return filled if where is None else sge.and_(where, filled)
-
     def visit_Cast(self, op, *, arg, to):
         return self._cast(op, arg, to, super().visit_Cast)
 
