@@ -61,7 +61,7 @@ def test_the_help_of_run_tells_every_parameter(call):
         (["run", "--as-of"], "requires an argument"),
         (["run", "--as-of", "2024-02-30"], "write it as 2024-06-01"),
         (["run", "--as-of", "tomorrow"], "'tomorrow' is not a day"),
-        (["run", "--engine", "abacus"], "There is: duckdb"),
+        (["run", "--engine", "abacus"], "There are: duckdb, spark"),
         (["run", "--only", "vlaue"], "There are: 01_cleaning, 02_profiling"),
         (["run", "-p", "value.horizon_days"], "write it as value.horizon_days=180"),
         (["run", "-p", "horizon_days=5"], "write it as value.horizon_days=180"),

@@ -6,10 +6,11 @@ import hashlib
 from pathlib import Path
 
 import ibis
+import pandas as pd
 import pytest
 
 from clientbook import engine as engines
-from clientbook.engine import Part, UnreadableError
+from clientbook.engine import Part, UnreadableError, duckdb, nearest
 from clientbook.faults import Fault, FaultError, UsageError
 
 
@@ -154,16 +155,16 @@ def test_what_is_too_large_to_sort_is_sorted_in_slices(engine, tmp_path, monkeyp
     table = _numbers(engine).order_by(*order)
     whole, sliced = tmp_path / "whole.parquet", tmp_path / "sliced.parquet"
     engine.write_parquet(table, whole)
-    copy, tried = engines.Engine._copy, []
+    copy, tried = duckdb.DuckDBEngine._copy, []
 
     def too_large_at_first(self, query, path, *rest, **more):
         tried.append(path)
         if len(tried) == 1:
-            raise engines.MemoryFault(Fault("There is not enough memory.", "Set more."))
+            raise duckdb.MemoryFault(Fault("There is not enough memory.", "Set more."))
         copy(self, query, path, *rest, **more)
 
-    monkeypatch.setattr(engines.Engine, "_copy", too_large_at_first)
-    monkeypatch.setattr(engines, "SLICE_GROUPS", 1)
+    monkeypatch.setattr(duckdb.DuckDBEngine, "_copy", too_large_at_first)
+    monkeypatch.setattr(duckdb, "SLICE_GROUPS", 1)
     engine.write_parquet(table, sliced)
     assert len(tried) > 5
     assert rows(engine.read_parquet(sliced)) == rows(engine.read_parquet(whole))
@@ -173,8 +174,28 @@ def test_what_is_too_large_to_sort_is_sorted_in_slices(engine, tmp_path, monkeyp
 
 def test_what_has_no_order_and_is_too_large_is_told(engine, tmp_path, monkeypatch):
     def too_large(self, query, path, *rest, **more):
-        raise engines.MemoryFault(Fault("There is not enough memory.", "Set more."))
+        raise duckdb.MemoryFault(Fault("There is not enough memory.", "Set more."))
 
-    monkeypatch.setattr(engines.Engine, "_copy", too_large)
+    monkeypatch.setattr(duckdb.DuckDBEngine, "_copy", too_large)
     with pytest.raises(FaultError, match="not enough memory"):
         engine.write_parquet(_numbers(engine), tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("comparison", [">=", "<"])
+def test_the_nearest_in_time_by_order_is_that_of_the_join(engine, comparison):
+    import random
+
+    draw = random.Random(7)
+    keys, times = ["a", "b", "c", None], [*range(12), None]
+    left = [{"who": draw.choice(keys), "n": n, "at": draw.choice(times)} for n in range(300)]
+    # one row a time: of those that tie either may be taken
+    right = [{"who": key, "then": then, "z": draw.choice([None, 1, 2])} for key in keys for then in times if draw.random() < 0.4]
+    left, right = (engine.keep(ibis.memtable(pd.DataFrame(rows).convert_dtypes())) for rows in (left, right))
+    joined = engines.asof_join(left, right, ("at", comparison, "then"), ["who"])
+    ordered = nearest._by_order(left, right, "at", comparison, "then", ["who"])
+    assert joined.columns == ordered.columns
+    found, told = (rows(each.order_by("n")) for each in (joined, ordered))
+    assert len(told) == 300 and any(row[-1] is not None for row in told)
+    # DuckDB puts a time that nobody knows after all others; it has no nearest
+    assert [row for row in told if row[2] is not None] == [row for row in found if row[2] is not None]
+    assert all(row[3] is None for row in told if row[2] is None)

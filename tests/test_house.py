@@ -144,7 +144,7 @@ def lock(path: str) -> dict[str, set[Version]]:
     return found
 
 
-@pytest.mark.parametrize(("path", "extras"), [("requirements.lock", ()), ("tests/requirements.lock", ("test",))])
+@pytest.mark.parametrize(("path", "extras"), [("requirements.lock", ()), ("tests/requirements.lock", ("test", "spark"))])
 def test_locks_satisfy_the_project(path, extras):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = list(project["dependencies"])

@@ -132,6 +132,7 @@ def key(
     fingerprints: Fingerprints,
     digests: Mapping[str, str],
     personal: bool = False,
+    engine: str = "duckdb",
 ) -> str:
     """What tells this step from any other?
 
@@ -153,6 +154,8 @@ def key(
         Of what the steps before left, by the path in the run's folder.
     personal
         Whether names are shown.
+    engine
+        That works on its tables.
 
     Returns
     -------
@@ -172,6 +175,7 @@ def key(
         "parameters": dict(parameters),
         "as_of": run.as_of.isoformat(),
         "personal": personal,
+        "engine": engine,
         "book": book.settings.model_dump(mode="json"),
         "tables": {name: digests[f"tables/{name}.parquet"] for name in tables},
         "heard": {name: digests[name] for name in sorted(digests) if _hears(stage, name)},

@@ -44,11 +44,20 @@ class _RunCommand(TyperCommand):
             for name, kind, default, meaning in runner.describe_parameters(runner.notebooks())
         ]
         example = "Example: [bold]clientbook run data/cdnow --only value -p value.horizon_days=180[/bold]"
-        return "\n\n".join([example, "[bold]Parameters for -p[/bold]", *lines])
+        spark = f"[bold]--engine spark[/bold] (pip install 'clientbook\\[spark]', Java 17): {_where(runner.notebooks())}"
+        return "\n\n".join([example, spark, "[bold]Parameters for -p[/bold]", *lines])
 
     @epilog.setter
     def epilog(self, value: Any) -> None:
         pass
+
+
+def _where(chosen) -> str:
+    """Which notebooks run where, with Spark?"""
+    from clientbook import runner
+
+    spark, driver = (", ".join(names) or "none" for names in runner.on_spark(chosen))
+    return f"On Spark: {spark}. On this machine's DuckDB, from the tables that Spark wrote: {driver}."
 
 
 @app.command(cls=_RunCommand)
@@ -60,7 +69,9 @@ def run(
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Execute this notebook and what it needs; may be repeated.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="duckdb.")] = "duckdb",
+    engine: Annotated[
+        str, typer.Option(help="duckdb, or spark: on the session that SPARK_REMOTE or SPARK_MASTER names; see below.")
+    ] = "duckdb",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where reports go.")] = Path("reports"),
     parameter: Annotated[
         list[str] | None, typer.Option("-p", metavar="NOTEBOOK.NAME=VALUE", help="Set a parameter; may be repeated.")
@@ -81,20 +92,20 @@ def run(
 ) -> None:
     """Execute the notebooks of a book and publish the report."""
     from clientbook import runner
-    from clientbook.faults import UsageError
 
-    if engine != "duckdb":
-        raise UsageError(f"There is no engine {engine!r}. There is: duckdb.")
+    runner.check_engine(engine)
     day = _day(as_of)
     known = runner.notebooks()
     parameters = runner.parse_parameters(parameter or (), known)
     runner.select(known, only or ())
     opened = _open(book)
+    if engine == "spark" and not (quiet or as_json):
+        typer.echo(_where(runner.select(known, only or ())))
     with _display(opened.settings.name) if not (quiet or as_json) else contextlib.nullcontext(lambda steps: None) as watch:
         try:
             outcome = runner.run(
                 opened, as_of=day, only=only or (), parameters=parameters, out=out, watch=watch,
-                fresh=fresh, jobs=jobs, timeout=timeout, personal=show_personal_data,
+                fresh=fresh, jobs=jobs, timeout=timeout, personal=show_personal_data, engine=engine,
             )  # fmt: skip
         except ClientbookError as error:
             if as_json:

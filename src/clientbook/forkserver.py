@@ -24,7 +24,7 @@ AVAILABLE = sys.platform == "linux"
 # what nearly every notebook needs, in the order in which it takes time
 _IMPORTED = (
     "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "clientbook.charts", "clientbook.stage",
-    "clientbook.engine",
+    "clientbook.engine.duckdb",
     "ibis.backends.duckdb", "ibis.backends.sql.compilers", "pyarrow.parquet", "pyarrow.compute",
     "matplotlib.backends.backend_agg", "matplotlib.figure", "PIL.Image", "PIL.PngImagePlugin", "scipy.special",
 )  # fmt: skip

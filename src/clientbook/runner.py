@@ -24,7 +24,17 @@ from clientbook import cache, failure, history, ipynb, kernels, lock
 from clientbook.book import BOOK_VARIABLE, LABELS, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
-from clientbook.stage import FRESH_VARIABLE, LEADING, PERSONAL_VARIABLE, RUN_VARIABLE, Stage, check_parameters, load_stage
+from clientbook.stage import (
+    ENGINE_VARIABLE,
+    FRESH_VARIABLE,
+    LEADING,
+    PERSONAL_VARIABLE,
+    RUN_VARIABLE,
+    Stage,
+    check_parameters,
+    engine_of,
+    load_stage,
+)
 from clientbook.store import Run, sweep, whole, write_json
 
 _NOTEBOOK = re.compile(r"^(\d{2})_(\w+)$")
@@ -176,6 +186,39 @@ def select(known: Sequence[Notebook], only: Iterable[str]) -> list[Notebook]:
     return [notebook for notebook in known if notebook.name in wanted]
 
 
+def check_engine(engine: str) -> None:
+    """Is there such an engine, and is what it needs installed?
+
+    Parameters
+    ----------
+    engine
+        `duckdb` or `spark`.
+
+    Raises
+    ------
+    FaultError
+        PySpark or Java is not installed.
+    UsageError
+        There is no such engine.
+    """
+    from clientbook.engine import ENGINES
+
+    if engine not in ENGINES:
+        raise UsageError(f"There is no engine {engine!r}. There are: {', '.join(ENGINES)}.")
+    if engine == "spark":
+        from clientbook.engine.session import check_installed
+
+        check_installed()
+
+
+def on_spark(known: Iterable[Notebook]) -> tuple[list[str], list[str]]:
+    """Which notebooks run on Spark where that is asked for, and which on the driver's DuckDB, from what Spark wrote?"""
+    told: tuple[list[str], list[str]] = ([], [])
+    for notebook in sorted(known, key=lambda each: each.name):
+        told[0 if notebook.stage.on_spark else 1].append(notebook.name)
+    return told
+
+
 def parse_parameters(given: Iterable[str], known: Sequence[Notebook]) -> dict[str, dict[str, str]]:
     """Parameters as the command line has them, `value.horizon_days=180`, by stage.
 
@@ -212,6 +255,7 @@ def run(
     jobs: int = 1,
     timeout: int | None = None,
     personal: bool = False,
+    engine: str = "duckdb",
 ) -> Outcome:
     """Execute a book's notebooks as of a day, and publish the report if all of them end well.
 
@@ -242,6 +286,9 @@ def run(
         Seconds that one cell may take; none means as long as it likes.
     personal
         Show names on the pages; every page is then marked.
+    engine
+        `duckdb` or `spark`. With Spark, notebooks run one after the other, each on a session of its own; those whose stage
+        does not run on Spark work on this machine's DuckDB, from the tables that Spark wrote.
 
     Raises
     ------
@@ -261,6 +308,7 @@ def run(
     values = {n.stage.name: check_parameters(n.stage, (parameters or {}).get(n.stage.name, {})) for n in chosen}
     if jobs < 1 or (timeout is not None and timeout < 1):
         raise UsageError("jobs and timeout are whole numbers of 1 or more.")
+    check_engine(engine)
     if any(LABELS in notebook.stage.book_files for notebook in chosen):
         from clientbook.matching import labels
 
@@ -269,15 +317,17 @@ def run(
     with _signals(), lock.hold(book.store.folder, "run"):
         kernels.sweep()
         sweep(book.store.folder / "scratch")
-        return _Execution(book, known, chosen, values, out, watch, fresh, jobs, timeout, personal).run(as_of)
+        return _Execution(book, known, chosen, values, out, watch, fresh, jobs, timeout, personal, engine).run(as_of)
 
 
 class _Execution:
     """A run under way."""
 
-    def __init__(self, book, known, chosen, values, out, watch, fresh, jobs, timeout, personal):
+    def __init__(self, book, known, chosen, values, out, watch, fresh, jobs, timeout, personal, engine="duckdb"):
         self.book, self.known, self.chosen, self.values = book, known, chosen, values
         self.out, self.fresh, self.jobs, self.timeout, self.personal = out, fresh, jobs, timeout, personal
+        self.engines = {notebook.name: engine_of(notebook.stage, engine) for notebook in chosen}
+        self.engine, self.jobs = engine, self.jobs if engine == "duckdb" else 1
         self.steps = {notebook.name: Progress(notebook.name) for notebook in chosen}
         self.began = dt.datetime.now(dt.UTC)
         self.fingerprints = cache.Fingerprints.of(book.store.folder)
@@ -342,6 +392,7 @@ class _Execution:
         return found
 
     def _info(self, as_of: dt.date) -> dict[str, Any]:
+        versioned = _VERSIONED if self.engine == "duckdb" else (*_VERSIONED, "pyspark")
         return {
             "run": self.under_way.name,
             "book": self.book.name,
@@ -349,10 +400,11 @@ class _Execution:
             "as_of": as_of.isoformat(),
             "timezone": self.book.settings.timezone,
             "currency": self.book.settings.currency,
-            "engine": "duckdb",
+            "engine": self.engine,
+            **({} if self.engine == "duckdb" else {"engines": self.engines}),
             "started": self.began.isoformat(timespec="seconds"),
             "parameters": {name: value.model_dump(mode="json") for name, value in self.values.items()},
-            "versions": {"python": platform.python_version()} | {name: _version(name) for name in _VERSIONED},
+            "versions": {"python": platform.python_version()} | {name: _version(name) for name in versioned},
         }
 
     def _execute_all(self) -> None:
@@ -408,6 +460,7 @@ class _Execution:
         wanted = cache.key(
             notebook.stage, notebook.path, run,
             book=self.book, parameters=values, fingerprints=self.fingerprints, digests=digests, personal=self.personal,
+            engine=self.engines[notebook.name],
         )  # fmt: skip
         folders = [earlier.folder for earlier in self.earlier]
         remembers = notebook.stage.remembers
@@ -505,7 +558,7 @@ class _Execution:
 
     def _environment(self) -> dict[str, str]:
         told = {name: value for name, value in os.environ.items() if name not in (PERSONAL_VARIABLE, FRESH_VARIABLE)}
-        told |= {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name}
+        told |= {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name, ENGINE_VARIABLE: self.engine}
         asked = {PERSONAL_VARIABLE: self.personal, FRESH_VARIABLE: self.fresh}
         return told | {name: "1" for name, is_so in asked.items() if is_so}
 

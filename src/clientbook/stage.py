@@ -16,13 +16,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clientbook.book import Book, open_book
 from clientbook.engine import open as open_engine
-from clientbook.faults import ClientbookError, UsageError
+from clientbook.faults import ClientbookError, Fault, FaultError, UsageError
 from clientbook.store import Run, whole, write_json
 from clientbook.tables import Table
 
 RUN_VARIABLE = "CLIENTBOOK_RUN"
 PERSONAL_VARIABLE = "CLIENTBOOK_SHOW_PERSONAL_DATA"
 FRESH_VARIABLE = "CLIENTBOOK_FRESH"
+ENGINE_VARIABLE = "CLIENTBOOK_ENGINE"
+
+# A table of more rows is not read on the driver where the run asks for Spark; a machine of 12 GB takes as many.
+MOST_ROWS_ON_DRIVER = 60_000_000
 
 # So many key numbers of each stage, its first, stand on the index and on the overview.
 LEADING = 2
@@ -52,6 +56,8 @@ class Stage:
         Whether it reads what was delivered, and not only tables.
     remembers
         Whether it reads what earlier runs left.
+    on_spark
+        Whether Spark works on its tables where the run asks for Spark; else this machine's DuckDB does, on what Spark wrote.
     book_files
         Files beside `clientbook.yaml` that people keep and that it reads where they are there.
     writes
@@ -72,6 +78,7 @@ class Stage:
     hears: tuple[str, ...] = ()
     reads_files: bool = False
     remembers: bool = False
+    on_spark: bool = False
     book_files: tuple[str, ...] = ()
     parameters: type[Parameters] = Parameters
     tables: tuple[Table, ...] = ()
@@ -130,11 +137,15 @@ class Step:
         missing = " and ".join(f"`{name}`" for name in stage.needs if not self.has(name))
         if missing:
             raise NothingToShow(f"This book has no {missing}. With it, this page would show {stage.shows}.")
+        asked = os.environ.get(ENGINE_VARIABLE) or "duckdb"
+        self.engine_name = engine_of(stage, asked)
+        if self.engine_name != asked:
+            check_size(stage, source)
 
     @cached_property
     def engine(self):
         """Where tables are worked on."""
-        engine = open_engine("duckdb", scratch=self.book.store.folder / "scratch")
+        engine = open_engine(self.engine_name, scratch=self.book.store.folder / "scratch")
         atexit.register(engine.close)
         return engine
 
@@ -260,6 +271,49 @@ class Step:
         """The runner takes over, next time, what is on this list."""
         self._written.append(path.relative_to(self._target).as_posix())
         self.record(written=sorted(set(self._written)))
+
+
+def engine_of(stage: Stage, asked: str) -> str:
+    """Which engine works on a stage's tables?
+
+    Parameters
+    ----------
+    stage
+        Which.
+    asked
+        The engine that the run asks for.
+    """
+    return asked if stage.on_spark else "duckdb"
+
+
+def check_size(stage: Stage, source: Run | None) -> None:
+    """Can the driver's DuckDB take the tables that Spark wrote?
+
+    Parameters
+    ----------
+    stage
+        Which reads them.
+    source
+        The run that holds them.
+
+    Raises
+    ------
+    FaultError
+        One has more than `MOST_ROWS_ON_DRIVER` rows.
+    """
+    import pyarrow.parquet as pq
+
+    there = source.tables if source is not None else ()
+    for table in there if "*" in stage.uses else sorted({*stage.needs, *stage.uses} & set(there)):
+        rows = pq.read_metadata(source.path(table)).num_rows
+        if rows > MOST_ROWS_ON_DRIVER:
+            raise FaultError(
+                Fault(
+                    f"{stage.name} does not run on Spark, and `{table}` has {rows:,} rows; the driver takes "
+                    f"{MOST_ROWS_ON_DRIVER:,}.",
+                    "Leave it out with --only, or run the book on a machine with more memory with --engine duckdb.",
+                )
+            )
 
 
 def load_stage(name: str) -> Stage:

@@ -43,6 +43,7 @@ STAGE = Stage(
     name="cleaning",
     reads_files=True,
     remembers=True,
+    on_spark=True,
     writes=(*CANONICAL, "changes", "rejected", "quality", "quality_history"),
     shows="what was delivered, and what of it can be used",
     parameters=Parameters,

@@ -14,6 +14,7 @@ import ibis.expr.types as ir
 
 from clientbook.book import ContactPolicy
 from clientbook.customers import with_customer
+from clientbook.engine import asof_join
 from clientbook.tables import STAGES
 
 REASONS = (
@@ -454,7 +455,7 @@ def followed(sent: ir.Table, happened: ir.Table, days: int, key: str = "customer
     asks = sent.select(key, "arrival", at=sent["at"].cast("timestamp"))
     marks = happened.select(key, then=happened["at"].cast("timestamp"))
     # the next one alone: if that is too late, all others are
-    both = asks.asof_join(marks, on=asks["at"] < marks["then"], predicates=[key])
+    both = asof_join(asks, marks, on=("at", "<", "then"), by=[key])
     soon = both["then"] <= both["at"] + ibis.interval(days=days)
     return both.select("arrival", followed=soon.fill_null(False))
 

@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from clientbook.engine import Engine
+from clientbook.engine import Engine, asof_join
 from clientbook.journeys.inference import FILTERED
 from clientbook.tables import STAGES
 
@@ -54,7 +54,7 @@ def plan_and_actual(tables: Mapping[str, ir.Table | None], who: ir.Table, interv
     sent = sent.filter(sent["topic"].notnull())
     on = intervals.filter(intervals["method"] == FILTERED).select("subject_id", "topic", "stage", "valid_from", "valid_to")
     # what was known last by then: a join on a range would compare all with all
-    there = sent.asof_join(on, on=sent["sent_at"] >= on["valid_from"], predicates=["subject_id", "topic"])
+    there = asof_join(sent, on, on=("sent_at", ">=", "valid_from"), by=["subject_id", "topic"])
     still = there["valid_to"].isnull() | (there["valid_to"] > there["sent_at"])
     there = there.mutate(stage=still.ifelse(there["stage"], ibis.null("string")))
     counted = there.group_by("channel", "planned", actual=there["stage"].fill_null(NO_JOURNEY)).agg(messages=there.count())

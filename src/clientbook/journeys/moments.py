@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from clientbook import parsing
-from clientbook.engine import Engine
+from clientbook.engine import Engine, asof_join
 from clientbook.journeys.declared import MOMENTS, typed
 from clientbook.journeys.stages import Ways, has_topics
 from clientbook.tables import STAGES
@@ -181,8 +181,7 @@ def _later(ways: Ways, timeline: ir.Table, zone: str) -> tuple[ir.Table, ir.Tabl
 def _followed(rows: ir.Table, bought: ir.Table, cases: ir.Table, window_days: int) -> ir.Table:
     """With what followed each day."""
     for later, column in ((bought, "next_order"), (cases, "next_case")):
-        rows = rows.asof_join(later, on=rows["day"] < later[column], predicates=["lane"])
-        rows = rows.drop([name for name in rows.columns if name.endswith("_right")])
+        rows = asof_join(rows, later, on=("day", "<", column), by=["lane"])
     soon = (rows["next_day"].delta(rows["day"], unit="day") <= window_days).fill_null(False)
     return rows.mutate(
         moved_on=soon & (rows["next_level"] > rows["level"]).fill_null(False),

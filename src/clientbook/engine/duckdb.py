@@ -1,16 +1,11 @@
-"""What one engine alone can do: DuckDB today, with room for a twin beside each function."""
+"""What DuckDB alone can do, in this process; its twin for a cluster is :mod:`clientbook.engine.spark`."""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import count
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +16,9 @@ import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 
-from clientbook.faults import Fault, FaultError, UsageError
+from clientbook.engine.shared import CELL_BYTES, ROW_GROUP_ROWS, Engine, Part, TwiceError, UnreadableError
+from clientbook.faults import Fault, FaultError
 
-# Fixed, so that the same rows always become the same bytes, whatever the machine.
-ROW_GROUP_ROWS = 122_880
 # What does not fit into memory is sorted in slices of so many groups: some six million rows.
 SLICE_GROUPS = 48
 # Everything below one line of text must fit into a reading buffer several times over.
@@ -32,7 +26,6 @@ LONGEST_LINE_BYTES = 2_000_000
 LONGEST_OBJECT_BYTES = 64 * 1024 * 1024
 
 # What a cell of a table that is held in memory takes, as a rule; of all memory, tables may take this share.
-CELL_BYTES = 20
 HELD_SHARE = 0.25
 
 
@@ -41,96 +34,20 @@ DEEPEST_OBJECT = 12
 MOST_INNER_NAMES = 500
 
 
-class UnreadableError(Exception):
-    """The engine cannot read a file as it was told to; the text of the engine stays inside, as it quotes data."""
-
-
 class MemoryFault(FaultError):
     """What was asked does not fit into the memory that the engine may take."""
 
 
-class TwiceError(UnreadableError):
-    """Two values would have the same column, whose name this is: an object's, and one that is written so."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Which Parquet file holds the rows of which delivered file?
-
-    Parameters
-    ----------
-    path
-        The Parquet file.
-    shown
-        The delivered file as the user knows it.
-    rows
-        How many rows the Parquet file holds.
-    first_row
-        The number of its first row; a column ``_row`` in the file goes before it.
-    """
-
-    path: Path
-    shown: str
-    rows: int
-    first_row: int
-
-
-def open(name: str = "duckdb", *, scratch: Path, memory: str | None = None, threads: int | None = None) -> Engine:
-    """Which engine computes this run?
-
-    Parameters
-    ----------
-    name
-        ``duckdb``.
-    scratch
-        A folder for what does not fit into memory; the engine makes a folder of its own in it and removes that
-        on :meth:`Engine.close`.
-    memory
-        An upper bound such as ``"2GB"``. Default: the environment's ``CLIENTBOOK_MEMORY``, else a quarter of
-        the machine's memory and at least 1 GB.
-    threads
-        Default: one for each processor.
-
-    Raises
-    ------
-    UsageError
-        The engine's name is not known.
-    FaultError
-        The memory bound is not a size, or the scratch folder cannot be written.
-
-    Examples
-    --------
-    >>> engine = open(scratch=Path("store/scratch"))  # doctest: +SKIP
-    """
-    if name != "duckdb":
-        raise UsageError(f"There is no engine {name!r} here. Choose duckdb.")
-    return Engine(scratch=Path(scratch), memory=memory, threads=threads)
-
-
-class Engine:
+class DuckDBEngine(Engine):
     """What can DuckDB do for us that an Ibis expression cannot say?
 
-    Attributes
-    ----------
-    name
-        ``duckdb``.
-    connection
-        The Ibis backend.
-    scratch
-        This engine's own folder for staged files.
+    Everything that is delivered is read by it, whichever engine works on what was read.
     """
 
     name = "duckdb"
 
     def __init__(self, *, scratch: Path, memory: str | None = None, threads: int | None = None):
-        try:
-            scratch.mkdir(parents=True, exist_ok=True)
-            self.scratch = Path(tempfile.mkdtemp(prefix=f"engine-{os.getpid()}-", dir=scratch.resolve()))
-        except OSError as error:
-            raise FaultError(
-                Fault(f"The scratch folder cannot be written ({error.strerror}).", "Choose another.", file=str(scratch))
-            ) from None
-        self._numbers = count(1)
+        super().__init__(scratch)
         self.connection = ibis.duckdb.connect(":memory:")
         memory = memory or os.environ.get("CLIENTBOOK_MEMORY") or f"{_quarter_of_memory()}B"
         settings: dict[str, Any] = {
@@ -156,64 +73,10 @@ class Engine:
             ) from None
         self._held, self._most_held = 0, int(self._memory() * HELD_SHARE)
 
-    def __repr__(self) -> str:
-        return f"Engine({self.name!r}, scratch={str(self.scratch)!r})"
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """When is the engine done? Now: the connection ends and its scratch files go."""
         self.connection.disconnect()
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-    def scratch_file(self, ending: str) -> Path:
-        """Where can the next staged file lie?
-
-        Parameters
-        ----------
-        ending
-            With its dot: ``.parquet``.
-        """
-        return self.scratch / f"{next(self._numbers):06d}{ending}"
-
-    def read_text(
-        self,
-        path: Path,
-        *,
-        delimiter: str,
-        columns: Sequence[str],
-        encoding: str = "utf-8",
-        quote: str = '"',
-    ) -> ir.Table:
-        """What does a delimited text file hold, as text and in the file's order?
-
-        Nothing is guessed: ``007`` stays ``007``. What is empty or missing is null.
-
-        Parameters
-        ----------
-        path
-            A file whose first record is a header.
-        delimiter
-            One character.
-        columns
-            Names, one for each field.
-        encoding
-            ``utf-8``, ``utf-16`` or ``latin-1``; anything else is transcoded by :mod:`clientbook.sources`.
-        quote
-            The quoting character, or nothing.
-
-        Raises
-        ------
-        UnreadableError
-            A record has another number of fields, a quote is not closed, a line is over 2 MB, or the bytes are
-            not in that encoding.
-        """
-        staged = self.stage_text(path, delimiter=delimiter, columns=columns, encoding=encoding, quote=quote)
-        return self.read_parquet(staged)
 
     def stage_text(
         self,
@@ -256,26 +119,6 @@ class Engine:
             f"columns = {{{types}}}, nullstr = '', comment = '', strict_mode = true, "
             f"max_line_size = {LONGEST_LINE_BYTES}, encoding = {_literal(encoding)})"
         )
-
-    def read_json(self, path: Path, *, layout: str = "newline_delimited") -> ir.Table:
-        """What do the records of a JSON file hold?
-
-        A column is boolean, int64 or float64 where all its values are; everything else is text, lists as
-        JSON; what objects hold has columns of its own, ``a.b``. Text is never taken for a date or a number.
-
-        Parameters
-        ----------
-        path
-            UTF-8.
-        layout
-            ``newline_delimited``, ``array`` or ``unstructured`` (objects one after another).
-
-        Raises
-        ------
-        UnreadableError
-            The file is not JSON, or holds something other than objects.
-        """
-        return self.read_parquet(self.stage_json(path, layout=layout))
 
     def stage_json(self, path: Path, *, layout: str = "newline_delimited") -> Path:
         """Where do the records of a JSON file lie as Parquet, row for row?
@@ -417,6 +260,29 @@ class Engine:
             The file is not whole.
         """
         return [row[0] for row in self._ask(f"DESCRIBE SELECT * FROM {_parquet([path])}")]
+
+    def described(self, paths: Sequence[Path]) -> dict[str, str]:
+        """Which type has each column of several Parquet files, once they are one table?
+
+        Parameters
+        ----------
+        paths
+            The files.
+        """
+        return {row[0]: row[1] for row in self._ask(f"DESCRIBE SELECT * FROM {_parquet(paths)}")}
+
+    def recast(self, path: Path, types: Mapping[str, str]) -> Path:
+        """A Parquet file with some columns in other types: what no other engine than this one knows becomes text.
+
+        Parameters
+        ----------
+        path
+            The file; it stays as it is.
+        types
+            By column, as from :meth:`described`.
+        """
+        cells = ", ".join(f"CAST({_name(name)} AS {_common(kind)}) AS {_name(name)}" for name, kind in types.items())
+        return self._stage(f"SELECT * REPLACE ({cells}) FROM {_parquet([path])}")
 
     def check_parquet(self, path: Path, columns: Sequence[str]) -> None:
         """Can these columns be read to their end? A file may be damaged in the middle and have a whole foot.
@@ -580,19 +446,17 @@ class Engine:
         return self.connection.raw_sql(query)
 
 
-def row_hash(columns: Sequence[ir.Column]) -> ir.IntegerColumn:
-    """A number that equal rows share, and others almost never; hashing columns one after another takes thrice as long."""
-    return _hash_of(tuple(column.type() for column in columns))(*columns)
-
-
-@lru_cache(maxsize=1_000)
-def _hash_of(types: tuple):
-    def hash_(*columns):
-        raise NotImplementedError
-
-    places = [inspect.Parameter(f"c{i}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in range(len(types))]
-    hash_.__signature__ = inspect.Signature(places)
-    return ibis.udf.scalar.builtin(hash_, name="hash", signature=(types, "uint64"))
+def _common(kind: str) -> str:
+    """The nearest type that Spark has too."""
+    if kind.startswith("TIMESTAMP"):
+        return "TIMESTAMPTZ" if "TIME ZONE" in kind else "TIMESTAMP"
+    if kind == "UBIGINT" or "HUGEINT" in kind:
+        return "DECIMAL(38, 0)"
+    if kind in ("UINTEGER", "USMALLINT", "UTINYINT"):
+        return "BIGINT"
+    if kind in ("TIME", "UUID", "INTERVAL", "BIT", "JSON") or kind.startswith(("ENUM", "TIME ")):
+        return "VARCHAR"
+    return kind
 
 
 def _quarter_of_memory() -> int:

@@ -1,0 +1,65 @@
+"""The same company on DuckDB and on Spark: do the tables agree, and what did each notebook take?
+
+By hand: `python tests/benchmarks/spark.py --people 5000`, with the extra `spark` and Java. `SPARK_MASTER` names the
+session; two workers on this machine where it names none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+
+def run(book: Path, engine: str, reports: Path, only: list[str]) -> Path:
+    """Run a book on an engine; the folder of the run."""
+    chosen = [part for name in only for part in ("--only", name)]
+    command = [sys.executable, "-m", "clientbook.cli", "run", str(book), "--engine", engine, "--out", str(reports), "-q", *chosen]
+    subprocess.run(command, check=True, env={"SPARK_MASTER": "local-cluster[2,1,1024]"} | os.environ)
+    return max((book / "store" / "runs").iterdir())
+
+
+def main() -> None:
+    """Make a company, run it twice, and print."""
+    from alike import differences
+    from measuring import show
+
+    from clientbook.book import make_company
+
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--people", type=int, default=5000)
+    asked.add_argument("--seed", type=int, default=101)
+    asked.add_argument("--only", action="append", default=[], metavar="NAME")
+    given = asked.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        first = Path(scratch) / "duckdb" / "company"
+        make_company(first, people=given.people, seed=given.seed)
+        second = Path(scratch) / "spark" / "company"
+        shutil.copytree(first, second)
+        one = run(first, "duckdb", Path(scratch) / "reports-duckdb", given.only)
+        other = run(second, "spark", Path(scratch) / "reports-spark", given.only)
+        infos = [json.loads((folder / "run.json").read_text()) for folder in (one, other)]
+        rows = []
+        for table in sorted(path.name for path in (one / "tables").glob("*.parquet")):
+            there = (other / "tables" / table).is_file()
+            told = differences(one / "tables" / table, other / "tables" / table) if there else ["not written on Spark"]
+            rows.append((table.removesuffix(".parquet"), "; ".join(told) or "the same", "the same"))
+        show(f"Tables of {given.people:,} people", rows)
+        took = [
+            (name, f"{step['seconds']:.1f} s on DuckDB, {infos[1]['notebooks'][name]['seconds']:.1f} s",
+             f"worked on by {infos[1]['engines'][name]}")
+            for name, step in infos[0]["notebooks"].items()
+        ]  # fmt: skip
+        show("Notebooks, where the run asks for DuckDB and for Spark", took)
+
+
+if __name__ == "__main__":
+    main()
