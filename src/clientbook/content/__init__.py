@@ -222,7 +222,7 @@ STAGE = Stage(
     uses=(
         "messages", "content", "consents", "preferences", "cases", "opportunities", "opportunity_people", "identities",
         "identity_draws", "customers", "resolved_accounts", "account_identities", "stage_intervals", "value", "events",
-        "products", "orders", "deliveries", "responsiveness", "message_audit",
+        "products", "orders", "deliveries", "responsiveness", "message_audit", "people",
     ),
     writes=("content_map", "message_audit", "pressure", "next_actions", "accounts_view"),
     shows="which of the messages were right when they were sent, what is wrong with the others, and what to send next",

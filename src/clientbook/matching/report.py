@@ -514,12 +514,16 @@ def close_calls(review_pairs: ir.Table, most: int = 10) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Customers, systems, probability, reasons and what the answer may change, without the records' ids; pairs of the same
-        two customers once.
+        `customers` (one, or both with a comma between), `systems`, and the probability, the reasons and what the answer may
+        change, without the records' ids; pairs of the same two customers once.
     """
     rows = review_pairs.filter(review_pairs["asked_for"] == "gain").order_by("turn").limit(10 * most)
     rows = rows.drop("turn", "person_id_a", "person_id_b", "match_weight", "asked_for", "stratum", "chance").to_pandas()
-    return rows.drop_duplicates(["customer_a", "customer_b"]).head(most).reset_index(drop=True)
+    rows = rows.drop_duplicates(["customer_a", "customer_b"]).head(most).reset_index(drop=True)
+    both = rows["customer_a"].where(rows["customer_a"] == rows["customer_b"], rows["customer_a"] + ", " + rows["customer_b"])
+    rows.insert(0, "customers", both)
+    rows.insert(1, "systems", rows["source_a"] + ", " + rows["source_b"])
+    return rows.drop(columns=["customer_a", "customer_b", "source_a", "source_b"])
 
 
 def weights(scored: Scored) -> pd.DataFrame:
