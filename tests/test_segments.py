@@ -346,12 +346,31 @@ def test_kinds_that_are_there_are_found_named_and_stable(monkeypatch):
     assert found.find(cells).names == kinds.names
     wide = cells.to_pandas().pivot_table(index="customer_id", columns=["aspect", "value"], values="n", fill_value=0.0)
     counts = wide[kinds.chances.index].to_numpy()
+    for aspect, rho in kinds.alike.items():
+        some = wide[kinds.chances.index].columns.get_level_values(0) == aspect
+        counts[:, some] /= 1 + rho * np.maximum(counts[:, some].sum(axis=1, keepdims=True) - 1, 0)
     logs = np.log(kinds.shares) + counts @ np.log(kinds.chances.to_numpy())
     odds = np.exp(logs - logs.max(axis=1, keepdims=True))
     plain = pd.Series((odds / odds.sum(axis=1, keepdims=True)).max(axis=1), index=wide.index)
     assert np.allclose(plain.loc[members.index], members["found_probability"], atol=1e-5)
     few = cells.filter(cells["customer_id"].isin([f"c{i}" for i in range(100)]))
     assert found.find(few) is None
+
+
+def test_what_one_customer_does_again_and_again_counts_for_less(monkeypatch):
+    """Half of the customers always buy what they bought first: that says as much as one purchase."""
+    monkeypatch.setattr(found, "_TRIED", 3)
+    cells, _ = kinds_of()
+    wide = cells.to_pandas().pivot_table(index="customer_id", columns=["aspect", "value"], values="n", fill_value=0.0)
+    raw, aspect = wide.to_numpy(float), wide.columns.get_level_values(0).to_numpy()
+    assert all(rho < 0.05 for rho in found._as_it_counts(raw, aspect, 1)[1].values()), "drawn one by one"
+    stuck = raw.copy()
+    some = aspect == "buys"
+    first = np.random.default_rng(2).integers(0, 3, len(raw))
+    stuck[:, some] = np.eye(3)[first] * 5
+    counts, alike = found._as_it_counts(np.where(np.arange(len(raw))[:, None] % 2, raw, stuck), aspect, 1)
+    assert alike["buys"] > 0.3 and alike["source"] < 0.05
+    assert counts[:, some].sum(axis=1).max() < 5 / (1 + 0.3 * 4) and counts[:, ~some].sum(axis=1).min() > 4
 
 
 def test_the_ideal_customer_is_who_we_win_and_somebody_is_missing():
