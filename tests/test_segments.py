@@ -358,19 +358,19 @@ def test_kinds_that_are_there_are_found_named_and_stable(monkeypatch):
 
 
 def test_what_one_customer_does_again_and_again_counts_for_less(monkeypatch):
-    """Half of the customers always buy what they bought first: that says as much as one purchase."""
-    monkeypatch.setattr(found, "_TRIED", 3)
-    cells, _ = kinds_of()
-    wide = cells.to_pandas().pivot_table(index="customer_id", columns=["aspect", "value"], values="n", fill_value=0.0)
-    raw, aspect = wide.to_numpy(float), wide.columns.get_level_values(0).to_numpy()
-    assert all(rho < 0.05 for rho in found._as_it_counts(raw, aspect, 1)[1].values()), "drawn one by one"
-    stuck = raw.copy()
-    some = aspect == "buys"
-    first = np.random.default_rng(2).integers(0, 3, len(raw))
-    stuck[:, some] = np.eye(3)[first] * 5
-    counts, alike = found._as_it_counts(np.where(np.arange(len(raw))[:, None] % 2, raw, stuck), aspect, 1)
-    assert alike["buys"] > 0.3 and alike["source"] < 0.05
-    assert counts[:, some].sum(axis=1).max() < 5 / (1 + 0.3 * 4) and counts[:, ~some].sum(axis=1).min() > 4
+    """Who always buys the same says with five purchases no more than with one; who draws each anew says five things."""
+    monkeypatch.setattr(found, "_TRIED", 1)
+    draw, n = np.random.default_rng(1), 2000
+    stuck = np.eye(3)[draw.integers(0, 3, n)] * 5
+    fresh = draw.multinomial(5, [0.5, 0.3, 0.2], n).astype(float)
+    halfway = np.where(np.arange(n)[:, None] % 2, stuck, draw.multinomial(5, [1 / 3] * 3, n))
+    aspect = np.repeat(["buys", "source", "tier"], 3)
+    counts, alike = found._as_it_counts(np.hstack([stuck, fresh, halfway]), aspect, 1)
+    assert alike["buys"] == pytest.approx(1.0, abs=0.01) and alike["source"] == pytest.approx(0.0, abs=0.03)
+    assert alike["tier"] == pytest.approx(0.5, abs=0.05)
+    assert counts[:, aspect == "buys"].sum(axis=1) == pytest.approx(1.0, abs=0.05)
+    assert counts[:, aspect == "source"].sum(axis=1).min() > 4.3
+    assert counts[:, aspect == "tier"].sum(axis=1) == pytest.approx(5 / (1 + 0.5 * 4), abs=0.15)
 
 
 def test_the_ideal_customer_is_who_we_win_and_somebody_is_missing():
