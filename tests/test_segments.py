@@ -345,7 +345,7 @@ def test_kinds_that_are_there_are_found_named_and_stable(monkeypatch):
     assert adjusted_rand_score(kind.loc[members.index], members["found_persona"]) > 0.9
     assert found.find(cells).names == kinds.names
     wide = cells.to_pandas().pivot_table(index="customer_id", columns=["aspect", "value"], values="n", fill_value=0.0)
-    counts = wide[kinds.chances.index].to_numpy()
+    counts = wide[kinds.chances.index].to_numpy().copy()
     for aspect, rho in kinds.alike.items():
         some = wide[kinds.chances.index].columns.get_level_values(0) == aspect
         counts[:, some] /= 1 + rho * np.maximum(counts[:, some].sum(axis=1, keepdims=True) - 1, 0)
