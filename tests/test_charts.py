@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clientbook import charts
-from clientbook.site import figures, numbers
+from clientbook.site import axes, figures, numbers
 from clientbook.site.article import markdown
 from clientbook.site.sanitise import Tidier, plain
 
@@ -68,10 +68,29 @@ def test_money_carries_its_currency(value, currency, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.4351, "43.5"), (1, "100"), (0, "0"), (0.00012, "0.012"), (-0.19, "−19"), (1.5, "150"), (0.9999, ">99.9")],
+    [(0.4351, "43.5"), (1, "100"), (0, "0"), (0.00012, "<0.1"), (1e-300, "<0.1"), (0.001, "0.1"), (0.0012, "0.12"), (-0.19, "−19"), (1.5, "150"), (0.9999, ">99.9")],
 )
-def test_percent_takes_fractions_and_never_rounds_up_to_all(value, text):
+def test_percent_takes_fractions_and_never_rounds_up_to_all_or_down_to_nothing(value, text):
     assert charts.percent(value) == f"{text}{NB}%"
+
+
+@given(st.floats(min_value=0, max_value=1, allow_nan=False))
+def test_a_share_is_said_as_a_bound_just_where_it_is_below_a_thousandth(value):
+    said = charts.percent(value)
+    assert said.startswith("<") == (0 < value < 0.001) and said.startswith(">") == (0.9995 <= value < 1)
+    assert numbers.share(value).startswith("<") == (0 < value < 0.001)
+    # an axis has to tell its ticks apart
+    assert not numbers.on_axis("percent")(value).startswith("<")
+
+
+def test_a_column_keeps_its_bounds_and_its_decimals():
+    told = numbers.column([0.5123, 0.00004, 0.0, 0.99999, 0.25], "percent")
+    assert told == [f"51.2{NB}%", f"<0.1{NB}%", f"0.0{NB}%", f">99.9{NB}%", f"25.0{NB}%"]
+
+
+def test_fields_of_a_heat_map_say_small_shares_by_the_same_rule():
+    fig = charts.heatmap(pd.DataFrame([[0.5, 0.0000402], [0.0, 0.12]]), finding="f", format="percent")
+    assert [text.get_text() for text in fig.axes[0].texts] == [f"50{NB}%", f"<0.1{NB}%", f"0{NB}%", f"12{NB}%"]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +103,9 @@ def test_percent_takes_fractions_and_never_rounds_up_to_all(value, text):
         (1, 0, "100%"),
         (0.998, 0, ">99%"),
         (0, 0, "0%"),
+        (0.0004, 1, "<0.1%"),
+        (0.004, 0, "<1%"),
+        (0.00004, 3, "<0.100%"),
     ],
 )
 def test_a_share_in_a_sentence_is_never_rounded_up_to_all(value, places, text):
@@ -174,11 +196,42 @@ def test_table_takes_every_kind_of_column_and_index():
 def test_any_text_in_a_frame_is_only_text(values, caption, column):
     html = charts.table(pd.DataFrame({column: values}), caption=caption)._repr_html_()
     names = {tag.name for tag in BeautifulSoup(html, "html.parser").find_all(True)}
-    assert names <= set(["style", "div", "table", "caption", "span", "thead", "tbody", "tr", "th", "td", "p"])
+    assert names <= set(["style", "div", "table", "caption", "span", "code", "thead", "tbody", "tr", "th", "td", "p"])
     tidied = Tidier().tidy(html)
     for tag in BeautifulSoup(tidied, "html.parser").find_all(True):
-        assert tag.name in set(["div", "table", "caption", "span", "thead", "tbody", "tr", "th", "td", "p"])
+        assert tag.name in set(["div", "table", "caption", "span", "code", "thead", "tbody", "tr", "th", "td", "p"])
         assert set(tag.attrs) <= {"class", "scope", "role", "tabindex", "aria-label"}
+
+
+def test_what_has_to_be_read_gets_room_and_what_is_short_stays_on_a_line():
+    frame = pd.DataFrame(
+        {
+            "id": ["c82e0387dd3c33dd2", "x"],
+            "why": ["same surname; same first name; same postcode", ""],
+            "how": ["learned on one half year and held against the next one, as far as it goes", "-"],
+            "n": [1, 20_000],
+        }
+    )
+    head = _soup(charts.table(frame, caption="c")).thead
+    assert [th["class"] for th in head.find_all("th")] == [["text", "short"], ["text", "words"], ["text", "words", "long"], ["number"]]
+    for row in _soup(charts.table(frame, caption="c")).tbody.find_all("tr"):
+        assert [cell["class"] for cell in row.find_all(["th", "td"])] == [th["class"] for th in head.find_all("th")]
+
+
+def test_backticks_are_code_in_our_words_and_themselves_in_data():
+    frame = pd.DataFrame({"meaning": ["`open` <i> is not"], "value": ["`rm`"]})
+    shown = charts.table(frame, caption="Nobody: `clientbook lab <x>` asks. It keeps `labels.csv`.", formats={"meaning": "prose"})
+    soup = _soup(shown)
+    assert [code.get_text() for code in soup.caption.find_all("code")] == ["clientbook lab <x>", "labels.csv"]
+    assert soup.find(class_="scroll")["aria-label"] == "Nobody: clientbook lab <x> asks."
+    assert soup.caption.find(class_="added").get_text() == "It keeps labels.csv."
+    first, second = soup.tbody.find_all(["th", "td"])
+    assert (first.code.get_text(), first.get_text(), second.get_text()) == ("open", "open <i> is not", "`rm`")
+    assert "`" not in repr(shown).splitlines()[0]
+    empty = charts.table(frame.head(0), caption="Answers in `labels.csv`")
+    assert _soup(empty).p.code.get_text() == "labels.csv"
+    card = charts.key_numbers([{"name": "a", "value": 1, "note": "see `x`"}])
+    assert BeautifulSoup(card._repr_html_(), "html.parser").find(class_="note").code.get_text() == "x"
 
 
 @settings(max_examples=120, deadline=None)
@@ -231,6 +284,37 @@ def test_bars_say_what_they_leave_out():
     assert len(fig.axes[0].patches) == 20
 
 
+def _boxes(fig, texts):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    return [text.get_window_extent(canvas.get_renderer()) for text in texts if text.get_text()]
+
+
+def _apart(boxes):
+    return not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[i + 1 :])
+
+
+def test_long_names_of_bars_and_fields_do_not_lie_on_each_other():
+    long = ["reach people by their own channel and hour", "act on the one customer view, not on the silos", "short",
+            "recover late orders in order of value"]  # fmt: skip
+    fig = charts.bars(long, [3, 1, 2, 4], finding="f", low=[1, 0, 1, 3], high=[4, 2, 3, 5])
+    assert _apart(_boxes(fig, fig.axes[0].get_yticklabels()))
+    few = ["the same, one human", "similar, one human", "different, one human", "the same, strangers", "similar, strangers"]
+    many = [f"{name}, orders several pieces of a thing" for name in few]
+    for names in (few, many):
+        fig = charts.heatmap(pd.DataFrame(np.arange(10.0).reshape(2, 5), columns=names), finding="f")
+        for width in (figures.WIDTH, figures.NARROW):
+            fig.set_size_inches(width / 100, 4)
+            axes.fit_below(fig)
+            labels = fig.axes[0].get_xticklabels()
+            assert [" ".join(label.get_text().split()) for label in labels] == names
+            # leaning names lie beside each other, but their boxes overlap
+            assert labels[0].get_rotation() or _apart(_boxes(fig, labels))
+            assert width == figures.NARROW or not labels[0].get_rotation()
+
+
 def test_histogram_counts_every_value_or_says_so():
     fig = charts.histogram([1] * 99 + [1000], finding="f", upto=0.98)
     assert sum(bar.get_height() for bar in fig.axes[0].patches) == 99
@@ -242,7 +326,7 @@ def test_show_carries_words_and_two_sizes(monkeypatch):
 
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda data, **kw: shown.append((data, kw)))
-    charts.show(charts.bars(["a"], [1], finding="f"), alt=" One\nbar. ")
+    charts.show(charts.bars(["a"], [1], finding="Of `x`", detail="`d`"), alt=" One\n`bar`. ")
     (data, more), *_ = shown
     metadata = more["metadata"]["image/png"]
     picture = Image.open(io.BytesIO(data["image/png"]))

@@ -144,7 +144,7 @@ def count_again(files, cancelled):
                 continue
             if time is None:
                 fates[file]["rejected"] += 1
-                reason = "ordered_at is not a time that can be" if when else "ordered_at is missing"
+                reason = "ordered_at is not a valid time" if when else "ordered_at is missing"
                 rejected.append((file, number, "Datum", reason))
                 continue
             if time >= limit:
@@ -451,8 +451,8 @@ def test_bad_cells_that_may_be_empty_are_emptied_and_kept_in_changes(clean):
         ("1", None, None), ("2", dt.date(1980, 2, 29), 5)
     ]  # fmt: skip
     assert sorted(rows(cleaned.tables["changes"], "column", "before", "after", "rule", "row")) == [
-        ("birth_date", "1980-02-30", None, "not a date that can be", 2),
-        ("created_at", "2024-13-01", None, "not a time that can be", 2),
+        ("birth_date", "1980-02-30", None, "not a valid date", 2),
+        ("created_at", "2024-13-01", None, "not a valid time", 2),
         ("social_reach", "many", None, "not a number", 2),
     ]
     quality = told_quality(cleaned).set_index("rule")[["failed", "of"]].to_dict("index")
@@ -464,7 +464,7 @@ def test_a_rejected_row_is_kept_as_it_was_delivered(clean):
     sources = "  shop:\n    orders: {path: o.csv, columns: {order_id: Nr, person_id: Kunde, ordered_at: 'Tag \"x\"'}}\n"
     cleaned = clean(sources, o__csv=content)
     ((file, number, column, reason, raw),) = rows(cleaned.tables["rejected"], "file", "row", "column", "reason", "raw")
-    assert (file, number, column, reason) == ("o.csv", 2, 'Tag "x"', "ordered_at is not a time that can be")
+    assert (file, number, column, reason) == ("o.csv", 2, 'Tag "x"', "ordered_at is not a valid time")
     assert json.loads(raw) == {"Nr": "' ", "Kunde": 'Zoë "Q"; \\ <b>\n2', 'Tag "x"': "never"}
 
 

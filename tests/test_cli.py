@@ -118,7 +118,7 @@ def test_every_fault_of_the_data_is_told_on_a_line_of_its_own(call, make_book):
     assert code == 1
     assert sorted(complaint.splitlines()) == [
         "2 faults.",
-        "sources.shop.orders, o.csv, row 2, column 'ordered_at': ordered_at is not a time that can be.",
+        "sources.shop.orders, o.csv, row 2, column 'ordered_at': ordered_at is not a valid time.",
         "sources.shop.orders, o.csv, row 3, column 'person_id': person_id is missing.",
     ]
     assert "o.csv (shop.orders): 4 rows: 1 kept, 1 returns, 2 rejected." in out

@@ -899,3 +899,14 @@ def test_an_order_counts_for_the_answer_whose_piece_it_names(engine):
     unnamed = [dict(row, campaign=None) for row in orders]
     naive = response.extra_orders(signs, table(unnamed, **ORDER, campaign="string"), None, START + 400 * DAY, 7, engine)
     assert naive.set_index("stage").loc["none", "extra"] < told.loc["none", "extra"]
+
+
+def test_reasons_to_leave_alone_are_counted_without_what_differs():
+    full = "their account has had 9 messages in 30 days, and the cap is 8"
+    rows = [full, full.replace("9", "11"), f"others of their account come first: {full.replace('9', '3')}",
+            "nothing is left for the stage need of coats", "it would be wrong: over cap"]  # fmt: skip
+    told = actions.left_alone(ibis.memtable(pd.DataFrame({"action": "leave alone", "reason": rows})))
+    assert dict(told.itertuples(index=False)) == {
+        "as many messages were sent as the cap allows": 2, "others of their account come first, up to the cap": 1,
+        "nothing is left for the stage need": 1, "it would be wrong": 1,
+    }  # fmt: skip

@@ -789,3 +789,16 @@ def test_what_a_book_may_not_say_of_matching_is_named(tmp_path, said, told):
     with pytest.raises(FaultError) as caught:
         read_settings(file)
     assert told in str(caught.value)
+
+
+def test_close_calls_name_two_customers_once_and_their_systems():
+    pairs = pd.DataFrame(
+        [(1, "c1", "c1", "crm", "shop", "gain"), (2, "c1", "c2", "crm", "pos", "gain"), (3, "c1", "c2", "crm", "web", "gain"),
+         (4, "c3", "c4", "crm", "web", "estimate")],
+        columns=["turn", "customer_a", "customer_b", "source_a", "source_b", "asked_for"],
+    ).assign(person_id_a="1", person_id_b="2", match_weight=1.0, stratum="s", chance=0.5, probability=0.8, reasons_for="same name",
+             reasons_against="", changes=1, expected_gain=0.5)  # fmt: skip
+    told = matching.close_calls(ibis.memtable(pairs))
+    assert told[["customers", "systems"]].to_numpy().tolist() == [["c1", "crm, shop"], ["c1, c2", "crm, pos"]]
+    assert not {"person_id_a", "customer_a", "source_a"} & set(told.columns)
+    assert matching.close_calls(ibis.memtable(pairs.assign(asked_for="estimate"))).empty

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clientbook import engine as engines
+from clientbook import matching
 from clientbook.matching import overlap
 from clientbook.tables import Table
 
@@ -155,3 +156,14 @@ def test_the_table_declares_what_it_writes():
     table: Table = overlap.TABLES[0]
     flow = overlap.system_flow(identities({("a", "1"): "c"}), {"people": None}, None)
     assert list(flow.columns) == [column.name for column in table.columns]
+
+
+def test_visitors_are_told_apart_from_known_customers():
+    frame = pd.DataFrame({"systems": ["crm", "crm,shop", "pos"], "n_systems": [1, 2, 1], "customers": [3, 6, 1], "share": [0.3, 0.6, 0.1]})
+    told = matching.by_systems(frame, 40)
+    assert told["systems"].tolist() == ["1 system", "2 systems", "visitors: only an id"]
+    assert told["customers"].tolist() == [4, 6, 40] and told["share"].head(2).tolist() == [0.4, 0.6] and told["share"].isna().iloc[2]
+    assert matching.say_systems(told) == "40% of the known customers are known to one system alone; 40 visitors beside them are ids alone"
+    assert matching.say_systems(matching.by_systems(frame)).endswith("one system alone")
+    nobody = matching.by_systems(frame.head(0), 5)
+    assert nobody["customers"].tolist() == [5] and overlap.one_view(frame.head(0)).empty

@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from browser import open_pages
+from browser import chromium, open_pages
 from bs4 import BeautifulSoup
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -449,3 +449,42 @@ def test_every_page_in_a_real_browser(report):
         assert seen.ran == [], seen.name
         assert seen.overflow <= 0, seen.name
         assert seen.size < publish.PAGE_LIMIT, seen.name
+
+
+def test_words_have_room_and_numbers_stand_on_one_line(tmp_path):
+    reasons = "same street and house; same surname; same postcode; same city; first names one letter apart"
+    frame = pd.DataFrame(
+        {
+            **{f"id_{side}": ["c82e0387dd3c33dd2"] * 3 for side in "ab"}, "source": ["newsletter"] * 3,
+            "probability": [0.8094, 0.9, 1.0], "for": [reasons] * 3, "against": ["different e-mail; different street", "", ""],
+            **{f"number of the {name}": [12_345.6, 2.0, 3.0] for name in ("first", "second", "third")},
+        }
+    )  # fmt: skip
+    page = _page(tmp_path / "in", "03_matching", new_markdown_cell("# Who?"), _code("t", _shown(charts.table(frame, caption="c"))))
+    report = publish.publish(_site(), [page], tmp_path / "out")
+    measure = """() => [...document.querySelectorAll('tbody td, tbody th')].map(cell => {
+        const range = document.createRange(); range.selectNodeContents(cell);
+        const lines = new Set([...range.getClientRects()].map(r => Math.round(r.top)));
+        return [cell.className, cell.getBoundingClientRect().width, lines.size]; })"""
+    with chromium() as browser:
+        for width, room, most in ((1280, 160, 4), (390, 140, 6)):
+            tab = browser.new_page(viewport={"width": width, "height": 900})
+            tab.goto((report / "03_matching.html").as_uri())
+            for kind, wide, lines in tab.evaluate(measure):
+                if "words" in kind:
+                    assert wide >= room and lines <= most, (width, kind, wide, lines)
+                else:
+                    assert lines <= 1, (width, kind)
+            assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
+
+
+def test_backticks_are_code_wherever_our_words_become_a_page(tmp_path):
+    changes = (publish.Since("Since then", "<p>No key number changed.</p>", ("`clientbook.yaml` <changed>",), False),)
+    described = [{"title": "t", "lead": "in `store`", "figures": [], "tables": []}]
+    site = _site(notes=["see `labels.csv`"], changes=changes, dictionary=described)
+    page = _page(tmp_path / "in", "04_value", new_markdown_cell("# What?"))
+    report = publish.publish(site, [page], tmp_path / "out")
+    told = [code.get_text() for name in ("index", "dictionary") for code in _soup(report / f"{name}.html").main.find_all("code")]
+    assert told == ["labels.csv", "clientbook.yaml", "store"]
+    assert "<changed>" in _soup(report / "index.html").get_text()
+    assert "`" not in (report / "index.html").read_text("utf-8")

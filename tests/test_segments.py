@@ -345,13 +345,32 @@ def test_kinds_that_are_there_are_found_named_and_stable(monkeypatch):
     assert adjusted_rand_score(kind.loc[members.index], members["found_persona"]) > 0.9
     assert found.find(cells).names == kinds.names
     wide = cells.to_pandas().pivot_table(index="customer_id", columns=["aspect", "value"], values="n", fill_value=0.0)
-    counts = wide[kinds.chances.index].to_numpy()
+    counts = wide[kinds.chances.index].to_numpy().copy()
+    for aspect, rho in kinds.alike.items():
+        some = wide[kinds.chances.index].columns.get_level_values(0) == aspect
+        counts[:, some] /= 1 + rho * np.maximum(counts[:, some].sum(axis=1, keepdims=True) - 1, 0)
     logs = np.log(kinds.shares) + counts @ np.log(kinds.chances.to_numpy())
     odds = np.exp(logs - logs.max(axis=1, keepdims=True))
     plain = pd.Series((odds / odds.sum(axis=1, keepdims=True)).max(axis=1), index=wide.index)
     assert np.allclose(plain.loc[members.index], members["found_probability"], atol=1e-5)
     few = cells.filter(cells["customer_id"].isin([f"c{i}" for i in range(100)]))
     assert found.find(few) is None
+
+
+def test_what_one_customer_does_again_and_again_counts_for_less(monkeypatch):
+    """Who always buys the same says with five purchases no more than with one; who draws each anew says five things."""
+    monkeypatch.setattr(found, "_TRIED", 1)
+    draw, n = np.random.default_rng(1), 2000
+    stuck = np.eye(3)[draw.integers(0, 3, n)] * 5
+    fresh = draw.multinomial(5, [0.5, 0.3, 0.2], n).astype(float)
+    halfway = np.where(np.arange(n)[:, None] % 2, stuck, draw.multinomial(5, [1 / 3] * 3, n))
+    aspect = np.repeat(["buys", "source", "tier"], 3)
+    counts, alike = found._as_it_counts(np.hstack([stuck, fresh, halfway]), aspect, 1)
+    assert alike["buys"] == pytest.approx(1.0, abs=0.01) and alike["source"] == pytest.approx(0.0, abs=0.03)
+    assert alike["tier"] == pytest.approx(0.5, abs=0.05)
+    assert counts[:, aspect == "buys"].sum(axis=1) == pytest.approx(1.0, abs=0.05)
+    assert counts[:, aspect == "source"].sum(axis=1).min() > 4.3
+    assert counts[:, aspect == "tier"].sum(axis=1) == pytest.approx(5 / (1 + 0.5 * 4), abs=0.15)
 
 
 def test_the_ideal_customer_is_who_we_win_and_somebody_is_missing():

@@ -13,7 +13,7 @@ from clientbook import use_cases
 from clientbook.book import Goal, Settings, Source
 from clientbook.customers import record_id
 from clientbook.tables import CANONICAL
-from clientbook.use_cases import catalogue, found, history, losses, messages, retarget, waiting, worth
+from clientbook.use_cases import catalogue, found, history, losses, messages, reach, retarget, waiting, worth
 
 AS_OF = dt.date(2026, 7, 1)
 P = use_cases.UseCasesParameters(holdout_days=100, window_days=20, draws=200)
@@ -299,7 +299,7 @@ SETTINGS = Settings(name="b", sources={"shop": {"cost_per_year": 1, "tables": {}
 def test_only_what_can_be_computed_is_and_the_rest_says_what_it_takes(engine):
     done = use_cases.study(whole_book(), SETTINGS, AS_OF, P, engine)
     assert [one.use_case for one in done.found] == [catalogue.STOCK]
-    assert set(done.missing["use_case"]) == {catalogue.RETARGET, catalogue.WRONG, catalogue.LATE, catalogue.TIMES}
+    assert set(done.missing["use_case"]) == {catalogue.RETARGET, catalogue.WRONG, catalogue.LATE, catalogue.REACH}
     assert not done.loss.measured and "assumed, not measured" in done.found[0].method
     written = use_cases.table(done.found, SETTINGS.goals)
     assert list(written.columns) == list(use_cases.STAGE.tables[0].names)
@@ -348,3 +348,91 @@ def test_the_first_come_first_and_the_surest_gain_leads():
     assert told["start"].tolist() == [True, True, False] and told["place"].tolist() == [1, 2, 3]
     assert "2 of 3 use cases are sure to pay; the largest is to retarget" in use_cases.say_best(told)
     assert use_cases.to_start_with(told)["use_case"].tolist() == [catalogue.LATE, catalogue.STOCK]
+
+
+def sendings(seed: int, n: int = 24_000, people: int = 600) -> pd.DataFrame:
+    """Mail and text messages to people who differ in the channel that they click, whatever they are sent."""
+    draw = np.random.default_rng(seed)
+    who = draw.integers(0, people, n)
+    taste = np.random.default_rng(seed + 1000).normal(0, 0.9, people)
+    channel, hour = draw.random(n) < 0.5, draw.integers(7, 22, n)
+    own = 8 + who % 12
+    off = np.minimum(np.abs(hour - own), 24 - np.abs(hour - own))
+    chance = 1 / (1 + np.exp(1.6 - taste[who] * np.where(channel, 1, -1) - 0.8 * (off <= 2)))
+    clicked = (draw.random(n) < chance).astype(int)
+    days = draw.integers(1, 720, n)
+    rows = pd.DataFrame(
+        {
+            "source": "news", "message_id": [f"m{i}" for i in range(n)], "customer_id": [f"c{i:04d}" for i in who],
+            "sent_at": pd.Timestamp(AS_OF) - pd.to_timedelta(days, unit="D") + pd.to_timedelta(hour, unit="h"),
+            "channel": np.where(channel, "sms", "email"), "verdict": "right", "stage": "use",
+            "cost": np.where(channel, 0.05, 0.01), "clicked": clicked, "brought": clicked * (draw.random(n) < 0.05),
+            "each": 40.0, "taste": taste[who], "off": off, "own_hour": own,
+        }
+    )  # fmt: skip
+    return rows.assign(**dict.fromkeys(messages.REASONS, False))
+
+
+def reached(rows: pd.DataFrame, engine, p=P):
+    day, none = pd.Timestamp("2024-01-01"), pd.Series([None], dtype="datetime64[us]")
+    lines = pd.DataFrame({"customer_id": ["c0001"], "day": [day], "margin": [40.0], "returned_on": none})
+    told = ibis.memtable(rows.drop(columns=["taste", "off", "own_hour"]))
+    until = AS_OF - dt.timedelta(days=p.holdout_days)
+    channels = reach.own_channels(told, ibis.memtable(lines), until)
+    times = ibis.memtable(rows.groupby("customer_id", as_index=False)["own_hour"].first().assign(seen=9.0))
+    return (*reach.reached(told, times, channels, AS_OF, p, "UTC", engine), channels.to_pandas())
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_own_channel_and_hour_bring_what_they_truly_bring(engine, seed):
+    rows = sendings(seed)
+    one, held, channels = reached(rows, engine)
+    # what is learned before the time held out is what people are like
+    like = rows.groupby("customer_id")["taste"].first()
+    own = channels.set_index("customer_id")["own_channel"]
+    assert ((own == "sms") == (like[own.index] > 0)).mean() > 0.8
+    held = held.to_pandas().merge(rows[["message_id", "taste", "off"]], on="message_id")
+    assert len(held) == one.n == (rows["sent_at"] >= pd.Timestamp(AS_OF) - pd.Timedelta(days=P.holdout_days)).sum()
+
+    def clicks(channel, off):
+        return 1 / (1 + np.exp(1.6 - held["taste"] * np.where(channel == "sms", 1, -1) - 0.8 * (off <= 2)))
+
+    better = clicks(held["own_channel"], 0 * held["off"]) - clicks(held["channel"], held["off"])
+    dearer = 0.04 * ((held["own_channel"] == "sms").astype(int) - (held["channel"] == "sms"))
+    true = (better * 0.05 * 40 - dearer).sum()
+    assert one.low < true < one.high and one.low > 0
+    extra = one.policies.set_index("policy")["extra"]
+    assert extra["as sent"] == 0 < extra["at their own hour"] < extra["by their own channel, at their own hour"]
+    assert extra.iloc[-1] == pytest.approx(one.gain) and "would have gone by another channel" in one.method
+
+
+def test_who_was_written_to_by_one_channel_alone_keeps_it(engine):
+    rows = sendings(4)
+    rows.loc[rows["customer_id"] < "c0300", "channel"] = "email"
+    _, held, channels = reached(rows, engine)
+    assert channels["customer_id"].min() == "c0300"
+    held = held.to_pandas()
+    assert not held.loc[held["customer_id"] < "c0300", "moves"].any() and held["moves"].any()
+
+
+def test_what_is_clicked_alike_by_every_channel_goes_by_the_cheap_one(engine):
+    rows = sendings(5)
+    draw = np.random.default_rng(6)
+    rows["clicked"] = (draw.random(len(rows)) < 0.17).astype(int)
+    rows["cost"] = np.where(rows["channel"] == "sms", 3.0, 0.01)
+    one, held, _ = reached(rows, engine)
+    held = held.to_pandas()
+    assert (held.loc[held["moves"], "own_channel"] == "email").all() and held["moves"].any()
+    saved = 2.99 * held["moves"].sum()
+    assert one.low < saved < one.high
+
+
+def test_the_ratio_is_that_of_mantel_and_haenszel():
+    cells = pd.DataFrame({"n": [100, 80, 50, 200], "clicks": [20, 8, 20, 40], "which": [1, 0, 1, 0], "hour": [1, 1, 2, 2]})
+    effect, error = reach.ratio(cells, cells["which"] == 1, ["hour"])
+    assert np.exp(effect) == pytest.approx((20 * 80 / 180 + 20 * 200 / 250) / (8 * 100 / 180 + 40 * 50 / 250))
+    assert 0 < error < 0.5
+    nobody = cells.assign(clicks=[0, 8, 0, 40])
+    assert np.isnan(reach.ratio(nobody, cells["which"] == 1, ["hour"])[0])
+    few, wide = reach.ratio(nobody.assign(n=[3, 5, 1, 2], clicks=0), cells["which"] == 1, ["hour"], imagined=0.5)
+    assert few == pytest.approx(0.0) and wide > 1

@@ -448,3 +448,18 @@ def test_an_even_season_changes_nothing(histories):
     strong = value.Season((1.0,) * 11 + (2.0,))
     assert strong.ahead(31, dt.date(1997, 12, 2)) > strong.ahead(31, dt.date(1997, 3, 2)) == pytest.approx(31)
     assert (strong.histories(histories, dt.date(1997, 10, 1))["recency"] <= same["T"] + 31).all()
+
+
+def test_the_expected_value_needs_no_bounds(lines, returned, net):
+    """Without simulated futures each customer is worth the very same."""
+    from clientbook.value.estimate import estimate, expected_value
+
+    as_of, orders = dt.date(2024, 1, 1), ibis.memtable(lines.assign(order_source="shop", order_id=lines["arrival"].astype(str)))
+    book = value.ledger(orders, ibis.memtable(returned), None, None, None)
+    bought = book.filter(book["is_purchase"]).select(*value.key(book), "day", "amount")
+    summary = value.with_net(value.summarise(bought, as_of), value.sums(book, as_of))
+    model = net.models[net.chosen]
+    whole = estimate(summary, model, model, net.spend, P).to_pandas().set_index("customer_id").sort_index()
+    alone = expected_value(summary, value.compress(summary), model, net.spend, P)
+    alone = alone.to_pandas().set_index("customer_id").sort_index()
+    pd.testing.assert_frame_equal(alone[["frequency", "clv"]], whole[["frequency", "clv"]], check_exact=True)

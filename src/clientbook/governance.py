@@ -531,7 +531,8 @@ def say_policy(told: pd.DataFrame) -> str:
     """
     broken = told.loc[told["holds"].eq(False).fillna(False), "rule"]
     if broken.empty:
-        return f"All {len(told)} rules that could be checked hold" if told["holds"].notna().all() else "No rule is broken"
+        every = {1: "The one rule holds", 2: "Both rules hold"}.get(len(told), f"All {len(told)} rules hold")
+        return every if told["holds"].notna().all() else "No rule is broken"
     return f"{len(broken)} of {len(told)} rules {'is' if len(broken) == 1 else 'are'} broken: {'; '.join(broken)}"
 
 

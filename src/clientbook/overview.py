@@ -338,6 +338,9 @@ def _by_value(value: ir.Table | None) -> list[dict[str, Any]]:
     ]
 
 
+_PLANNED = {"send": "Send what is planned for each customer", "remind": "Remind those who left a cart"}
+
+
 def _by_next_action(planned: ir.Table | None) -> list[dict[str, Any]]:
     if planned is None:
         return []
@@ -346,7 +349,7 @@ def _by_next_action(planned: ir.Table | None) -> list[dict[str, Any]]:
     told = each.order_by(ibis.desc("money"), "action").limit(3).to_pandas()
     return [
         {
-            "action": f"Do what is planned: {row.action.replace('_', ' ')}",
+            "action": _PLANNED.get(row.action, f"Do what is planned: {row.action.replace('_', ' ')}"),
             "why": "margin expected from the answers",
             "customers": int(row.customers),
             "money": float(row.money),

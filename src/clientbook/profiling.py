@@ -589,13 +589,15 @@ def _lost_orders(tables):
         )
 
 
-def say_cost(costs: pd.DataFrame) -> str:
+def say_cost(costs: pd.DataFrame, currency: str | None = None) -> str:
     """In one sentence: what costs most?
 
     Parameters
     ----------
     costs
         As from :func:`bad_data_cost`.
+    currency
+        The book's.
     """
     priced = costs[costs["money"].notna()]
     if costs.empty:
@@ -603,7 +605,10 @@ def say_cost(costs: pd.DataFrame) -> str:
     if priced.empty:
         return f"{int(costs['rows'].sum()):,} rows are lost in one way or another; the book has no prices to say what for"
     by_kind = priced.groupby("what")["money"].sum().sort_index()
-    return f"{by_kind.idxmax().capitalize()} cost most: {by_kind.max():,.0f} of {by_kind.sum():,.0f} in all"
+    from clientbook import charts
+
+    most, whole = (charts.money(amount, currency) for amount in (by_kind.max(), by_kind.sum()))
+    return f"{by_kind.idxmax().capitalize()} cost most: {most} of {whole} in all"
 
 
 def draw_cost(costs: pd.DataFrame, currency: str):
@@ -629,8 +634,8 @@ def draw_cost(costs: pd.DataFrame, currency: str):
     return charts.bars(
         list(sums.index),
         list(sums),
-        finding=say_cost(costs),
-        detail="in the book's money",
+        finding=say_cost(costs, currency),
+        detail="what each kind of loss costs, at the prices in this book",
         format="money",
         currency=currency,
     )

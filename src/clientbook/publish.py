@@ -20,7 +20,7 @@ from clientbook import cache
 from clientbook.failure import Failure
 from clientbook.faults import FaultError
 from clientbook.history import Change
-from clientbook.site import article, glossary, numbers, swap
+from clientbook.site import article, glossary, numbers, swap, words
 from clientbook.site.article import Article
 from clientbook.site.display import key_numbers
 from clientbook.site.tables import table
@@ -261,8 +261,8 @@ def _tell_state(folder: Path, banner: str) -> None:
             text = file.read_text(encoding="utf-8")
             before, mark, rest = text.partition(_BEGIN)
             _, _, after = rest.partition(_END)
-            words = before + _BEGIN + (_STATE + banner if banner else "") + _END + after if mark else text
-            (draft / file.name).write_text(words, encoding="utf-8")
+            told = before + _BEGIN + (_STATE + banner if banner else "") + _END + after if mark else text
+            (draft / file.name).write_text(told, encoding="utf-8")
 
 
 def described(groups: Sequence[Any]) -> list[dict[str, Any]]:
@@ -279,7 +279,14 @@ def described(groups: Sequence[Any]) -> list[dict[str, Any]]:
             "lead": group.lead,
             "figures": [{"data": base64.b64encode(png).decode("ascii"), "alt": alt} for png, alt in group.figures],
             "tables": [
-                _without_style(table(frame, caption=f"{name}: {meaning}" if meaning else name, limit=None))
+                _without_style(
+                    table(
+                        frame,
+                        caption=f"{name}: {meaning}" if meaning else name,
+                        formats={"meaning": "prose"} if "meaning" in frame else None,
+                        limit=None,
+                    )
+                )
                 for name, (meaning, frame) in group.tables.items()
             ],
         }
@@ -367,11 +374,14 @@ def _render(template: str, site: Site, articles: Sequence[Article], **own: Any) 
 @remembered
 def _environment():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(article.HERE / "layout"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["inline"] = lambda text: Markup(words.inline(text))
+    return environment

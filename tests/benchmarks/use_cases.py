@@ -55,9 +55,15 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(given.folder or temporary)
-        rows = [judged(made(folder, seed, given.people)).assign(seed=seed) for seed in given.seeds]
+        rows = []
+        for seed in given.seeds:
+            rows.append(judged(made(folder, seed, given.people)).assign(seed=seed))
+            print(rows[-1].round(0).to_string(index=False, header=len(rows) == 1), flush=True)
     told = pd.concat(rows, ignore_index=True)
-    print(told.round(0).to_string(index=False))
+    for name, part in told.groupby("use_case", sort=False):
+        print(f"\n{name}")
+        part = part.assign(interval=["inside" if one else "OUTSIDE" for one in part["inside"]])
+        print(part[["seed", "true_extra", "extra", "low", "high", "interval"]].round(0).to_string(index=False))
     each = told.groupby("use_case", sort=False).agg(inside=("inside", "sum"), seeds=("inside", "size"))
     lines = [(name, f"{row.inside} of {row.seeds}", f"{ASKED:.0%}") for name, row in each.iterrows()]
     show("Made companies in which the interval holds the true extra margin", lines)

@@ -216,8 +216,8 @@ KIND_IN_WORDS = {
     "text": "one of the values that are allowed",
     "number": "a number",
     "money": "an amount",
-    "time": "a time that can be",
-    "date": "a date that can be",
+    "time": "a valid time",
+    "date": "a valid date",
     "flag": "yes or no",
 }
 

@@ -39,7 +39,7 @@ from clientbook.content.page import (
 )
 from clientbook.content.pressure import reach, say_reach, worst
 from clientbook.content.score import score
-from clientbook.customers import with_customer
+from clientbook.customers import of_known, with_customer
 from clientbook.stage import NothingToShow, Parameters, Stage, Step
 from clientbook.tables import CANONICAL, Column, Table
 
@@ -222,7 +222,7 @@ STAGE = Stage(
     uses=(
         "messages", "content", "consents", "preferences", "cases", "opportunities", "opportunity_people", "identities",
         "identity_draws", "customers", "resolved_accounts", "account_identities", "stage_intervals", "value", "events",
-        "products", "orders", "deliveries", "responsiveness", "message_audit",
+        "products", "orders", "deliveries", "responsiveness", "message_audit", "people",
     ),
     writes=("content_map", "message_audit", "pressure", "next_actions", "accounts_view"),
     shows="which of the messages were right when they were sent, what is wrong with the others, and what to send next",
@@ -246,7 +246,8 @@ class Work:
     pressure
         The public table.
     actions
-        The public table; None in a book without messages.
+        Of the public table `next_actions` the rows of known customers: nobody can write to a browser. None in a book
+        without messages.
     judged
         The reasons that the book has tables for.
     planned
@@ -339,8 +340,9 @@ def analyse(step: Step) -> Work:
         view = step.write("accounts_view", accounts.accounts_view(
             who.customers, step.read("resolved_accounts"), chosen, signs, counted, instant, rule.period_days
         ))  # fmt: skip
+    known = chosen if who.identities is None else of_known(chosen, who.identities, step.read("people"))
     return Work(
-        pieces, told, audited, windows, chosen, _judged(who, content), planned, score, after,
+        pieces, told, audited, windows, known, _judged(who, content), planned, score, after,
         guess.guesses(content, guess.readers(audited)), guess.asked_and_offered(signs.visits, counted, who.deals),
         guess.beside_deals(signs.visits, who.customers, who.deals), view, step.read("value"),
     )  # fmt: skip

@@ -920,10 +920,13 @@ def left_alone(actions: ir.Table) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `reason` (with its numbers, topics and stages left out), `customers`; the most frequent first.
+        `reason` (without what differs from one customer to the next), `customers`; the most frequent first.
     """
     left = actions.filter(actions["action"] == LEAVE)
-    why = left["reason"].re_replace(r" of .*$", "").re_replace(r":.*$", "").re_replace(r"\d+", "n")
+    capped = left["reason"].re_search(r"messages in \d+ days, and the cap is \d+$")
+    why = left["reason"].re_replace(r" of .*$", "").re_replace(r":.*$", "")
+    why = ibis.cases((capped & (why == "others"), "others of their account come first, up to the cap"),
+                     (capped, "as many messages were sent as the cap allows"), else_=why)  # fmt: skip
     return left.group_by(reason=why).agg(customers=left.count()).order_by(ibis.desc("customers"), "reason").to_pandas()
 
 

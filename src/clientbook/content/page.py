@@ -428,7 +428,7 @@ def answer(overall: pd.DataFrame, told: pd.DataFrame, next_steps: pd.DataFrame, 
     if len(next_steps):
         n, everybody = int(sends["customers"].sum()), int(next_steps["customers"].sum())
         words.append(
-            f"Of {everybody:,} customers {n:,} should hear from us next, expected to bring "
+            f"Of {everybody:,} known customers {n:,} should hear from us next, expected to bring "
             f"{money(float(sends['expected_margin'].sum()))}; most others are better left alone."
         )
     return " ".join(words)

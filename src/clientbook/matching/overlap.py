@@ -20,7 +20,7 @@ TABLES = (
             Column("system_from", "text", "the system they come from"),
             Column("system_to", "text", "the next system they appeared in; empty where they appeared in no other"),
             Column("customers", "number", "how many", unit="customers"),
-            Column("share", "number", "of all customers who appeared anywhere", unit="share"),
+            Column("share", "number", "of all known customers who appeared anywhere", unit="share"),
             Column("days", "number", "median of the days between; empty where they appeared in no other", unit="days"),
         ),
     ),
@@ -51,6 +51,8 @@ def one_view(overlap: pd.DataFrame) -> pd.DataFrame:
         `n_systems`, `customers`, `share`, `at_least` (share of customers in so many or more); a row for each number up to
         the most, also where nobody is in so many.
     """
+    if overlap.empty:
+        return pd.DataFrame(columns=["n_systems", "customers", "share", "at_least"])
     counted = overlap.groupby("n_systems")["customers"].sum()
     counted = counted.reindex(range(1, int(counted.index.max()) + 1), fill_value=0).astype("int64")
     share = counted / counted.sum()
@@ -70,10 +72,10 @@ def say_one_view(views: pd.DataFrame) -> str:
         As from :func:`one_view`.
     """
     if len(views) < 2:
-        return "Every customer is known to one system alone, so there is nothing to see together"
+        return "Every known customer is in one system alone, so there is nothing to see together"
     most = views.iloc[-1]
     return (
-        f"{views['at_least'].iloc[1]:.0%} of the customers are seen in one view of several systems; "
+        f"{views['at_least'].iloc[1]:.0%} of the known customers are seen in one view of several systems; "
         f"{int(most['customers']):,} are in {int(most['n_systems'])} systems, the most of all"
     )
 
@@ -153,7 +155,7 @@ def say_stopped(reasons: pd.DataFrame) -> str:
     if not total:
         return "No customer is known to one system alone"
     row = reasons.loc[reasons["customers"].idxmax()]
-    return f"Of {total:,} customers of one system alone, {row['share']:.0%} stay so because {row['reason']}"
+    return f"Of {total:,} known customers of one system alone, {row['share']:.0%} stay so because {row['reason']}"
 
 
 def system_flow(identities: ir.Table, tables: Mapping[str, ir.Table | None], engine: Engine) -> pd.DataFrame:

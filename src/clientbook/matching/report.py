@@ -20,6 +20,9 @@ from clientbook.stage import KeyNumber
 WORTH_ASKING = 0.1
 
 
+VISITORS = "visitors: only an id"
+
+
 def system_overlap(customers: ir.Table) -> ir.Table:
     """How many customers are known to which systems together?
 
@@ -90,23 +93,29 @@ def together(overlap: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({column: [counts[row][column] / counts[row][row] for row in names] for column in names}, index=names)
 
 
-def by_systems(overlap: pd.DataFrame) -> pd.DataFrame:
-    """How many customers are known to one system, to two, and so on?
+def by_systems(overlap: pd.DataFrame, visitors: int = 0) -> pd.DataFrame:
+    """How many customers are known to one system, to two, and so on, and of how many is no more than an id known?
 
     Parameters
     ----------
     overlap
-        The table `system_overlap`.
+        Like the table `system_overlap`, of known customers.
+    visitors
+        Those of whom only an id is known, such as browsers that never logged in; they are told apart.
 
     Returns
     -------
     pandas.DataFrame
-        `systems` (`1 system`, `2 systems`, …), `customers`, `share`.
+        `systems` (`1 system`, `2 systems`, …, `visitors`), `customers`, `share` of the known customers.
     """
     counted = overlap.groupby("n_systems", as_index=False)["customers"].sum()
     counted["share"] = counted["customers"] / counted["customers"].sum()
     counted.insert(0, "systems", [f"{n} system{'s' if n > 1 else ''}" for n in counted["n_systems"]])
-    return counted.drop(columns="n_systems")
+    counted = counted.drop(columns="n_systems")
+    if not visitors:
+        return counted
+    apart = pd.DataFrame({"systems": [VISITORS], "customers": [visitors], "share": [float("nan")]})
+    return pd.concat([counted, apart], ignore_index=True) if len(counted) else apart
 
 
 def sizes(customers: ir.Table) -> pd.DataFrame:
@@ -329,7 +338,9 @@ def say_systems(counted: pd.DataFrame) -> str:
         As from :func:`by_systems`.
     """
     alone = float(counted.loc[counted["systems"] == "1 system", "share"].sum())
-    return f"{alone:.0%} of the customers are known to one system alone"
+    visitors = int(counted.loc[counted["systems"] == VISITORS, "customers"].sum())
+    apart = f"; {visitors:,} visitors beside them are ids alone" if visitors else ""
+    return f"{alone:.0%} of the known customers are known to one system alone{apart}"
 
 
 def say_together(shares: pd.DataFrame) -> str:
@@ -503,12 +514,16 @@ def close_calls(review_pairs: ir.Table, most: int = 10) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Customers, systems, probability, reasons and what the answer may change, without the records' ids; pairs of the same
-        two customers once.
+        `customers` (one, or both with a comma between), `systems`, and the probability, the reasons and what the answer may
+        change, without the records' ids; pairs of the same two customers once.
     """
     rows = review_pairs.filter(review_pairs["asked_for"] == "gain").order_by("turn").limit(10 * most)
     rows = rows.drop("turn", "person_id_a", "person_id_b", "match_weight", "asked_for", "stratum", "chance").to_pandas()
-    return rows.drop_duplicates(["customer_a", "customer_b"]).head(most).reset_index(drop=True)
+    rows = rows.drop_duplicates(["customer_a", "customer_b"]).head(most).reset_index(drop=True)
+    both = rows["customer_a"].where(rows["customer_a"] == rows["customer_b"], rows["customer_a"] + ", " + rows["customer_b"])
+    rows.insert(0, "customers", both)
+    rows.insert(1, "systems", rows["source_a"] + ", " + rows["source_b"])
+    return rows.drop(columns=["customer_a", "customer_b", "source_a", "source_b"])
 
 
 def weights(scored: Scored) -> pd.DataFrame:

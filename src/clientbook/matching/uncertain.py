@@ -173,7 +173,7 @@ def say_draws(rows: ir.Table, customers: ir.Table) -> str:
     rows
         The table `identity_draws`.
     customers
-        The table `customers`.
+        Of the table `customers` the known ones.
     """
     facts = rows.aggregate(draws=rows["draws"].max(), moved=rows.count()).to_pandas().iloc[0]
     if not facts["moved"]:
@@ -183,6 +183,6 @@ def say_draws(rows: ir.Table, customers: ir.Table) -> str:
     ever = int(rows.select("source", "person_id").distinct().count().to_pandas())
     return (
         f"In {int(facts['draws'])} other ways to put the records together, each as plausible as its probabilities say, "
-        f"{each:,.0f} records on average belong to another customer than here, out of {every:,} customers; {ever:,} records "
-        "ever do. Later pages show what that does to their numbers."
+        f"{each:,.0f} records on average belong to another customer than here, out of {every:,} known customers; "
+        f"{ever:,} records ever do. Later pages show what that does to their numbers."
     )

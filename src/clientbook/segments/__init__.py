@@ -434,24 +434,14 @@ def agreement_map(shares: pd.DataFrame, *, finding: str):
     """
     from clientbook import charts
 
-    fig, ax = charts.figure(height=160 + 34 * max(2, len(shares)))
-    with charts.look():
-        if shares.empty:
-            ax.axis("off")
-        else:
-            import seaborn
-            from matplotlib.colors import LinearSegmentedColormap
-
-            short = [name if len(name) < 24 else f"{name[:22]}…" for name in shares.columns]
-            seaborn.heatmap(
-                shares.set_axis(short, axis=1), ax=ax, vmin=0, vmax=1, annot=True, fmt=".0%", cbar=False, linewidths=1,
-                cmap=LinearSegmentedColormap.from_list("ours", ["white", charts.BLUE]), annot_kws={"fontsize": 8},
-            )  # fmt: skip
-            ax.tick_params(axis="x", rotation=35)
-            for label in ax.get_xticklabels():
-                label.set_ha("right")
-    charts.title(ax, finding, "share of each given persona; rows are given, columns found")
-    return fig
+    detail = "share of each given persona; rows are given, columns found"
+    if shares.empty:
+        fig, ax = charts.figure(height=228)
+        ax.axis("off")
+        charts.title(ax, finding, detail)
+        return fig
+    named = shares.rename(index=lambda name: str(name).replace("_", " "))
+    return charts.heatmap(named, finding=finding, detail=detail, format="percent")
 
 
 def say_agreement(shares: pd.DataFrame) -> str:

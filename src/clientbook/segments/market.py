@@ -166,5 +166,5 @@ def say_ideal(told: pd.DataFrame) -> str:
     more = told[told["verdict"] == "wins more"].sort_values(["low", "value"], ascending=[False, True])
     if more.empty:
         return "No region, industry or role wins more than the others beyond chance"
-    words = [f"{row.value} ({row.won:.0%} of {row.deals})" for row in more.head(3).itertuples()]
-    return f"We win most with {', '.join(words)}"
+    words = [f"{row.value} ({row.won:.0%} of {row.deals:,} deals)" for row in more.head(3).itertuples()]
+    return f"We win more than elsewhere with {' and '.join([', '.join(words[:-1]), words[-1]] if words[1:] else words)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from clientbook.site.palette import GREY, INK, MUTED, PALETTE, WORDS, look
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# The share of a figure's width that lies between its axes, and of a letter's width in its size; a leaning name's line.
+_INSIDE, _LETTER, _LEANING = 0.82, 0.6, 22
 
 
 def colours(count: int) -> list[str]:
@@ -108,3 +112,22 @@ def sparse_ticks(put: Callable, names: Sequence[Any], most: int) -> None:
     step = max(1, -(-len(names) // most))
     chosen = range(0, len(names), step)
     put([i + 0.5 for i in chosen], [numbers.text(names[i]) for i in chosen])
+
+
+def name_below(fig: Figure, ax: Axes) -> None:
+    """Let the names below the axes be broken into lines as the figure's width asks, now and when it is drawn for a phone."""
+    ax._report_below = [each.get_text() for each in ax.get_xticklabels()]
+    fit_below(fig)
+
+
+def fit_below(fig: Figure) -> None:
+    """Break names below the axes into lines; where not even a word has room they lean."""
+    for ax in fig.axes:
+        names = getattr(ax, "_report_below", None)
+        if not names:
+            continue
+        room = int(fig.get_size_inches()[0] * 72 * _INSIDE / len(names) / (9 * _LETTER))
+        leans = max((len(word) for name in names for word in name.split()), default=0) > room
+        broken = [textwrap.fill(name, _LEANING if leans else room, break_long_words=False) for name in names]
+        turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if leans else {"rotation": 0, "ha": "center"}
+        ax.set_xticks(ax.get_xticks(), broken, **turned)

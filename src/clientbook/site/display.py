@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clientbook.site import numbers
+from clientbook.site.words import inline
 
 ROLE = "clientbook"
 _SPECIAL = re.compile(r"[^\w\s,;:%£€°–—−…’‘“”]")
@@ -74,7 +75,7 @@ class KeyNumbers:
                 *(
                     f'<div class="card"><dt>{html.escape(card["name"])}</dt>'
                     f'<dd class="value">{html.escape(card["value"])}{_unit(card["unit"])}</dd>'
-                    + "".join(f'<dd class="note">{html.escape(note)}</dd>' for note in card["notes"])
+                    + "".join(f'<dd class="note">{inline(note)}</dd>' for note in card["notes"])
                     + card["line"]
                     + "</div>"
                     for card in self.cards

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clientbook.site import axes, words
 from clientbook.site.palette import DENSITY, INK, MUTED, SCALE, look
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def title(ax: Axes, finding: str, detail: str = "") -> None:
     detail
         What is plotted, its unit and n.
     """
+    finding, detail = words.plain(finding), words.plain(detail)
     fig = ax.figure
     if sum(each.get_label() != "<colorbar>" for each in fig.axes) == 1:
         _head(fig, finding, detail)
@@ -78,25 +80,25 @@ def title(ax: Axes, finding: str, detail: str = "") -> None:
 
 def _head(fig: Figure, finding: str, detail: str) -> None:
     """Write the title over the whole figure and leave room for it; a former one goes."""
-    for words in [each for each in fig.texts if each.get_gid() == _HEAD]:
-        words.remove()
+    for old in [each for each in fig.texts if each.get_gid() == _HEAD]:
+        old.remove()
     width, height = (inches * 72 for inches in fig.get_size_inches())
     top = 3.0
     with look():
-        for words, size, share, leading, style in (
+        for said, size, share, leading, style in (
             (finding, 13.0, _BOLD, 1.32, _FINDING_STYLE),
             (detail, 9.5, _REGULAR, 1.42, _DETAIL_STYLE),
         ):
-            if not words:
+            if not said:
                 continue
-            block = _wrap(words, width, size, share)
+            block = _wrap(said, width, size, share)
             fig.text(0.004, 1 - top / height, block, va="top", gid=_HEAD, **{**style, "fontsize": size})
             top += (block.count("\n") + 1) * size * leading + 3
         fig.get_layout_engine().set(rect=(0, 0, 1, 1 - (top + 7) / height))
 
 
-def _wrap(words: str, width: float, size: float, share: float) -> str:
-    return "\n".join(textwrap.wrap(words, max(20, int(width / (size * share)))))
+def _wrap(said: str, width: float, size: float, share: float) -> str:
+    return "\n".join(textwrap.wrap(said, max(20, int(width / (size * share)))))
 
 
 def png(fig: Figure, width: int | None = None) -> bytes:
@@ -123,6 +125,7 @@ def png(fig: Figure, width: int | None = None) -> bytes:
             if width:
                 fig.set_size_inches(width / DENSITY, max(size[1] * _TALLER, 3.2))
                 _head(fig, *head)
+                axes.fit_below(fig)
             fig.dpi = DENSITY * SCALE
             canvas = FigureCanvasAgg(fig)
             canvas.draw()
@@ -132,6 +135,7 @@ def png(fig: Figure, width: int | None = None) -> bytes:
             if width:
                 fig.set_size_inches(size)
                 _head(fig, *head)
+                axes.fit_below(fig)
     # the highest level takes thrice as long as the one below it, for a fiftieth of the size
     _with_few_colours(drawn).save(small, format="png", compress_level=8)
     return small.getvalue()
@@ -173,6 +177,7 @@ def show(fig: Figure, alt: str) -> None:
         raise ValueError("a figure needs an alternative text: say what it shows, with its main numbers")
     from IPython.display import display
 
+    alt = words.plain(alt)
     data = png(fig)
     width, height = (round(inches * DENSITY) for inches in fig.get_size_inches())
     metadata = {"alt": " ".join(alt.split()), "width": width, "height": height}

@@ -12,6 +12,7 @@ MISSING = "–"
 NO_BREAK = "\u00a0"
 MINUS = "\u2212"
 SMALL_N = 30
+LEAST_SHARE = 0.001
 
 _SYMBOLS = {"EUR": "€", "GBP": "£", "USD": "$", "JPY": "¥", "INR": "₹", "KRW": "₩"}
 _STEPS = ((1e12, "tn"), (1e9, "bn"), (1e6, "M"))
@@ -86,7 +87,7 @@ def money(x: Any, currency: str | None = None, digits: int = 3) -> str:
     return f"{sign}{symbol}{text}" if symbol else f"{sign}{currency.upper()}{NO_BREAK}{text}"
 
 
-def percent(x: Any, digits: int = 3) -> str:
+def percent(x: Any, digits: int = 3, least: float = LEAST_SHARE) -> str:
     """How is this share said to a person?
 
     Parameters
@@ -95,17 +96,21 @@ def percent(x: Any, digits: int = 3) -> str:
         A fraction: 0.25 is a quarter.
     digits
         Significant digits to keep.
+    least
+        What is less than this share, and not nothing, is said to be less: its digits would promise what few cases cannot hold.
 
     Returns
     -------
     str
-        Such as ``25 %``. What is not quite all is never said to be 100 %.
+        Such as ``25 %`` or ``<0.1 %``. What is not quite all is never said to be 100 %.
     """
     value = _real(x)
     if value is None:
         return MISSING
     if math.isinf(value):
         return number(value)
+    if 0 < value < least:
+        return f"<{_plain(least * 100, digits)}{NO_BREAK}%"
     rounded = _round(value * 100, digits)
     if value < 1 and rounded >= 100:
         return f">99.9{NO_BREAK}%"
@@ -113,7 +118,7 @@ def percent(x: Any, digits: int = 3) -> str:
 
 
 def share(x: float, places: int = 1) -> str:
-    """How is this share said within a sentence? What is not quite all is never said to be 100%.
+    """How is this share said within a sentence? What is not quite all is never said to be 100%, nor a little to be nothing.
 
     Parameters
     ----------
@@ -125,8 +130,11 @@ def share(x: float, places: int = 1) -> str:
     Returns
     -------
     str
-        Such as ``25.0%`` or ``>99.9%``.
+        Such as ``25.0%``, ``>99.9%`` or ``<0.1%``.
     """
+    least = max(LEAST_SHARE, 10.0 ** -(places + 2))
+    if 0 < x < least:
+        return f"<{least:.{places}%}"
     told = f"{x:.{places}%}"
     return f">{1 - 10.0 ** -(places + 2):.{places}%}" if x < 1 and told == f"{1:.{places}%}" else told
 
@@ -178,6 +186,17 @@ def formatter(kind: Format, currency: str | None = None) -> Callable[[Any], str]
     return kinds[kind]
 
 
+def on_axis(kind: Format, currency: str | None = None) -> Callable[[Any], str]:
+    """Which function writes the ticks of an axis of this kind? There also small shares are told apart.
+
+    Parameters
+    ----------
+    kind, currency
+        See :func:`formatter`.
+    """
+    return (lambda x: percent(x, least=0.0)) if kind == "percent" else formatter(kind, currency)
+
+
 def column(values: Sequence[Any], kind: Format, currency: str | None = None) -> list[str]:
     """How are these written below each other?
 
@@ -192,21 +211,21 @@ def column(values: Sequence[Any], kind: Format, currency: str | None = None) -> 
     -------
     list of str
         Numbers and percentages get as many decimals as most of them need, so that the eye compares their
-        lengths; what would then be nothing keeps its own.
+        lengths; what would then be nothing keeps its own, and what is said to be less or more than a bound stays so.
     """
     written = [formatter(kind, currency)(value) for value in values]
     if kind not in ("number", "percent") or len(values) < 2:
         return written
     unit, factor = (f"{NO_BREAK}%", 100) if kind == "percent" else ("", 1)
     reals = [None if (value := _real(x)) is None else value * factor for x in values]
-    known = [abs(x) for x in reals if x and abs(x) < 1e6]
+    known = [abs(x) for x, as_is in zip(reals, written, strict=True) if x and abs(x) < 1e6 and as_is[:1] not in "<>"]
     if all(round(x, 9).is_integer() for x in known):
         return written
     wanted = sorted(min(6, max(0, 2 - math.floor(math.log10(x)))) for x in known)
     decimals = wanted[len(wanted) // 2]
     return [
         f"{_signed(f'{x:,.{decimals}f}')}{unit}"
-        if x is not None and abs(x) < 1e6 and (x == 0 or abs(x) >= 0.5 * 10**-decimals) and ">" not in as_is
+        if x is not None and abs(x) < 1e6 and (x == 0 or abs(x) >= 0.5 * 10**-decimals) and as_is[:1] not in "<>"
         else as_is
         for x, as_is in zip(reals, written, strict=True)
     ]

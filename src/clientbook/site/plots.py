@@ -63,9 +63,12 @@ def bars(
     colours = [BLUE if not chosen or name in chosen else QUIET for name in names]
     if left_out:
         detail = f"{detail} · {numbers.number(left_out)} more left out".removeprefix(" · ")
-    fig, ax = figure(height=int(96 + 30 * max(2, len(names))))
+    # on a phone a long name would leave no room for its bar
+    names = [textwrap.fill(name, LONGEST_NAME) for name in names]
+    rows = [1.0 + 0.5 * name.count("\n") for name in names]
+    fig, ax = figure(height=int(96 + 30 * max(2.0, sum(rows))))
     with look():
-        places = np.arange(len(names))
+        places = np.cumsum(rows) - np.asarray(rows) / 2 - 0.5
         ax.barh(places, np.nan_to_num(values), height=0.66, color=colours)
         ends, starts = values.copy(), values.copy()
         if low is not None and high is not None:
@@ -83,9 +86,8 @@ def bars(
                 ha="right" if below else "left",
                 color=INK,
             )
-        # on a phone a long name would leave no room for its bar
-        ax.set_yticks(places, [textwrap.fill(name, LONGEST_NAME) for name in names], color=INK)
-        ax.set_ylim(len(names) - 0.4, -0.6)
+        ax.set_yticks(places, names, color=INK)
+        ax.set_ylim(sum(rows) - 0.4, -0.6)
         ax.set_xticks([])
         ax.spines[["bottom", "left"]].set_visible(False)
         ax.axvline(0, color=MUTED, linewidth=0.8)
@@ -142,7 +144,7 @@ def lines(
     if isinstance(frame.index, pd.PeriodIndex):
         frame = frame.set_axis(frame.index.to_timestamp())
     where = np.asarray(frame.index if x is None else x)
-    write = numbers.formatter(format, currency)
+    write = numbers.on_axis(format, currency)
     fig, ax = figure()
     with look():
         ends = []
@@ -219,7 +221,7 @@ def histogram(
         edges = axes.bin_edges(shown, bins)
         counts, edges = np.histogram(shown, bins=edges)
         ax.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.6)
-        axes.label(ax, xlabel, ylabel, numbers.number, write)
+        axes.label(ax, xlabel, ylabel, numbers.number, numbers.on_axis(format, currency))
         if median and len(values):
             axes.mark(ax, {f"median {write(np.median(values))}": float(np.median(values))})
     title(ax, finding, detail)
@@ -274,7 +276,7 @@ def scatter(
             ax.annotate(numbers.text(label), (across, up), (7, 4), textcoords="offset points", color=INK)
         ax.margins(0.08)
         ax.xaxis.grid(True)
-        axes.label(ax, xlabel, ylabel, *(numbers.formatter(kind, currency) for kind in reversed(formats)))
+        axes.label(ax, xlabel, ylabel, *(numbers.on_axis(kind, currency) for kind in reversed(formats)))
     title(ax, finding, detail)
     return fig
 
@@ -333,7 +335,7 @@ def calibration(
             ax.plot(places, values, mark, color=colour, markersize=7, linestyle="none")
         ax.set_xticks(places, names)
         ax.set_ylim(bottom=0)
-        axes.label(ax, grouping, what, numbers.formatter(format, currency))
+        axes.label(ax, grouping, what, numbers.on_axis(format, currency))
         handles = [("what happened", "s", "#CBD3DB"), (model, "o", BLUE), (naive_name, "D", ORANGE)]
         for name, mark, colour in handles[: len(series)]:
             ax.plot([], [], mark, color=colour, label=name, markersize=7)
@@ -386,6 +388,7 @@ def heatmap(
         ax.invert_yaxis()
         axes.sparse_ticks(ax.set_xticks, frame.columns, 12)
         axes.sparse_ticks(ax.set_yticks, frame.index, 30 if write_values else 14)
+        axes.name_below(fig, ax)
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
         ax.spines[:].set_visible(False)
@@ -398,6 +401,6 @@ def heatmap(
         else:
             bar = fig.colorbar(picture, ax=ax, pad=0.02, aspect=30)
             bar.outline.set_visible(False)
-            bar.ax.yaxis.set_major_formatter(axes.ticks(write))
+            bar.ax.yaxis.set_major_formatter(axes.ticks(numbers.on_axis(format, currency)))
     title(ax, finding, detail)
     return fig

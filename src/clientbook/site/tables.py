@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from clientbook.site import numbers
+from clientbook.site import numbers, words
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # JupyterLab aligns every cell to the right; the report has a style sheet of its own and drops this.
 _IN_LAB = (
-    "<style>.report-table .text{text-align:left!important}"
-    ".report-table .small{color:#697580}.report-table caption{text-align:left;font-weight:600}</style>"
+    "<style>.report-table .text{text-align:left!important}.report-table .words{min-width:13rem;white-space:normal}"
+    ".report-table .small{color:#697580}.report-table caption{text-align:left;font-weight:600}"
+    ".report-table .added{font-weight:400}</style>"
 )
+# Up to so many characters a value stands on one line; longer ones are words to read, and from the second number on sentences.
+SHORT, SENTENCE = 24, 60
 
 
 _PAGE = re.compile(r"^\d{2}_\w+$")
@@ -35,31 +38,43 @@ class Table:
     more: int = 0
     notes: list[str] = field(default_factory=list)
     links: list[bool] = field(default_factory=list)
+    prose: list[bool] = field(default_factory=list)
 
     def _repr_html_(self) -> str:
         if not self.labels:
-            return f'<p class="table-note">{html.escape(self.caption.removesuffix("."))}.</p>'
+            return f'<p class="table-note">{words.inline(self.caption.removesuffix("."))}.</p>'
+        kinds = self._kinds()
         head = "".join(
-            f'<th scope="col" class="{_align(is_number)}">{html.escape(label)}</th>' if label else "<td></td>"
-            for label, is_number in zip(self.labels, self.numeric, strict=True)
+            f'<th scope="col" class="{kind}">{html.escape(label)}</th>' if label else "<td></td>"
+            for label, kind in zip(self.labels, kinds, strict=True)
         )
-        body = "".join(self._row(row, small) for row, small in zip(self.rows, self.small, strict=True))
-        foot = "".join(f'<p class="table-note">{html.escape(note)}</p>' for note in self._notes())
+        body = "".join(self._row(row, small, kinds) for row, small in zip(self.rows, self.small, strict=True))
+        foot = "".join(f'<p class="table-note">{words.inline(note)}</p>' for note in self._notes())
+        first, added = words.first_sentence(self.caption)
+        more = f' <span class="added">{words.inline(added)}</span>' if added else ""
         return (
-            f'{_IN_LAB}<div class="scroll" role="group" tabindex="0" aria-label="{html.escape(self.caption)}">'
-            f'<table class="report-table"><caption><span>{html.escape(self.caption)}</span></caption>'
+            f'{_IN_LAB}<div class="scroll" role="group" tabindex="0" aria-label="{html.escape(words.plain(first))}">'
+            f'<table class="report-table"><caption><span>{words.inline(first)}{more}</span></caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{foot}"
         )
 
-    def _row(self, row: list[str], small: bool) -> str:
+    def _kinds(self) -> list[str]:
+        """How wide is each column? Numbers as narrow as they are; what has to be read gets the room for it."""
+        lengths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        return [
+            "number" if is_number else "text" + (" short" if n <= SHORT else " words" if n <= SENTENCE else " words long")
+            for is_number, n in zip(self.numeric, lengths, strict=True)
+        ]
+
+    def _row(self, row: list[str], small: bool, kinds: list[str]) -> str:
         cells = []
-        for i, (value, is_number) in enumerate(zip(row, self.numeric, strict=True)):
-            is_header = i == 0 and not is_number and value.strip()
+        for i, (value, kind) in enumerate(zip(row, kinds, strict=True)):
+            is_header = i == 0 and kind != "number" and value.strip()
             tag, scope = ("th", ' scope="row"') if is_header else ("td", "")
-            text = html.escape(value)
+            text = words.inline(value) if self.prose and self.prose[i] else html.escape(value)
             if self.links and self.links[i] and _PAGE.match(value):
                 text = f'<a href="{text}.html">{html.escape(_page_label(value))}</a>'
-            cells.append(f'<{tag}{scope} class="{_align(is_number)}">{text}</{tag}>')
+            cells.append(f'<{tag}{scope} class="{kind}">{text}</{tag}>')
         start = '<tr class="small">' if small else "<tr>"
         return f"{start}{''.join(cells)}</tr>"
 
@@ -77,7 +92,7 @@ class Table:
             ).rstrip()
             for line in lines
         ]
-        return "\n".join([self.caption, *text, *self._notes()])
+        return "\n".join([words.plain(self.caption), *text, *self._notes()])
 
 
 def table(
@@ -97,11 +112,11 @@ def table(
     frame
         What to show; an index other than 0, 1, 2, … becomes the first columns.
     caption
-        What the table is, in a few words.
+        What the table is, in a few words; what follows its first sentence is set smaller. Backticks mark code.
     formats
         Per column ``number``, ``money``, ``percent``, ``text``, ``page`` (a page's name, such as ``04_value``,
-        becomes a link to it) or a function of one value to a text. Columns that are not named are written by
-        their type; ids are best given as text.
+        becomes a link to it), ``prose`` (our own words, in which backticks mark code) or a function of one value to a
+        text. Columns that are not named are written by their type; ids are best given as text.
     labels
         Column to heading; other columns show their names with blanks for underscores.
     n
@@ -128,7 +143,7 @@ def table(
         raise KeyError(f"no such column in the table {caption!r}: {', '.join(sorted(map(str, unknown)))}")
     shown = frame if limit is None else frame.head(limit)
     kinds = [formats.get(column) or _kind(frame.iloc[:, i]) for i, column in enumerate(frame.columns)]
-    written = ["text" if kind == "page" else kind for kind in kinds]
+    written = ["text" if kind in ("page", "prose") else kind for kind in kinds]
     columns = [numbers.column(shown.iloc[:, i].tolist(), kind, currency) for i, kind in enumerate(written)]
     small = [bool(count < numbers.SMALL_N) for count in shown[n].tolist()] if n else [False] * len(shown)
     if shown.empty:
@@ -143,15 +158,12 @@ def table(
         more=len(frame) - len(shown),
         notes=notes,
         links=[kind == "page" for kind in kinds],
+        prose=[kind == "prose" for kind in kinds],
     )
 
 
 def _page_label(name: str) -> str:
     return name.partition("_")[2].replace("_", " ").capitalize()
-
-
-def _align(is_number: bool) -> str:
-    return "number" if is_number else "text"
 
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from pydantic import Field
 from clientbook.book import Settings
 from clientbook.stage import NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, Column, Table
-from clientbook.use_cases import catalogue, history, losses, messages, retarget, scoring, waiting, worth
+from clientbook.use_cases import catalogue, history, losses, messages, reach, retarget, scoring, waiting, worth
 from clientbook.use_cases.catalogue import USE_CASES
 from clientbook.use_cases.found import Found
 from clientbook.use_cases.history import order_lines
@@ -247,7 +247,7 @@ class _Decisions:
         """Names of use cases, and the function that computes them."""
         return [
             ((catalogue.STOCK, catalogue.VIEW), self.serve), ((catalogue.RETARGET,), self.retarget),
-            ((catalogue.WRONG,), self.stop), ((catalogue.LATE,), self.recover), ((catalogue.TIMES,), self.times),
+            ((catalogue.WRONG,), self.stop), ((catalogue.LATE,), self.recover), ((catalogue.REACH,), self.reach),
         ]  # fmt: skip
 
     def serve(self, without, whole):
@@ -294,8 +294,8 @@ class _Decisions:
             return [whole[catalogue.WRONG]]
         return [messages.stop_wrong(self.told, self.as_of, self.p, frozenset(unseen))]
 
-    def times(self, without, whole):
-        """At their own hour."""
+    def reach(self, without, whole):
+        """By their own channel, at their own hour."""
         if self.told is None or self._only_from("messages", without):
             raise NothingToShow("Messages that were clicked would tell when customers answer.")
         found, self.timed = self._once("times", self._times)
@@ -304,12 +304,13 @@ class _Decisions:
         return [dataclasses.replace(found, policy=found.policy - share * found.gain)]
 
     def _told_by(self):
-        return messages.told_by(self.tables.get("events"))
+        return reach.told_by(self.tables.get("events"))
 
     def _times(self):
         until = self.origin
-        times = messages.own_times(self.tables.get("events"), self.told, self.tables["messages"], self.who, until, self.zone)
-        return messages.at_their_time(self.told, times, self.as_of, self.p, self.zone, self.engine)
+        times = reach.own_times(self.tables.get("events"), self.told, self.tables["messages"], self.who, until, self.zone)
+        channels = reach.own_channels(self.told, self.lines, until)
+        return reach.reached(self.told, times, channels, self.as_of, self.p, self.zone, self.engine)
 
     def coupons(self):
         """Who orders where campaigns are told."""

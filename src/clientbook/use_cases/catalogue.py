@@ -14,7 +14,7 @@ STOCK = "serve scarce stock by value"
 RETARGET = "retarget by net value, not by revenue"
 WRONG = "stop wrong messages"
 LATE = "recover late orders in order of value"
-TIMES = "reach people at their own hour"
+REACH = "reach people by their own channel and hour"
 VIEW = "act on the one customer view, not on the silos"
 
 _BOUGHT = {
@@ -112,10 +112,10 @@ USE_CASES = (
         "a list for service each morning; as many calls as today, in another order", 2,
     ),
     UseCase(
-        TIMES, "expand", "marketing", "one hour for all", "each customer's own hour",
+        REACH, "expand", "marketing", "the channel and the hour that the sender chose", "each customer's own channel and hour",
         _with(_SENT, _BOUGHT, {"orders": ("campaign",), "events": ("person_id", "event_name", "occurred_at", "direction")}),
         ("orders", "messages", "message_audit"),
-        "a send time per receiver, which most mailing systems can do", 3,
+        "a channel and a send time per receiver, which most mailing systems can do", 3,
     ),
     UseCase(
         VIEW, "keep", "service", "each system ranks by what it knows", "one rank by all that is known",

@@ -149,7 +149,8 @@ def say_sources(sources: pd.DataFrame) -> str:
     earns = priced.loc[priced["net"] > 0, "source"].tolist()
     if not earns:
         return "No source earns its yearly cost by these use cases alone"
-    return f"By these use cases alone {', '.join(earns)} {'earns its' if len(earns) == 1 else 'earn their'} yearly cost"
+    named = f"{', '.join(earns[:-1])} and {earns[-1]}" if len(earns) > 1 else earns[0]
+    return f"By these use cases alone {named} {'earns its' if len(earns) == 1 else 'earn their'} yearly cost"
 
 
 def say_columns(columns: pd.DataFrame) -> str:

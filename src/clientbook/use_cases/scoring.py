@@ -42,7 +42,7 @@ def score(
     found
         The use cases as computed.
     messages, told, timed
-        Clean messages; as from :func:`clientbook.use_cases.messages.sent`; and the messages at their own hour; None
+        Clean messages; as from :func:`clientbook.use_cases.messages.sent`; and the messages by their own channel and hour; None
         where there are none.
     coupons
         `customer_id` of those who order where campaigns are told: nobody else can follow one.
@@ -175,8 +175,12 @@ def _true_of_messages(told, timed, every, truth, wrong, as_of) -> dict[str, floa
     lost = float((_orders(rows, c) * rows["order_margin"]).sum()) if len(rows) else 0.0
     true[catalogue.WRONG] = cost - lost
     if timed is not None:
-        hours = timed.select("message_id", "own_hour")
-        rows = every.inner_join(hours, "message_id").to_pandas()
-        extra = _chances(rows, c, rows["own_hour"].to_numpy(float) + 0.5) - _chances(rows, c, rows["clock"].to_numpy(float))
-        true[catalogue.TIMES] = float((extra * rows["order_margin"]).sum())
+        own = timed.select("message_id", "own_hour", "own_channel")
+        rows = every.inner_join(own, "message_id").to_pandas()
+        clock = (rows["own_hour"].astype(float) + 0.5).fillna(rows["clock"]).to_numpy(float)
+        moved = rows.assign(channel=rows["own_channel"].fillna(rows["channel"]))
+        extra = _chances(moved, c, clock) - _chances(rows, c, rows["clock"].to_numpy(float))
+        sent = timed.filter(timed["moves"]).group_by("channel", "own_channel").agg(n=timed["moves"].count()).to_pandas()
+        dearer = sum(row.n * (c[f"cost.{row.own_channel}"] - c[f"cost.{row.channel}"]) for row in sent.itertuples())
+        true[catalogue.REACH] = float((extra * rows["order_margin"]).sum()) - dearer
     return true

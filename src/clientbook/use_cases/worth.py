@@ -16,7 +16,7 @@ from clientbook.use_cases.found import Found
 
 WORTH_COLUMNS = ("source", "owner", "cost_per_year", "with_it", "without_it", "lost", "net", "most_lost_in")
 # The one view is a part of serving by value: counted with it, it would be counted twice.
-_COUNTED = (catalogue.STOCK, catalogue.RETARGET, catalogue.WRONG, catalogue.LATE, catalogue.TIMES)
+_COUNTED = (catalogue.STOCK, catalogue.RETARGET, catalogue.WRONG, catalogue.LATE, catalogue.REACH)
 
 
 def leave_one_out(

@@ -104,10 +104,7 @@ def ahead(
     bounds : Bounds
         Of the same histories, not discounted.
     """
-    steps = max(round(p.horizon_days * 12 / YEAR), 1)
-    step_days = p.horizon_days / steps
-    rate = (1 + p.discount_rate) ** (step_days / YEAR) - 1
-    expected, discounted = discounted_orders(model, histories, steps=steps, step_days=step_days, rate_per_step=rate)
+    expected, discounted = _orders_ahead(histories, model, p)
     chance = alive.p_alive(histories)
     own = chance if alive is model else model.p_alive(histories)
     bounds = spending(model, spend, histories, own, p.horizon_days, levels=(level or p.interval,), draws=p.draws, seed=p.seed)
@@ -120,6 +117,42 @@ def ahead(
         unit_high=np.round(bounds.high[0] * paid, 9),
     )
     return told, bounds
+
+
+def _orders_ahead(histories: pd.DataFrame, model: PurchaseModel, p: Any) -> tuple[np.ndarray, np.ndarray]:
+    """How many purchases does each history lead to, as they are and paid back to today?"""
+    steps = max(round(p.horizon_days * 12 / YEAR), 1)
+    step_days = p.horizon_days / steps
+    rate = (1 + p.discount_rate) ** (step_days / YEAR) - 1
+    return discounted_orders(model, histories, steps=steps, step_days=step_days, rate_per_step=rate)
+
+
+def _margins(summary: ir.Table, told: pd.DataFrame, spend: SpendModel) -> tuple[ir.Table, ir.Value, ir.Value]:
+    """Each customer beside what their history leads to, their mean amount, and the margin that an order leaves."""
+    joined = summary.inner_join(ibis.memtable(told), ["frequency", "recency", "T"])
+    mean = spend.mean(joined)
+    # what serving an order costs lowers what is left of it
+    return joined, mean, mean * joined["net_rate"] - joined["service_per_order"]
+
+
+def expected_value(
+    summary: ir.Table, histories: pd.DataFrame, model: PurchaseModel, spend: SpendModel, p: Any
+) -> ir.Table:
+    """What is each customer expected to be worth, without the bounds of it?
+
+    Parameters
+    ----------
+    summary, histories, model, spend, p
+        As for :func:`estimate`.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `customer_id`, `frequency`, `clv`, as in the public table `value`.
+    """
+    told = histories.drop(columns="customers").assign(discounted=np.round(_orders_ahead(histories, model, p)[1], 9))
+    joined, _, margin = _margins(summary, told, spend)
+    return joined.select("customer_id", "frequency", clv=(margin * joined["discounted"]).round(6))
 
 
 def worth(summary: ir.Table, told: pd.DataFrame, spend: SpendModel) -> ir.Table:
@@ -139,10 +172,7 @@ def worth(summary: ir.Table, told: pd.DataFrame, spend: SpendModel) -> ir.Table:
     ibis.expr.types.Table
         The public table `value`, best first.
     """
-    joined = summary.inner_join(ibis.memtable(told), ["frequency", "recency", "T"])
-    mean = spend.mean(joined)
-    # what serving an order costs lowers what is left of it
-    margin = mean * joined["net_rate"] - joined["service_per_order"]
+    joined, mean, margin = _margins(summary, told, spend)
     unit = spend.evidence(joined) * ibis.ifelse(mean > 0, margin / mean.nullif(0), joined["net_rate"])
     ends = (unit * joined["unit_low"], unit * joined["unit_high"])
     kept = joined["gross"] - joined["returned"]

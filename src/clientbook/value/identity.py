@@ -11,7 +11,7 @@ import pandas as pd
 
 from clientbook.customers import record_id
 from clientbook.exact import total
-from clientbook.value.estimate import ahead, worth
+from clientbook.value.estimate import expected_value
 from clientbook.value.ledger import ledger, sums, with_net
 from clientbook.value.models import TooFew, fit_purchases
 from clientbook.value.spend import fit_spend, with_first_purchase
@@ -68,9 +68,7 @@ def before_matching(
     except TooFew:
         return pd.DataFrame(columns=columns)
     old_spend = with_first_purchase(old_spend, spend.with_first)
-    cheap = p.model_copy(update={"draws": 100})
-    told, _ = ahead(histories, old_model, old_model, old_spend, cheap, None)
-    old = worth(summary, told, old_spend).cache()
+    old = expected_value(summary, histories, old_model, old_spend, p).cache()
     owner = identities.select(record=record_id(identities["source"], identities["person_id"]), owner="customer_id")
     held = old.left_join(owner, [("customer_id", "record")])
     held = held.mutate(owner=held["owner"].fill_null(held["customer_id"]))
