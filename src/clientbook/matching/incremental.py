@@ -79,7 +79,7 @@ _MEANING = {
 TABLES = (
     Table(
         "matching_records",
-        "a person record as it was written for comparison, so that the next run need not do it again",
+        "a person record as it was written for comparison, so that the next run need not do it again; kept in the newest alone",
         (
             Column("source", "text", "the system"),
             Column("person_id", "id", "the person's id in its source", personal="id"),
@@ -94,10 +94,11 @@ TABLES = (
             Column("together", "number", "how many these are", unit="records"),
             Column("probability", "number", "of its strongest tie to them; 1 where it is alone", unit="probability"),
         ),
+        for_next=True,
     ),
     Table(
         "matching_edges",
-        "two records that were compared and may be one human, so that the next run need not do it again",
+        "two records that were compared and may be one human, so that the next run need not do it again; kept as long",
         (
             Column("record_number_a", "number", "the first record, as in `matching_records`"),
             Column("record_number_b", "number", "the second record"),
@@ -105,6 +106,7 @@ TABLES = (
             Column("match_weight", "number", "the same as the logarithm of its odds", unit="bits"),
             Column("pattern", "number", "the levels of likeness of all comparisons as one number"),
         ),
+        for_next=True,
     ),
 )  # fmt: skip
 
