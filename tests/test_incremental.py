@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ibis
+import numpy as np
 import pandas as pd
 import pytest
 from test_matching import P, frames, made_people
@@ -35,15 +36,25 @@ def test_a_few_records_are_written_as_many_are(engine):
     frame.loc[frame.index % 5 == 0, "family_name"] = None
     turned = frame.index % 19 == 0
     frame.loc[turned, ["given_name", "family_name"]] = frame.loc[turned, ["family_name", "given_name"]].to_numpy()
-    whole = of(frame, people)
+    # what was told before, at no time that is known
+    older = frame.assign(given_name="Alt", phone=None, updated_at=None, created_at=None, arrival=frame["arrival"] + len(frame))
+    whole = of(pd.concat([frame, older[older.index % 3 == 0]], ignore_index=True), people)
     numbered = engine.keep(matching.clusters.number(whole.select("source", "person_id").distinct()))
     new = numbered.filter(numbered["unique_id"] % 10 == 3)
     old = numbered.filter(numbered["unique_id"] % 10 != 3)
     known = standard.records(whole.semi_join(old, ["source", "person_id"]), engine, "DE", 25, old)
     theirs = engine.keep(whole.semi_join(new, ["source", "person_id"]))
-    expected = standard.records(theirs, engine, "DE", 25, new, known)
+    # some of those that are known are gone
+    expected = standard.records(theirs, engine, "DE", 25, new, known.filter(known["unique_id"] % 23 != 0))
     expected = expected.select("unique_id", "source", *standard.DERIVED).order_by("unique_id").to_pandas()
-    found = standard.few(theirs, engine, "DE", 25, new, known)
+    left = known.mutate(record_number="unique_id", first_number="unique_id", together=1, probability=1.0)
+    left = incremental.Kept({"averages": {"last": 0.1}}, left, known)
+    at = np.arange(int(numbered.count().to_pandas()))
+    chosen = new.select("source", "person_id", "unique_id").order_by("unique_id").to_pyarrow()
+    found, _ = incremental.written_of(
+        left, incremental.known_of(left, [("mail", "first")]), np.where(at % 23 != 0, at, -1), whole, chosen, engine, "DE", 25
+    )
+    found = found.to_pandas()
     assert len(found) > 50 and found["turned"].any() and found["crowd_mail"].notna().any()
     expected, found = (one.astype("object").where(one.notna(), None) for one in (expected, found))
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
@@ -201,8 +212,6 @@ def test_too_few_to_train_leave_nothing_to_go_on_from(engine):
 
 
 def test_pairs_with_a_fresh_record_are_those_of_all_that_hold_one():
-    import numpy as np
-
     from clientbook.matching import blocking
 
     rng = np.random.default_rng(5)

@@ -347,7 +347,7 @@ def test_a_customer_keeps_the_id_that_an_unmatched_record_has(engine):
     assert set(told["resolved_accounts"]["kind"]) == {"single"}
     assert told["review_pairs"].empty and matched.scored.method == "none"
     counted = matching.counts(matched.tables["identities"], matched.tables["customers"], None)
-    assert "Each of 2 ids" in matching.answer(counted, matched.scored.method, 0)
+    assert "**2 customers can be told apart by their ids alone.**" in matching.answer(counted, matched.scored.method, 0)
 
 
 def test_a_browser_that_never_logged_in_is_neither_customer_nor_record():

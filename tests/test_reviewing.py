@@ -15,7 +15,7 @@ from test_matching import edges_of, frames, made_people, table
 from clientbook import matching
 from clientbook.book import LABELS
 from clientbook.faults import FaultError
-from clientbook.matching import clusters, explaining, reviewing, sitting
+from clientbook.matching import asking, clusters, estimating, explaining, reviewing, sitting
 from clientbook.matching import labels as told
 
 P = matching.MatchingParameters()
@@ -64,26 +64,90 @@ def test_what_is_followed_is_free_of_contradictions_and_nothing_is_lost(rows):
     assert len(settled.used) + sum(settled.left_out["why"].str.contains("newer and")) == len(newest)
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11), st.sampled_from(["yes", "no"])), max_size=9),
-    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11), st.floats(0.05, 1)), max_size=40),
-    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=8),
-    st.integers(0, 11),
-)
-@settings(max_examples=60, deadline=None)
+def group_by(rows, n):
+    """The smallest of those that each is one with, by a search that tries every pair again until nothing changes."""
+    told = list(range(n))
+    while True:
+        before = list(told)
+        for a, b in rows:
+            told[a] = told[b] = min(told[a], told[b])
+        if told == before:
+            return told
+
+
+def plainly_held(rows, n):
+    """Of answers, oldest first: those that no newer one contradicts."""
+    held: list = []
+    for a, b, answer in reversed(rows):
+        if any({a, b} == {x, y} for x, y, _ in held):
+            continue
+        one = group_by([(x, y) for x, y, said in [*held, (a, b, answer)] if said == "yes"], n)
+        if all(one[x] != one[y] for x, y, said in [*held, (a, b, answer)] if said == "no"):
+            held.append((a, b, answer))
+    return held
+
+
+PAIRS = st.tuples(st.integers(0, 7), st.integers(0, 7))
+BARE = st.sets(st.integers(0, 7), min_size=2, max_size=6)
+SAID = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.sampled_from(["yes", "no"])), max_size=10)
+TIES = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.floats(0.05, 1)), max_size=12)
+
+
+@given(SAID, TIES, st.lists(PAIRS, max_size=12), BARE)
+@settings(max_examples=100, deadline=None)
 def test_answers_hold_whatever_the_data_and_the_links_say(rows, ties, aliases, bare):
-    settled = answers(*[row for row in rows if row[0] != row[1]], n=12)
-    seen = {(min(a, b), max(a, b)): p for a, b, p in ties if a != b}
+    rows = [row for row in rows if row[0] != row[1]]
+    settled = answers(*rows, n=8)
+    # of an id that is named by events alone nothing was ever compared
+    seen = {(min(a, b), max(a, b)): p for a, b, p in ties if a != b and not {a, b} & bare}
     apart = clusters.answered(None, settled.group, settled.parted)
-    tied = clusters.cluster(edges_of(*[(*key, p) for key, p in seen.items()]), 12, apart=apart).tied
-    links = edges_of(*[(*pair, 1) for pair in {(min(a, b), max(a, b)) for a, b in aliases if a != b}])
-    known = np.arange(12) != bare
-    first = clusters.tie(tied, links, known, apart)[0]["first"]
-    for one in settled.used.itertuples():
-        if one.answer == "yes":
-            assert first[one.l] == first[one.r]
-        else:
-            assert first[one.l] != first[one.r]
+    tied = clusters.cluster(edges_of(*[(*key, p) for key, p in seen.items()]), 8, apart=apart).tied
+    links = edges_of(*[(*pair, 1) for pair in sorted({(min(a, b), max(a, b)) for a, b in aliases if a != b})])
+    known = ~np.isin(np.arange(8), list(bare))
+    told, against = clusters.tie(tied, links, known, apart)
+    first = told["first"]
+    for a, b, answer in plainly_held(rows, 8):
+        assert (first[a] == first[b]) == (answer == "yes")
+    crossing = [pair for pair in links[["l", "r"]].itertuples(index=False, name=None) if first[pair[0]] != first[pair[1]]]
+    assert list(against.itertuples(index=False, name=None)) == crossing
+
+
+@given(TIES, st.lists(PAIRS, max_size=20), BARE)
+@settings(max_examples=60, deadline=None)
+def test_links_lead_as_a_plain_count_of_them_says(ties, aliases, bare):
+    seen = {(min(a, b), max(a, b)): p for a, b, p in ties if a != b and not {a, b} & bare}
+    tied = clusters.cluster(edges_of(*[(*key, p) for key, p in seen.items()]), 8).tied
+    pairs = sorted({(min(a, b), max(a, b)) for a, b in aliases if a != b})
+    customers = [*enumerate(tied["first"]), *[pair for pair in pairs if not {*pair} & bare]]
+    group, lone = group_by(customers, 8), group_by([pair for pair in pairs if {*pair} <= bare], 8)
+    told = list(group)
+    for one in bare:
+        heads: dict = {}
+        for pair in pairs:
+            for a, b in (pair, pair[::-1]):
+                if a in bare and b not in bare and lone[a] == lone[one]:
+                    heads.setdefault(group[b], []).append(tied["first"][b])
+        best = sorted(heads, key=lambda name: (-len(heads[name]), min(heads[name])))
+        told[one] = best[0] if best else 8 + lone[one]
+    first = clusters.tie(tied, edges_of(*[(*pair, 1) for pair in pairs]), ~np.isin(np.arange(8), list(bare)))[0]["first"]
+    assert len({*zip(told, first, strict=True)}) == len({*told}) == len({*first})
+
+
+def test_two_browsers_that_link_to_each_other_go_where_answers_say():
+    """Two records, their browsers 2 and 3, and a browser 4 of which nobody said anything."""
+    links = edges_of((0, 3, 1), (1, 2, 1), (2, 3, 1), (2, 4, 1))
+    known = np.arange(5) < 2
+    tied = clusters.cluster(edges_of((0, 1, 0.01)), 5).tied
+    settled = answers((0, 2, "yes"), (1, 3, "yes"), n=5)
+    told, against = clusters.tie(tied, links, known, clusters.answered(None, settled.group, settled.parted))
+    assert told["first"].tolist() == [0, 1, 0, 1, 0]
+    assert against.to_numpy().tolist() == [[0, 3], [1, 2], [2, 3]]
+    # one record, and two browsers that are not one human: the one with more links goes to it
+    links = edges_of((0, 2, 1), (0, 3, 1), (1, 3, 1))
+    settled = answers((2, 3, "no"), n=4)
+    tied = clusters.cluster(edges_of((0, 1, 0.99)), 4).tied
+    told, _ = clusters.tie(tied, links, np.arange(4) < 2, clusters.answered(None, settled.group, settled.parted))
+    assert told["first"].tolist() == [0, 0, 2, 0]
 
 
 def test_an_answer_goes_before_a_sure_birth_date_and_a_clean_system():
@@ -167,6 +231,31 @@ def test_a_book_follows_its_answers_in_every_run(engine):
     assert later["1"] == later["5"] != later["9"]
 
 
+def test_where_nothing_could_be_compared_an_answer_is_followed_and_called_no_probability(engine):
+    people = [{"source": "crm", "person_id": "1", "full_name": "Anna Berg"},
+              {"source": "shop", "person_id": "9", "full_name": "Zoe Quist"}]  # fmt: skip
+    orders = [{"source": "shop", "person_source": "shop", "person_id": i} for i in ("7", "8", "9")]
+    tables = {"people": table("people", people), "orders": table("orders", orders)}
+    two, ids = labelled(("crm", "1", "shop", "9", "yes")), labelled(("shop", "7", "shop", "8", "yes"))
+    for there, said, left, changed in (
+        (tables, two, 3, "With them 1 pair of records more is one customer, and 0 are one no more."),
+        (tables, ids, 3, "They change nothing about records of which more than an id is known."),
+        ({"orders": tables["orders"]}, ids, 2, "They change nothing about records of which more than an id is known."),
+    ):
+        matched = matching.match(there, engine, "DE", P, labels=said)
+        told = frames(matched)
+        assert len(told["customers"]) == left and matched.clustered.expected == {} and matched.clustered.tried.empty
+        assert matching.say_threshold(matched.clustered) == "Nothing was compared, so that there is no threshold."
+        assert matching.thresholds(matched.clustered).empty
+        counted = matching.counts(matched.tables["identities"], matched.tables["customers"], there.get("people"))
+        words = matching.answer(counted, matched.scored.method, 0, matched.clustered.expected)
+        assert f"**{left} customers can be told apart by their ids alone.**" in words and "probabilities" not in words
+        rated = matching.estimates(matched.clustered.expected, matched.followed)
+        assert rated.empty and "nothing to estimate" in matching.say_estimates(rated)
+        assert matching.say_labels(matched.settled) == "1 answer in labels.csv."
+        assert matching.say_followed(matched.followed) == changed
+
+
 def test_an_answer_is_part_of_what_a_run_is_known_by(small_book):
     from clientbook import cache, runner
     from clientbook.book import open_book
@@ -226,7 +315,7 @@ def seen_of(edges, human, source=None):
     first = clusters.cluster(edges, len(human)).tied["first"].to_numpy()
     known, system = np.ones(len(human), dtype=bool), np.zeros(len(human), "int64") if source is None else source
     left, right, p = (edges[name].to_numpy() for name in ("l", "r", "probability"))
-    return reviewing.Seen(left, right, p, first, known, system)
+    return asking.Seen(left, right, p, first, known, system)
 
 
 def f1(human, customer) -> float:
@@ -238,7 +327,7 @@ def f1(human, customer) -> float:
 def test_a_question_says_how_many_pairs_its_answer_changes():
     human, edges = made_seen(60, 1)
     seen = seen_of(edges, human)
-    for one in reviewing.questions(seen).head(40).itertuples():
+    for one in asking.questions(seen).head(40).itertuples():
         said = answers((one.l, one.r, "no" if one.together else "yes"), n=len(human))
         apart = clusters.answered(None, said.group, said.parted)
         if one.together:
@@ -268,14 +357,14 @@ def test_nothing_is_asked_twice_and_each_customer_once_before_any_again():
 
 def test_draws_are_fair_within_a_stratum():
     human, edges = made_seen(60, 3)
-    pairs = reviewing.population(seen_of(edges, human))
+    pairs = estimating.population(seen_of(edges, human))
     n = np.bincount(pairs.stratum, minlength=len(pairs.names))
     big = int(n.argmax())
     hits = np.zeros(len(pairs.l))
     place = {pair: i for i, pair in enumerate(zip(pairs.l, pairs.r, strict=True))}
     drawn = 0
     for seed in range(150):
-        told = reviewing.draws(pairs, 60, seed)
+        told = estimating.draws(pairs, 60, seed)
         at = [place[pair] for pair in zip(told["l"], told["r"], strict=True)]
         hits[at] += 1
         drawn += (pairs.stratum[at] == big).sum()
@@ -319,7 +408,7 @@ def test_answers_from_the_truth_make_customers_better_and_say_how_right_they_are
 def test_what_is_taught_is_the_model_without_answers_and_the_answers_with_many():
     human, edges = made_seen(150, 5)
     seen = seen_of(edges, human)
-    rows = reviewing.questions(seen)
+    rows = asking.questions(seen)
     nothing = reviewing.teach(rows, seen, answers(n=len(human)))
     assert np.allclose(nothing.coefficients, [[0, 1, 0]] * 2) and nothing.answers == (0, 0)
     open_ = rows[~rows["together"] & (rows["chance"] > 0.001)]
@@ -334,7 +423,7 @@ def test_pairs_of_one_system_are_seldom_one_human_where_they_are_not():
     same = [(2 * i, 2 * i + 1, 0.9) for i in range(200)]
     wrong = {(min(a, b), max(a, b)) for a, b in rng.integers(0, 200, (300, 2)) * 2 if a != b}
     edges = edges_of(*same, *[(*pair, 0.2) for pair in sorted(wrong)])
-    within, between = reviewing.same_system(seen_of(edges, human, source))
+    within, between = asking.same_system(seen_of(edges, human, source))
     assert within < 0 < between
 
 
@@ -428,7 +517,7 @@ def test_what_the_answers_teach_is_asked_for_again(tmp_path, monkeypatch):
 
     def again(labels):
         seen.append(labels["answer"].tolist())
-        followed = reviewing.Followed(reviewing.UNTAUGHT, pd.DataFrame(), None, 12, 3, pd.DataFrame())
+        followed = reviewing.Followed(asking.UNTAUGHT, pd.DataFrame(), None, 12, 3, pd.DataFrame())
         return None, followed, made_sitting(tmp_path)._ahead and pd.DataFrame(made_sitting(tmp_path)._ahead[2:])
 
     here = made_sitting(tmp_path, again)
@@ -616,8 +705,8 @@ def test_the_weakest_link_parts_the_customer(matched_book):
 
 def test_few_answers_decide_nothing_but_their_own_pairs():
     rows = pd.DataFrame({"l": [0, 2], "r": [1, 3], "together": [False, True], "changes": [1, 1], "chance": [0.9, 0.9]})
-    few = reviewing.Taught(reviewing.UNTAUGHT.coefficients, (reviewing.LEAST_TAUGHT, reviewing.LEAST_TAUGHT - 1))
-    assert reviewing.learned(rows, reviewing.UNTAUGHT).empty
+    few = asking.Taught(asking.UNTAUGHT.coefficients, (reviewing.LEAST_TAUGHT, reviewing.LEAST_TAUGHT - 1))
+    assert reviewing.learned(rows, asking.UNTAUGHT).empty
     assert reviewing.learned(rows, few)["answer"].tolist() == ["yes"]
 
 
@@ -656,7 +745,7 @@ def with_taught(matched, *rows):
     """As if answers had taught this of pairs of records by number."""
     every = answers(*rows, n=int(matched.numbered.count().to_pyarrow().as_py()))
     held = clusters.answered(matched.apart, every.group, every.parted)
-    return replace(matched, followed=reviewing.Followed(reviewing.UNTAUGHT, pd.DataFrame(), held, 1, 1, pd.DataFrame()))
+    return replace(matched, followed=reviewing.Followed(asking.UNTAUGHT, pd.DataFrame(), held, 1, 1, pd.DataFrame()))
 
 
 def test_what_answers_taught_is_the_reason_where_it_decided(matched_book):

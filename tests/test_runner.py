@@ -86,6 +86,19 @@ def test_two_runs_give_the_same_bytes(book, tmp_path):
         assert runs[0].model(name) == runs[1].model(name)
 
 
+def test_what_matching_leaves_for_the_next_run_is_not_kept_twelve_times(book, tmp_path):
+    passing = [table.name for n in KNOWN for table in n.stage.tables if table.for_next]
+    assert passing == ["matching_records", "matching_edges"]
+    runs = []
+    for _ in range(3):
+        runs.append(runner.run(book, only=["cleaning"], out=tmp_path / "out").run)
+        for name in passing:
+            shutil.copy(runs[-1].path("orders"), runs[-1].folder / "tables" / f"{name}.parquet")
+    last = runner.run(book, only=["cleaning"], out=tmp_path / "out").run
+    held = [set(passing) & set(run.tables) for run in (*runs, last)]
+    assert held == [set(), set(), set(passing), set()] and all("orders" in run.tables for run in runs)
+
+
 def test_a_failing_notebook_publishes_nothing_and_says_where(book, altered, tmp_path):
     folder = altered("1 / 0")
     with pytest.raises(runner.NotebookFailed, match=r"01_cleaning failed in cell 3 of \d+. ZeroDivisionError") as error:

@@ -105,6 +105,29 @@ def test_the_last_twelve_are_kept(store):
     assert len(store.runs()) == KEEP
 
 
+def test_what_only_the_next_run_reads_stays_in_the_newest_whole_run_that_has_it(store):
+    def with_tables(day, *tables, ended_whole=True):
+        run = store.start(dt.date(2024, 6, day))
+        for table in tables:
+            path = run.folder / "tables" / f"{table}.parquet"
+            path.mkdir() if table == "parts" else path.write_bytes(b"1")
+            if table == "parts":
+                (path / "part-0.parquet").write_bytes(b"1")
+        return store.finish(run, whole=ended_whole)
+
+    runs = [with_tables(1, "parts", "known"), with_tables(2, "passing", "known"), with_tables(3, "passing", "parts", "known")]
+    failed, last = with_tables(4, "passing", "known", ended_whole=False), with_tables(5, "known")
+    store.prune(["passing", "parts", "never"])
+    assert [run.tables for run in (*runs, last)] == [("known",), ("known",), ("known", "parts", "passing"), ("known",)]
+    assert failed.tables == ("known",)
+    first = with_tables(1, "passing")
+    store.prune(["passing"])
+    assert first.tables == () and "passing" in runs[-1].tables
+    failed = with_tables(6, "other", ended_whole=False)
+    store.prune(["other"])
+    assert failed.tables == ("other",), "no whole run has it: the next may go on from it"
+
+
 def test_a_run_of_an_earlier_day_is_there_after_it_ended(store):
     for day in range(1, 13):
         make_run(store, dt.date(2024, 6, day))

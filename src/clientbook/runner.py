@@ -363,6 +363,8 @@ class _Execution:
         for former in store.abandoned():
             store.finish(former, whole=False)
         with contextlib.suppress(OSError):
+            store.prune(table.name for notebook in self.known for table in notebook.stage.tables if table.for_next)
+        with contextlib.suppress(OSError):
             self.fingerprints.save()
         return Outcome(ended, report)
 

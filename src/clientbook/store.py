@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -184,6 +184,22 @@ class Store:
         for old in others[: -(KEEP - 1)]:
             shutil.rmtree(old)
         return Run(place / run.name)
+
+    def prune(self, tables: Iterable[str]) -> None:
+        """Delete tables that nobody but the next run reads, but for the newest whole run that has them.
+
+        Parameters
+        ----------
+        tables
+            Their names.
+        """
+        for table in tables:
+            having = [run for run in self.runs() if table in run.tables]
+            # a failed run is gone on from only until a whole one has ended
+            for run in having[:-1] + (self.failed() if having else []):
+                path = run.folder / "tables" / f"{table}.parquet"
+                # what Spark writes is a folder of parts
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path, pattern: str = "*") -> None:

@@ -65,6 +65,8 @@ class Table:
     key
         The column that names a row in its own source. Where it may be missing, rows without it are never
         taken for one.
+    for_next
+        Whether nobody but the next run reads it: once a newer run has it too, it is deleted.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Table:
     columns: tuple[Column, ...]
     at: str = ""
     key: str = ""
+    for_next: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

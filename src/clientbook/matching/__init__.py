@@ -14,7 +14,7 @@ from pydantic import Field
 from clientbook.book import LABELS
 from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
-from clientbook.matching import blocking, clusters, incremental, overlap, pairs, reviewing, saved, standard, uncertain
+from clientbook.matching import asking, blocking, clusters, incremental, overlap, pairs, reviewing, saved, standard, uncertain
 from clientbook.matching import ids as lasting
 from clientbook.matching import labels as told
 from clientbook.matching.accounts import resolve
@@ -328,7 +328,7 @@ def match(
     shared = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
     links, data = clusters.alias_edges(there.get("aliases"), numbered), clusters.with_data(records, n)
     clustered, (tied, against) = alike, clusters.tie(alike.tied, links, data)
-    seen = reviewing.see(scored.edges, tied, data, numbered)
+    seen = asking.see(scored.edges, tied, data, numbered)
 
     # by the threshold of the training: a run that goes on from it has no other
     way = {"threshold": training.get("threshold", alike.threshold), "unseen": training.get("unseen", alike.unseen)}

@@ -25,8 +25,7 @@ LARGEST = 400
 CELLS = 2_000_000
 # What outweighs any mean: two that cannot be one human, and two that are.
 NEVER, ALWAYS = -1e9, 1e9
-# What outweighs any number of links: an answer.
-_ANSWERED = 1_000_000
+_NOBODY: frozenset[int] = frozenset()
 GOLDEN_TYPES = {"birth_date": "date", "social_reach": "float64"}
 # What is taken from one record together.
 UNIT_OF: dict[str, tuple[str, ...]] = {
@@ -326,6 +325,7 @@ def cluster(
     """
     left, right = edges["l"].to_numpy("int64"), edges["r"].to_numpy("int64")
     p = edges["probability"].to_numpy(float)
+    compared = len(left) > 0
     if apart is not None:
         left, right, p = apart.answered(left, right, p)
     if not len(left):
@@ -365,6 +365,9 @@ def cluster(
     strongest[strongest == 0] = 1.0
     parts = pd.DataFrame({"loose": loose, "label": labels}).drop_duplicates().groupby("loose").size()
     tied = pd.DataFrame({"unique_id": np.arange(n), "first": first[inverse], "probability": strongest.round(6)})
+    if not compared:
+        # answers alone are no probabilities: nothing is expected of them
+        return Clustered(tied, at, {}, impossible=impossible, unseen=unseen)
     scores[at] = expected
     tried = pd.DataFrame([{"threshold": at, **told} for at, told in sorted(scores.items())]).round(6)
     rounded = {name: round(value, 6) for name, value in expected.items()}
@@ -378,7 +381,8 @@ def tie(
 
     A link between two records of which something is known makes their customers one. An id of which nothing else is
     known, such as a browser's, follows its links, and where they lead to several customers it follows the most of them
-    and the smallest of equals: a browser that two people use does not make them one human.
+    and the smallest of equals: a browser that two people use does not make them one human. An id that an answer ties to
+    a record of which something is known is that record's customer, whatever its links say; ids that lead to it follow it.
 
     Parameters
     ----------
@@ -399,64 +403,100 @@ def tie(
     n = len(tied)
     first = tied["first"].to_numpy("int64")
     left, right = links["l"].to_numpy("int64"), links["r"].to_numpy("int64")
-    weight = np.ones(len(left), "int64")
-    told_by_people = apart is not None and apart.group is not None
-    if told_by_people:
-        refused = apart.refused(left, right)
-        a, b, _ = apart.answered(left[:0], right[:0], np.empty(0))
-        left, right = np.concatenate([left[~refused], a]), np.concatenate([right[~refused], b])
-        weight = np.concatenate([weight[~refused], np.full(len(a), _ANSWERED)])
-    both = known[left] & known[right]
-    ids = np.arange(n)
-    label = _connected(np.concatenate([ids, left[both]]), np.concatenate([first, right[both]]), n)
-    if told_by_people:
-        label = _unlinked(label, first, left[both], right[both], apart)
-    neither = ~known[left] & ~known[right]
-    bare = _connected(left[neither], right[neither], n)
-    one = ~both & ~neither
-    here, there = np.where(known[left], right, left)[one], np.where(known[left], left, right)[one]
-    votes = pd.DataFrame({"bare": bare[here], "label": label[there], "head": first[there], "n": weight[one]})
-    if told_by_people:
-        votes = votes[~_forbidden(votes, bare, label, known, apart)]
-    counted = votes.groupby(["bare", "label"], as_index=False).agg(n=("n", "sum"), head=("head", "min"))
-    best = counted.sort_values(["bare", "n", "head"], ascending=[True, False, True]).drop_duplicates("bare")
-    follows = np.full(n, -1)
+    said = apart is not None and apart.group is not None
+    # where a record stands before any link: with its customer, or alone
+    place = np.where(known, first, np.arange(n))
+    settled = known
+    if said:
+        left, right, place, settled = _answered_first(left, right, place, known, apart)
+    free = ~settled
+    alike = (known[left] & known[right]) | (free[left] & free[right])
+    label = _connected(np.concatenate([np.arange(n), left[alike]]), np.concatenate([place, right[alike]]), n)
+    if said:
+        label = _unlinked(label, place, left[alike], right[alike], apart)
+    led = free[left] != free[right]
+    here, there = np.where(free[left], left, right)[led], np.where(free[left], right, left)[led]
+    votes = pd.DataFrame({"bare": label[here], "label": label[there], "head": place[there]})
+    counted = votes.groupby(["bare", "label"], as_index=False).agg(n=("head", "size"), head=("head", "min"))
+    ranked = counted.sort_values(["n", "head", "bare"], ascending=[False, True, True], ignore_index=True)
+    if said:
+        ranked = ranked[_allowed(ranked, label, apart)]
+    best = ranked.drop_duplicates("bare")
+    follows = np.arange(n)
     follows[best["bare"].to_numpy("int64")] = best["label"].to_numpy("int64")
-    lone = ~known
-    led = lone & (follows[bare] >= 0)
-    # those whom nobody leads keep a label of their own group
-    joined = np.where(led, follows[bare], np.where(lone, n + bare, label))
-    left, right = links["l"].to_numpy("int64"), links["r"].to_numpy("int64")
-    if told_by_people:
-        joined = _stood_apart(joined, known, apart)
+    joined = follows[label]
     _, head, inverse = np.unique(joined, return_index=True, return_inverse=True)
-    told = tied.assign(first=head[inverse.ravel()])
-    against = joined[left] != joined[right]
-    return told, links[against][["l", "r"]].reset_index(drop=True)
+    against = joined[links["l"].to_numpy("int64")] != joined[links["r"].to_numpy("int64")]
+    return tied.assign(first=head[inverse.ravel()]), links[against][["l", "r"]].reset_index(drop=True)
 
 
-def _unlinked(label, first, left, right, apart: Apart) -> np.ndarray:
+def _answered_first(left, right, place, known, apart: Apart) -> tuple[np.ndarray, ...]:
+    """The links that no answer refuses; where each record stands by the answers; and whether it is settled: something is
+    known of it, or an answer ties it to such a record."""
+    kept = ~apart.refused(left, right)
+    at = np.flatnonzero(apart.group >= 0)
+    # of those who are one by an answer, the first of whom something is known speaks for the others
+    at = at[np.lexsort((at, ~known[at], apart.group[at]))]
+    _, begins, which = np.unique(apart.group[at], return_index=True, return_inverse=True)
+    heads = at[begins][which.ravel()]
+    place, settled = place.copy(), known.copy()
+    # a customer of their own each may be what cutting a group too large to be looked at whole made of them
+    one = known[at]
+    left, right = np.concatenate([heads[one], left[kept]]), np.concatenate([at[one], right[kept]])
+    place[at[~one]] = place[heads[~one]]
+    settled[at] = known[heads]
+    return left, right, place, settled
+
+
+def _unlinked(label, place, left, right, apart: Apart) -> np.ndarray:
     """Labels of what links hold together, without the links that lead from one side of a `no` to the other: where they
     do, links are followed in their order, each where nobody said no to what would become one."""
-    inside = _members(apart, label)
-    torn = {side for a, b in apart.parted for side in inside[a] & inside[b]}
+    inside, never = _members(apart, label), _refusals(apart)
+    torn = {side for a, b in apart.parted.tolist() for side in inside[a] & inside[b]}
     label = label.copy()
     for one in sorted(torn):
         here = np.flatnonzero(label == one)
-        heads = np.unique(first[here])
-        groups = {h: set(apart.group[here[first[here] == h]]) - {-1} for h in heads}
+        heads = np.unique(place[here]).tolist()
+        groups = {h: set(apart.group[here[place[here] == h]].tolist()) - {-1} for h in heads}
         at = dict(zip(heads, heads, strict=True))
-        never = {(a, b) for pair in apart.parted for a, b in (pair, pair[::-1])}
-        mine = np.flatnonzero(label[left] == one)
-        for i in mine:
-            a, b = at[first[left[i]]], at[first[right[i]]]
-            if a != b and not any((x, y) in never for x in groups[a] for y in groups[b]):
+        for i in np.flatnonzero(label[left] == one):
+            a, b = at[int(place[left[i]])], at[int(place[right[i]])]
+            if a != b and not any(never.get(x, _NOBODY) & groups[b] for x in groups[a]):
                 groups[a] |= groups.pop(b)
                 at = {h: a if to == b else to for h, to in at.items()}
         fresh = label.max() + 1
         number = {to: fresh + i for i, to in enumerate(sorted(set(at.values())))}
-        label[here] = [number[at[h]] for h in first[here]]
+        label[here] = [number[at[h]] for h in place[here].tolist()]
     return np.unique(label, return_inverse=True)[1].ravel()
+
+
+def _allowed(ranked: pd.DataFrame, label, apart: Apart) -> np.ndarray:
+    """Which votes of ids for a customer may be followed? None that brings together two of whom people said that they are
+    not one; where two ids that they said so of are led to one customer, the one with more links goes there."""
+    never, groups = _refusals(apart), {}
+    for group, labels in _members(apart, label).items():
+        for one in labels:
+            groups.setdefault(one, set()).add(group)
+    told = np.ones(len(ranked), dtype=bool)
+    asked = np.flatnonzero(ranked["bare"].isin(list(groups)))
+    gone: set[int] = set()
+    for i, bare, to in zip(asked, ranked["bare"].to_numpy()[asked].tolist(), ranked["label"].to_numpy()[asked].tolist(),
+                           strict=True):  # fmt: skip
+        there = groups.setdefault(to, set())
+        told[i] = bare not in gone and not any(never.get(x, _NOBODY) & there for x in groups[bare])
+        if told[i]:
+            gone.add(bare)
+            there |= groups[bare]
+    return told
+
+
+def _refusals(apart: Apart) -> dict[int, set[int]]:
+    """Of each group of answers, those that it is not one with."""
+    told: dict[int, set[int]] = {}
+    for a, b in apart.parted.tolist():
+        told.setdefault(a, set()).add(b)
+        told.setdefault(b, set()).add(a)
+    return told
 
 
 def _members(apart: Apart, label: np.ndarray) -> dict[int, set[int]]:
@@ -466,31 +506,6 @@ def _members(apart: Apart, label: np.ndarray) -> dict[int, set[int]]:
     for group, one in zip(apart.group[known].tolist(), label[known].tolist(), strict=True):
         told.setdefault(group, set()).add(one)
     return told
-
-
-def _forbidden(votes: pd.DataFrame, bare, label, known, apart: Apart) -> np.ndarray:
-    """Votes of an id for a customer that people said it does not belong to."""
-    lone, of = _members(apart, np.where(known, -1, bare)), _members(apart, np.where(known, label, -1))
-    never = {
-        (one, other)
-        for pair in apart.parted.tolist() for a, b in (pair, pair[::-1])
-        for one in lone[a] - {-1} for other in of[b] - {-1}
-    }  # fmt: skip
-    return np.array([pair in never for pair in zip(votes["bare"], votes["label"], strict=True)], dtype=bool)
-
-
-def _stood_apart(joined, known, apart: Apart) -> np.ndarray:
-    """Labels in which no id is left with whom people said it is not: it stands alone then."""
-    joined = joined.copy()
-    inside = _members(apart, joined)
-    fresh = joined.max() + 1
-    for a, b in apart.parted.tolist():
-        if inside[a] & inside[b]:
-            lone = np.flatnonzero(np.isin(apart.group, (a, b)) & ~known & np.isin(joined, list(inside[a] & inside[b])))
-            lone = lone[apart.group[lone] == apart.group[lone[-1]]] if len(lone) else lone
-            joined[lone] = fresh + apart.group[lone]
-            inside = _members(apart, joined)
-    return joined
 
 
 def _connected(left: np.ndarray, right: np.ndarray, n: int) -> np.ndarray:

@@ -79,7 +79,7 @@ _MEANING = {
 TABLES = (
     Table(
         "matching_records",
-        "a person record as it was written for comparison, so that the next run need not do it again",
+        "a person record as it was written for comparison, so that the next run need not do it again; kept in the newest alone",
         (
             Column("source", "text", "the system"),
             Column("person_id", "id", "the person's id in its source", personal="id"),
@@ -94,10 +94,11 @@ TABLES = (
             Column("together", "number", "how many these are", unit="records"),
             Column("probability", "number", "of its strongest tie to them; 1 where it is alone", unit="probability"),
         ),
+        for_next=True,
     ),
     Table(
         "matching_edges",
-        "two records that were compared and may be one human, so that the next run need not do it again",
+        "two records that were compared and may be one human, so that the next run need not do it again; kept as long",
         (
             Column("record_number_a", "number", "the first record, as in `matching_records`"),
             Column("record_number_b", "number", "the second record"),
@@ -105,6 +106,7 @@ TABLES = (
             Column("match_weight", "number", "the same as the logarithm of its odds", unit="bits"),
             Column("pattern", "number", "the levels of likeness of all comparisons as one number"),
         ),
+        for_next=True,
     ),
 )  # fmt: skip
 
@@ -159,15 +161,43 @@ class Day:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the run before left of each record, as far as numbers can tell it.
+
+    Attributes
+    ----------
+    number, first, together, probability
+        As in the table `matching_records`.
+    source
+        Its system.
+    born
+        The birth date as a number of eight digits, 0 where there is none.
+    hashes
+        By expression, as in :class:`clientbook.matching.blocking.Keys`.
+    """
+
+    number: np.ndarray
+    first: np.ndarray
+    together: np.ndarray
+    probability: np.ndarray
+    source: pa.ChunkedArray
+    born: np.ndarray
+    hashes: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class _Today:
     """Which records are which of the run before."""
 
+    known: Known
     # of the numbers of the run before, those of now; -1 where a record is gone or changed
     place: np.ndarray
     # numbers of now
     fresh: np.ndarray
     # what is new or changed, written for comparison with all that is known in view; None where nothing is
-    written: ir.Table | None
+    written: pa.Table | None
+    # what blocking rules see of all records, in the order of their numbers
+    keyed: blocking.Keys
 
 
 @dataclass(frozen=True)
@@ -350,65 +380,160 @@ def carry_on(
     training = left.training
     if training["settings"] != settings:
         return Day(False, "the settings, the packages or the way of matching are others than in the run before")
-    day, place, fresh, dropped = _today(left, people, numbered, engine)
+    model, rules = _model(training["model"]), [tuple(rule) for rule in training["rules"]]
+    known = known_of(left, rules)
+    day, place, chosen = _today(left, known, people, numbered)
+    fresh = chosen["unique_id"].to_numpy()
     since = (training["since"] + len(fresh)) / max(training["records"], 1)
     day = replace(day, since=round(since, 6))
     if since > MOST_SINCE:
         return replace(day, why=f"{since:.0%} of the records came or changed since the last training")
-    model, rules = _model(training["model"]), [tuple(rule) for rule in training["rules"]]
-    written = _written(left, fresh, dropped, people, numbered, engine, country, p.most_sharing)
-    today = _Today(place, fresh, written)
+    written, keyed = written_of(left, known, place, people, chosen, engine, country, p.most_sharing)
+    today = _Today(known, place, fresh, written, keyed)
     found = _compared(left, today, model, rules, engine, p.pairs_per_record)
     if found is None:
         return replace(day, why="a blocking rule would make more pairs than it may")
     new, compared = found
     old, bereft = _still_so(left, place)
     edges = _merged(old, new, n)
-    clustered, regrouped = _regrouped(left, today, edges, bereft, n, engine, clean_sources)
+    clustered, regrouped = _regrouped(left, today, edges, bereft, n, clean_sources)
     day = replace(day, carried=True, compared=compared, kept=len(old), regrouped=regrouped)
     told = training | {"since": training["since"] + len(fresh), "days": training["days"] + 1}
     return Carried(_scored(edges, training, model, rules), clustered, told, day, left, today)
 
 
-def _today(left: Kept, people: ir.Table, numbered: ir.Table, engine: Engine) -> tuple[Day, np.ndarray, np.ndarray, np.ndarray]:
-    # a number instead of all that is compared goes through the search for what was said last
+def known_of(left: Kept, rules: Sequence[Sequence[str]]) -> Known:
+    """What did the run before leave of each record? All of it read at once.
+
+    Parameters
+    ----------
+    left
+        What it left.
+    rules
+        Blocking rules.
+    """
+    shared = (name for column in standard.CROWDED for name in (column, f"crowd_{column}"))
+    texts = sorted({*_counted(left.training), *(text for rule in rules for text in rule), *shared, "name_key"})
+    kept = left.records
+    told = kept.select(
+        "record_number", "first_number", "together", "probability", "source", born=kept["born"].cast("int64").fill_null(0),
+        **blocking.hashed(kept, texts),
+    ).to_pyarrow()  # fmt: skip
+    numbers = (told[name].to_numpy() for name in ("record_number", "first_number", "together", "probability"))
+    return Known(*numbers, told["source"], told["born"].to_numpy(), blocking.read_hashes(told, texts))
+
+
+def _counted(training: Mapping[str, Any]) -> list[str]:
+    """The columns of which it is told how many have the same value."""
+    return sorted({*training["averages"]} - {*pairs.OF_ALL})
+
+
+def _today(left: Kept, known: Known, people: ir.Table, numbered: ir.Table) -> tuple[Day, np.ndarray, pa.Table]:
+    """What came, where each known record is now, and who is new or changed: `source`, `person_id`, `unique_id`, in order."""
+    keys = ["source", "person_id"]
     now = people.select(
-        "source", "person_id", "arrival", changed_at=ibis.coalesce(people["updated_at"], people["created_at"]),
-        content=_content(people),
-    )  # fmt: skip
-    now = standard.last_said(now).select("source", "person_id", "content").inner_join(numbered, ["source", "person_id"])
-    was = left.records.select("source", "person_id", number="record_number", was="content")
-    rows = now.left_join(was, ["source", "person_id"])
-    told = rows.select("unique_id", "number", same=(rows["content"] == rows["was"]).fill_null(False)).to_pyarrow()
+        *keys, "arrival", changed_at=ibis.coalesce(people["updated_at"], people["created_at"]), content=_content(people)
+    )
+    was = left.records.select(*keys, number="record_number", was="content")
+    rows = now.inner_join(numbered, keys).left_join(was, keys)
+    same = (rows["content"] == rows["was"]).fill_null(False)
+    # who is as before need not be named
+    named = {name: same.ifelse(ibis.null("string"), rows[name]) for name in keys}
+    told = rows.select("unique_id", "number", "changed_at", "arrival", same=same, **named).to_pyarrow()
+    ids = told["unique_id"].to_numpy()
+    if len(np.unique(ids)) < len(ids):
+        # as :func:`clientbook.matching.standard.last_said`
+        at = told["changed_at"].cast("int64").fill_null(np.iinfo("int64").min).to_numpy()
+        order = np.lexsort((told["arrival"].to_numpy(), at, ids))
+        told = told.take(pa.array(order[np.r_[ids[order][1:] != ids[order][:-1], True]]))
+        ids = told["unique_id"].to_numpy()
     number = told["number"].fill_null(-1).to_numpy()
-    same, ids = told["same"].to_numpy(zero_copy_only=False).astype(bool), told["unique_id"].to_numpy()
-    held = left.records.select("record_number").to_pyarrow()["record_number"].to_numpy()
-    place = np.full(held.max(initial=-1) + 1, -1, "int64")
+    same = told["same"].to_numpy(zero_copy_only=False).astype(bool)
+    place = np.full(known.number.max(initial=-1) + 1, -1, "int64")
     place[number[same]] = ids[same]
     seen = number >= 0
-    day = Day(False, new=int((~seen).sum()), changed=int((seen & ~same).sum()), gone=len(held) - int(seen.sum()),
+    day = Day(False, new=int((~seen).sum()), changed=int((seen & ~same).sum()), gone=len(known.number) - int(seen.sum()),
               same=int(same.sum()))  # fmt: skip
-    return day, place, np.sort(ids[~same]), held[place[held] < 0]
+    fresh = np.flatnonzero(~same)
+    return day, place, told.select([*keys, "unique_id"]).take(pa.array(fresh[np.argsort(ids[fresh])])).combine_chunks()
 
 
-def _written(
-    left: Kept, fresh: np.ndarray, dropped: np.ndarray, people: ir.Table, numbered: ir.Table, engine: Engine, country: str,
+def written_of(
+    left: Kept, known: Known, place: np.ndarray, people: ir.Table, chosen: pa.Table, engine: Engine, country: str,
     most_sharing: int,
-) -> ir.Table | None:  # fmt: skip
-    if not len(fresh):
-        return None
-    known = left.records
-    if len(dropped):
-        known = known.anti_join(_numbers(engine, record_number=dropped), "record_number")
-    chosen = engine.keep(numbered.semi_join(_numbers(engine, unique_id=fresh), "unique_id"), rows=len(fresh))
-    theirs = people.semi_join(chosen, ["source", "person_id"])
-    if len(fresh) <= FEW:
-        rows = standard.few(theirs, engine, country, most_sharing, chosen, known)
-        types = {"unique_id": pa.int64(), **dict.fromkeys(_FLAGS, pa.bool_())}
-        # a column without a single value would be of no type
-        schema = pa.schema([(name, types.get(name, pa.string())) for name in rows.columns])
-        return engine.keep(ibis.memtable(pa.Table.from_pandas(rows, schema=schema, preserve_index=False)), rows=len(rows))
-    return standard.records(engine.keep(theirs), engine, country, most_sharing, chosen, known)
+) -> tuple[pa.Table | None, blocking.Keys]:  # fmt: skip
+    """How are records that are new or changed written for comparison, with all that is known in view?
+
+    Parameters
+    ----------
+    left, known
+        What the run before left, and what :func:`known_of` read of it.
+    place
+        Of the numbers of the run before, those of now; -1 where a record is gone or changed.
+    people
+        The clean table.
+    chosen
+        `source`, `person_id` and `unique_id` of who is new or changed, in the order of their numbers.
+    engine, country, most_sharing
+        As for :func:`clientbook.matching.standard.records`.
+
+    Returns
+    -------
+    written, keyed
+        The columns of :func:`clientbook.matching.standard.few`, None where nothing came; and what blocking rules see of all
+        records, in the order of their numbers.
+    """
+    here = place[known.number] >= 0
+    old = blocking.Keys(place[known.number[here]], {text: column[here] for text, column in known.hashes.items()})
+    if not len(chosen):
+        return None, _in_order(old)
+    before, texts = left.records, list(known.hashes)
+    if not here.all():
+        before = before.anti_join(_numbers(engine, record_number=known.number[~here]), "record_number")
+    asked = engine.keep(ibis.memtable(chosen), rows=len(chosen))
+    if len(chosen) > FEW:
+        theirs = people.semi_join(asked, ["source", "person_id"])
+        rows = standard.records(engine.keep(theirs), engine, country, most_sharing, asked, before)
+        keyed = blocking.keys(rows, texts)
+        return rows.select("unique_id", "source", *standard.DERIVED).to_pyarrow(), _in_order(old, keyed)
+    rows = standard.few(people, engine, country, asked, before)
+    keyed = blocking.keys(ibis.memtable(_in_memory(rows)), texts)
+    too_many = {column: _too_many(old, keyed, column, most_sharing) for column in standard.CROWDED}
+    for column, flags in too_many.items():
+        keyed.hashes[column][flags] = 0
+    return _in_memory(standard.without_crowds(rows, too_many)), _in_order(old, keyed)
+
+
+def _in_memory(rows: pd.DataFrame) -> pa.Table:
+    types = {"unique_id": pa.int64(), **dict.fromkeys(_FLAGS, pa.bool_())}
+    # a column without a single value would be of no type
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in rows.columns])
+    return pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
+
+
+def _too_many(old: blocking.Keys, new: blocking.Keys, column: str, most: int) -> np.ndarray:
+    """Of each record that came, whether people of too many names have its value of a column."""
+    mine, theirs = new.hashes[column], old.hashes[column]
+    theirs = np.where(theirs != 0, theirs, old.hashes[f"crowd_{column}"])
+    wanted = np.unique(mine[mine != 0])
+    value, holder = [], []
+    for keys, held, at in (
+        (new, mine, np.flatnonzero(mine)), (old, theirs, blocking.members(theirs, theirs != 0, wanted)),
+    ):  # fmt: skip
+        value.append(np.searchsorted(wanted, held[at]))
+        named = keys.hashes["name_key"][at]
+        # who has no name holds it alone
+        holder.append(np.where(named != 0, named, keys.ids[at].astype("uint64")))
+    seen = np.unique(np.stack([np.concatenate(value).astype("uint64"), np.concatenate(holder)]), axis=1)[0]
+    many = np.bincount(seen.astype("int64"), minlength=len(wanted) + 1) > most
+    return (mine != 0) & many[np.searchsorted(wanted, mine)]
+
+
+def _in_order(*parts: blocking.Keys) -> blocking.Keys:
+    ids = np.concatenate([part.ids for part in parts])
+    order = np.argsort(ids)
+    texts = parts[0].hashes
+    return blocking.Keys(ids[order], {text: np.concatenate([part.hashes[text] for part in parts])[order] for text in texts})
 
 
 def _read(left: Kept, today: _Today, engine: Engine, numbers: np.ndarray, columns: Sequence[str]) -> pa.Table:
@@ -420,24 +545,10 @@ def _read(left: Kept, today: _Today, engine: Engine, numbers: np.ndarray, column
     ids = today.place[told["record_number"].to_numpy()]
     told = told.drop_columns("record_number")
     if today.written is not None:
-        new = today.written.select("unique_id", *columns).to_pyarrow()
-        new = new.filter(pa.array(np.isin(new["unique_id"].to_numpy(), numbers)))
+        new = today.written.filter(pa.array(np.isin(today.written["unique_id"].to_numpy(), numbers)))
         ids = np.concatenate([ids, new["unique_id"].to_numpy()])
-        told = pa.concat_tables([told, new.drop_columns("unique_id").cast(told.schema)])
+        told = pa.concat_tables([told, new.select(columns).cast(told.schema)])
     return told.take(pa.array(np.argsort(ids)))
-
-
-def _keyed(today: _Today, left: Kept, expressions: Sequence[str]) -> blocking.Keys:
-    """What blocking rules see of all records, in the order of their numbers."""
-    old = blocking.keys(left.records.rename(unique_id="record_number"), expressions)
-    here = today.place[old.ids] >= 0
-    parts = [(today.place[old.ids[here]], {text: column[here] for text, column in old.hashes.items()})]
-    if today.written is not None:
-        new = blocking.keys(today.written, expressions)
-        parts.append((new.ids, new.hashes))
-    ids = np.concatenate([part[0] for part in parts])
-    order = np.argsort(ids)
-    return blocking.Keys(ids[order], {text: np.concatenate([part[1][text] for part in parts])[order] for text in expressions})
 
 
 def _compared(
@@ -446,9 +557,8 @@ def _compared(
     """Pairs of which one record at least is new or changed, and how many were compared; None where they are too many."""
     rare = {level.rare for one in model.compared for level in one.levels if level.rare}
     columns = sorted({*rare, *(name for one in model.compared for name in reads(one)), "mail", "guessed", "name_key"})
-    training = left.training
-    counted = sorted({*training["averages"]} - {*pairs.OF_ALL})
-    keyed = _keyed(today, left, sorted({*counted, *(text for rule in rules for text in rule)}))
+    training, keyed = left.training, today.keyed
+    counted = _counted(training)
     fresh = np.isin(keyed.ids, today.fresh)
     bound = pairs.bound(len(keyed.ids), pairs_per_record)
     blocked = blocking.blocked_with(keyed, rules, fresh, per_rule=bound, most=pairs.RULES_TOGETHER * bound)
@@ -504,24 +614,23 @@ def _scored(
 
 
 def _regrouped(
-    left: Kept, today: _Today, edges: pd.DataFrame, bereft: np.ndarray, n: int, engine: Engine, clean_sources: Sequence[str]
+    left: Kept, today: _Today, edges: pd.DataFrame, bereft: np.ndarray, n: int, clean_sources: Sequence[str]
 ) -> tuple[clusters.Clustered, int]:
     """Groups that anything touches put together anew, the others as they were."""
-    training = left.training
-    was = left.records.select("record_number", "first_number", "together", "probability").to_pyarrow()
-    number, head, together = (was[name].to_numpy() for name in ("record_number", "first_number", "together"))
-    here = today.place[number] >= 0
-    at, first = today.place[number[here]], today.place[head[here]]
+    training, known = left.training, today.known
+    here = today.place[known.number] >= 0
+    head, together = known.first, known.together
+    at, first = today.place[known.number[here]], today.place[head[here]]
     # whoever was put together with somebody who is no more, erased from what was kept too
     present = np.bincount(head[here], minlength=len(today.place))
     fewer = present[head[here]] != together[here]
     mine = clusters.touched(edges, n, np.concatenate([today.fresh, bereft, at[fewer]]))
     firsts, probability = np.arange(n), np.ones(n)
-    firsts[at], probability[at] = np.where(first >= 0, first, at), was["probability"].to_numpy()[here]
+    firsts[at], probability[at] = np.where(first >= 0, first, at), known.probability[here]
     inside = np.isin(np.arange(n), mine)
     own = edges[inside[edges["l"].to_numpy()] & inside[edges["r"].to_numpy()]]
     theirs = own.assign(**{side: np.searchsorted(mine, own[side].to_numpy()) for side in "lr"})
-    apart = _apart(left, today, engine, mine, theirs, clean_sources)
+    apart = _apart(today, mine, theirs, clean_sources)
     anew = clusters.cluster(
         theirs, len(mine), threshold=training["threshold"], apart=apart, unseen=training["unseen"]
     )  # fmt: skip
@@ -533,12 +642,17 @@ def _regrouped(
     ), len(mine)  # fmt: skip
 
 
-def _apart(
-    left: Kept, today: _Today, engine: Engine, mine: np.ndarray, edges: pd.DataFrame, clean_sources: Sequence[str]
-) -> clusters.Apart:
-    told = _read(left, today, engine, mine, ["source", "born"])
-    days = told["born"].cast("int64").fill_null(0).to_numpy()
-    return clusters.apart_by(told["source"].to_numpy(zero_copy_only=False), days, edges, clean_sources)
+def _apart(today: _Today, mine: np.ndarray, edges: pd.DataFrame, clean_sources: Sequence[str]) -> clusters.Apart:
+    known, written = today.known, today.written
+    ids, sources, days = today.place[known.number], known.source, known.born
+    if written is not None:
+        ids = np.concatenate([ids, written["unique_id"].to_numpy()])
+        sources = pa.chunked_array([*sources.chunks, *written["source"].cast(sources.type).chunks])
+        days = np.concatenate([days, written["born"].cast("int64").fill_null(0).to_numpy()])
+    # all whose groups are put together anew are described: a mere id has no pairs
+    order = np.argsort(ids, kind="stable")
+    at = order[np.searchsorted(ids, mine, sorter=order)]
+    return clusters.apart_by(sources.take(pa.array(at)).to_numpy(), days[at], edges, clean_sources)
 
 
 def whole(carried: Carried, people: ir.Table, numbered: ir.Table, engine: Engine) -> ir.Table:
@@ -556,7 +670,7 @@ def whole(carried: Carried, people: ir.Table, numbered: ir.Table, engine: Engine
     ids = _numbers(engine, record_number=at, unique_id=today.place[at])
     told = left.records.inner_join(ids, "record_number").select("unique_id", *standard.DERIVED)
     if today.written is not None:
-        told = told.union(today.written.select(*told.columns))
+        told = told.union(ibis.memtable(today.written.select(list(told.columns))))
     rows = standard.newest(people).inner_join(numbered, ["source", "person_id"]).inner_join(told, "unique_id")
     return engine.keep(rows.order_by("unique_id"), rows=len(at) + len(today.fresh))
 

@@ -275,8 +275,9 @@ def answer(counts: dict[str, int], method: str, undecided: int, expected: Mappin
     n = counts
     if method == "none":
         return (
-            f"**Each of {n['customers']:,} ids stands for a customer of its own.** This book has no people with names "
-            "or addresses by which records could be matched; ids that are known to be one human are put together."
+            f"**{n['customers']:,} customers can be told apart by their ids alone.** This book has no people with names or "
+            "addresses by which records could be matched: ids that a link or an answer makes one are put together, and each "
+            "other id stands for a customer of its own."
         )
     told = (
         f"**{n['records']:,} records of {n['systems']:,} system{'s' if n['systems'] != 1 else ''} are "

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 
 from clientbook.engine import Engine
@@ -311,16 +312,19 @@ def records(
 
 def _by_columns(rows: ir.Table) -> ir.Table:
     """What can be read from a column as it stands."""
-    rows = rows.select(
-        *rows.columns,
-        mail=_mail(rows["email"]), zip=rows["postcode"].upper().re_replace(r"[^0-9A-Z]", "").nullif(""),
-        born=rows["birth_date"].strftime("%Y%m%d"), number=rows["external_id"].strip().nullif(""),
-    )  # fmt: skip
+    rows = rows.select(*rows.columns, **_as_delivered(rows))
     rows = rows.mutate(local=rows["mail"].split("@")[0], domain=rows["mail"].split("@")[1])
     return rows.mutate(
         role=rows["local"].isin(sorted(ROLES)).fill_null(False),
         work=rows["domain"].notin(sorted(FREE_MAIL)).ifelse(rows["domain"], ibis.null("string")),
     )
+
+
+def _as_delivered(rows: ir.Table) -> dict[str, ir.StringColumn]:
+    return {
+        "mail": _mail(rows["email"]), "zip": rows["postcode"].upper().re_replace(r"[^0-9A-Z]", "").nullif(""),
+        "born": rows["birth_date"].strftime("%Y%m%d"), "number": rows["external_id"].strip().nullif(""),
+    }  # fmt: skip
 
 
 def _by_values(country: str) -> list[tuple[str, Callable[[str], tuple], tuple[str, ...]]]:
@@ -338,27 +342,38 @@ def _by_values(country: str) -> list[tuple[str, Callable[[str], tuple], tuple[st
     ]
 
 
-def few(people: ir.Table, engine: Engine, country: str, most_sharing: int, numbered: ir.Table, known: ir.Table) -> pd.DataFrame:
+def few(people: ir.Table, engine: Engine, country: str, numbered: ir.Table, known: ir.Table) -> pd.DataFrame:
     """The same as :func:`records` for so few that they fit into memory, in a fraction of its time.
 
     Parameters
     ----------
     people
-        A few rows of the clean table.
-    engine, country, most_sharing, numbered, known
+        The clean table.
+    engine, country, known
         As for :func:`records`.
+    numbered
+        Of the few, `source`, `person_id`, `unique_id`.
 
     Returns
     -------
     pandas.DataFrame
-        `unique_id`, `source`, and what is made for comparison; in the order of their numbers.
+        `unique_id`, `source`, and what is made for comparison; in the order of their numbers. What too many share is still
+        there: :func:`without_crowds` takes it out.
     """
-    rows = _by_columns(newest(people)).inner_join(numbered, ["source", "person_id"]).order_by("unique_id")
+    rows = people.inner_join(numbered, ["source", "person_id"])
     read = {column for column, _, _ in _by_values(country)}
     rows = rows.select(
-        "unique_id", "source", "person_id", *sorted(read - {"local"}),
-        *("mail", "zip", "born", "number", "local", "domain", "role", "work"),
+        "unique_id", "source", *sorted(read - {"local"}), "arrival",
+        changed_at=ibis.coalesce(rows["updated_at"], rows["created_at"]), **_as_delivered(rows),
     ).to_pandas()  # fmt: skip
+    # as :func:`last_said`
+    rows = rows.sort_values(["changed_at", "arrival"], ascending=False, na_position="last").drop_duplicates("unique_id")
+    rows = rows.sort_values("unique_id", ignore_index=True).drop(columns=["changed_at", "arrival"])
+    parts = [mail.split("@") if isinstance(mail, str) else (None, None) for mail in rows["mail"]]
+    for place, name in enumerate(("local", "domain")):
+        rows[name] = pd.Series([part[place] for part in parts], index=rows.index, dtype="object")
+    rows["role"] = rows["local"].isin(ROLES)
+    rows["work"] = rows["domain"].where(~rows["domain"].isin(FREE_MAIL))
     for column, function, made in _by_values(country):
         _put(rows, column, function, made)
     named = rows["_given"].notna() | rows["_family"].notna()
@@ -375,11 +390,8 @@ def few(people: ir.Table, engine: Engine, country: str, most_sharing: int, numbe
     both = rows["first"].notna() & rows["last"].notna()
     rows["name_key"] = [" ".join(sorted(pair)) if whole else None for *pair, whole in
                         zip(rows["first"], rows["last"], both, strict=True)]  # fmt: skip
-    crowded = _crowded(rows, known, engine, most_sharing)
     for column in CROWDED:
-        too_many = rows[column].isin(crowded[column])
-        rows[f"crowd_{column}"] = rows[column].where(too_many)
-        rows[column] = rows[column].where(~too_many)
+        rows[f"crowd_{column}"] = None
     _put(rows, "first", lambda word: (sound(word), _root(word)), ("first_sound", "root"))
     _put(rows, "last", lambda word: (sound(word),), ("last_sound",))
     rows["initials"] = [f[:1] + l[:1] if whole else None for f, l, whole in
@@ -388,6 +400,22 @@ def few(people: ir.Table, engine: Engine, country: str, most_sharing: int, numbe
     told = rows[["unique_id", "source", *DERIVED]].astype("object")
     told = told.where(told.notna(), None)
     return told.astype({"unique_id": "int64", "guessed": bool, "turned": bool, "role": bool})
+
+
+def without_crowds(rows: pd.DataFrame, too_many: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """The same without the values that too many share.
+
+    Parameters
+    ----------
+    rows
+        As from :func:`few`.
+    too_many
+        By column, of each row whether its value is one.
+    """
+    told = {}
+    for column, flags in too_many.items():
+        told |= {column: rows[column].where(~flags, None), f"crowd_{column}": rows[column].where(flags, None)}
+    return rows.assign(**told)
 
 
 def _put(rows: pd.DataFrame, column: str, function: Callable[[str], tuple], made: Iterable[str]) -> None:
@@ -427,22 +455,6 @@ def _are_turned(rows: pd.DataFrame, known: ir.Table, engine: Engine) -> pd.Serie
     first, last = rows["first"].notna(), rows["last"].notna()
     both = first & last & (odds["first"] / odds["last"] > _TURNED)
     return both | (first & ~last & (odds["first"] > 2.0)) | (last & ~first & (odds["last"] < 0.5))
-
-
-def _crowded(rows: pd.DataFrame, known: ir.Table, engine: Engine, most_sharing: int) -> dict[str, set[str]]:
-    """Which values of a few records have too many, with all that is known in view?"""
-    own = rows["name_key"].where(rows["name_key"].notna(), rows["source"] + "\x1f" + rows["person_id"])
-    mine = [pd.DataFrame({"what": column, "value": rows[column], "holder": own}).dropna() for column in CROWDED]
-    values = pd.concat(mine)[["what", "value"]].drop_duplicates()
-    theirs = []
-    for column in CROWDED:
-        held = _holders(known, column, ibis.coalesce(known[column], known[f"crowd_{column}"]))
-        theirs.append(held.select(what=ibis.literal(column), value=column, holder="holder"))
-    asked = engine.keep(ibis.memtable(values, schema={"what": "string", "value": "string"}), rows=len(values))
-    before = ibis.union(*theirs).semi_join(asked, ["what", "value"]).distinct().to_pandas()
-    counts = pd.concat([*mine, before]).groupby(["what", "value"])["holder"].nunique()
-    many = counts[counts > most_sharing].reset_index()
-    return {column: set(many.loc[many["what"] == column, "value"]) for column in CROWDED}
 
 
 def _holders(rows: ir.Table, column: str, value: ir.StringColumn) -> ir.Table:
