@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import ibis
@@ -434,14 +435,26 @@ def agreement_map(shares: pd.DataFrame, *, finding: str):
     """
     from clientbook import charts
 
-    detail = "share of each given persona; rows are given, columns found"
-    if shares.empty:
-        fig, ax = charts.figure(height=228)
-        ax.axis("off")
-        charts.title(ax, finding, detail)
-        return fig
     named = shares.rename(index=lambda name: str(name).replace("_", " "))
-    return charts.heatmap(named, finding=finding, detail=detail, format="percent")
+    # names that cross wide columns would run into each other
+    named = named.set_axis([textwrap.fill(str(name), 14) for name in named.columns], axis=1)
+    lines = max([1, *(name.count("\n") + 1 for name in named.columns)])
+    fig, ax = charts.figure(height=140 + 18 * lines + 34 * max(2, len(named)))
+    with charts.look():
+        if named.empty:
+            ax.axis("off")
+        else:
+            import seaborn
+            from matplotlib.colors import LinearSegmentedColormap
+
+            seaborn.heatmap(
+                named, ax=ax, vmin=0, vmax=1, annot=True, fmt=".0%", cbar=False, linewidths=1,
+                cmap=LinearSegmentedColormap.from_list("ours", ["white", charts.BLUE]), annot_kws={"fontsize": 9},
+            )  # fmt: skip
+            ax.tick_params(axis="x", rotation=0, labelsize=9, length=0)
+            ax.tick_params(axis="y", rotation=0, length=0)
+    charts.title(ax, finding, "share of each given persona; rows are given, columns found")
+    return fig
 
 
 def say_agreement(shares: pd.DataFrame) -> str:
