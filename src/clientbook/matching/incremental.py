@@ -266,7 +266,8 @@ def settings_of(country: str, p: Any, asked: Any, *more: Any) -> str:
 @lru_cache(maxsize=1)
 def _made_by() -> str:
     here = Path(__file__).parent
-    read = [*sorted(path for path in here.glob("*") if path.is_file()), here.parent / "engine.py", here.parent / "parsing.py"]
+    folders = (here, here.parent / "engine")
+    read = [*sorted(path for one in folders for path in one.glob("*") if path.is_file()), here.parent / "parsing.py"]
     code = b"".join(path.read_bytes() for path in read)
     names = ("duckdb", "ibis-framework", "numpy", "scipy", "pandas", "splink", "phonenumbers", "anyascii")
     versions = [*map(metadata.version, names), platform.python_version()]
