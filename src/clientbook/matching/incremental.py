@@ -671,7 +671,9 @@ def whole(carried: Carried, people: ir.Table, numbered: ir.Table, engine: Engine
     ids = _numbers(engine, record_number=at, unique_id=today.place[at])
     told = left.records.inner_join(ids, "record_number").select("unique_id", *standard.DERIVED)
     if today.written is not None:
-        told = told.union(ibis.memtable(today.written.select(list(told.columns))))
+        # of the engine's own, as in :func:`_numbers`
+        new = ibis.memtable(today.written.select(list(told.columns)))
+        told = told.union(engine.keep(new, rows=len(today.written)))
     rows = standard.newest(people).inner_join(numbered, ["source", "person_id"]).inner_join(told, "unique_id")
     return engine.keep(rows.order_by("unique_id"), rows=len(at) + len(today.fresh))
 
