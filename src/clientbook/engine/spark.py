@@ -125,6 +125,13 @@ class _Compiler(PySparkCompiler):
             raise NotImplementedError(f"{name} has no twin on Spark")
         return _TWINS[name](self.f.anon, *values)
 
+    def visit_NonNullLiteral(self, op, *, value, dtype):
+        # of what is written with a backslash, Spark takes \a, \f and \v for the bare letters
+        if dtype.is_string() and set(value) & set("\a\f\v"):
+            pieces = [piece for piece in re.split("([\a\f\v])", value) if piece]
+            return self.f.anon.concat(*(self.f.anon.char(ord(one)) if one in "\a\f\v" else one for one in pieces))
+        return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
     def visit_TimestampFromYMDHMS(self, op, *, year, month, day, hours, minutes, seconds):
         return self.f.anon.make_timestamp(year, month, day, hours, minutes, seconds)
 
