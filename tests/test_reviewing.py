@@ -8,7 +8,7 @@ import ibis
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_matching import edges_of, frames, made_people, table
 
@@ -710,6 +710,7 @@ def test_few_answers_decide_nothing_but_their_own_pairs():
     assert reviewing.learned(rows, few)["answer"].tolist() == ["yes"]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 30), max_size=14), st.randoms(use_true_random=False))
 def test_the_sides_of_a_tie_are_what_hangs_together_without_it(parents, chance):
     tree = [(i + 1, parent % (i + 1)) for i, parent in enumerate(parents)]

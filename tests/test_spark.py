@@ -78,9 +78,9 @@ def test_functions_of_the_same_name_do_the_same(cluster, alone, texts):
         short = rows["number"].round(2)
         told = rows.mutate(
             short=short, whole=(rows["number"] * 2).cast("int64"), text=rows["text"].fill_null("").length(),
-            best=rows["text"].argmax(rows["n"], where=rows["n"] < 6).over(),
         )  # fmt: skip
-        return told.order_by("n").to_pyarrow().to_pylist()
+        best = rows.aggregate(best=rows["text"].argmax(rows["n"], where=rows["n"] < 6), first=rows["text"].argmin(rows["n"]))
+        return told.order_by("n").to_pyarrow().to_pylist(), best.to_pyarrow().to_pylist()
 
     assert read(cluster) == read(alone)
 
@@ -120,22 +120,20 @@ def test_a_table_is_one_file_in_its_order(cluster, tmp_path):
 def test_what_comes_to_the_driver_is_bounded(cluster, monkeypatch):
     monkeypatch.setattr(sparks, "MOST_ROWS_TO_DRIVER", 10)
     with pytest.raises(FaultError, match="driver"):
-        ibis.memtable(pa.table({"n": range(11)})).to_pyarrow() if False else cluster.keep(
-            ibis.memtable(pa.table({"n": range(11)}))
-        ).to_pyarrow()
+        cluster.keep(ibis.memtable(pa.table({"n": range(11)}))).to_pyarrow()
 
 
 def test_an_error_quotes_no_data(cluster, texts):
     rows = cluster.read_parquet(texts)
     with pytest.raises(engines.UnreadableError) as caught:
-        rows.mutate(bad=ibis.cases((rows["text"] == "secret", ibis.literal("x")), else_=None).re_extract("(", 1)).to_pyarrow()
-    assert "secret" not in str(caught.value) and caught.value.__cause__ is None
+        rows.mutate(bad=rows["text"].re_extract("(", 1)).to_pyarrow()
+    assert not any(text in str(caught.value) for text in TEXTS if text and len(text) > 4) and caught.value.__cause__ is None
 
 
 @pytest.fixture(scope="module")
 def company(tmp_path_factory):
     folder = tmp_path_factory.mktemp("company") / "book"
-    make_company(folder, people=120, seed=17)
+    make_company(folder, people=200, seed=17)
     return folder
 
 

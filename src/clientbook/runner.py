@@ -317,7 +317,11 @@ def run(
     with _signals(), lock.hold(book.store.folder, "run"):
         kernels.sweep()
         sweep(book.store.folder / "scratch")
-        return _Execution(book, known, chosen, values, out, watch, fresh, jobs, timeout, personal, engine).run(as_of)
+        try:
+            return _Execution(book, known, chosen, values, out, watch, fresh, jobs, timeout, personal, engine).run(as_of)
+        finally:
+            # what kernels staged is as large as the tables, and as personal
+            sweep(book.store.folder / "scratch")
 
 
 class _Execution:

@@ -76,8 +76,6 @@ def start(scratch: Path):
         session.sparkContext.setLogLevel("OFF")
         return True, session
     except Exception as error:
-        if os.environ.get("CLIENTBOOK_SPARK_DEBUG"):
-            raise
         where = f"{REMOTE_VARIABLE} names" if remote else f"{MASTER_VARIABLE}, or Spark's own defaults, name"
         raise FaultError(
             Fault(

@@ -8,7 +8,6 @@ compiled with the few functions whose meaning differs written so that they mean 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -364,8 +363,6 @@ def told():
         raise
     except PySparkException as error:
         text = str(error)
-        if os.environ.get("CLIENTBOOK_SPARK_DEBUG"):
-            raise
         if "maxResultSize" in text or "RESULT_SIZE" in text:
             raise _too_much() from None
         if "No space left" in text:
@@ -379,8 +376,6 @@ def told():
     except Exception as error:
         # py4j's, when the JVM is gone or a task failed
         if type(error).__module__.startswith("py4j"):
-            if os.environ.get("CLIENTBOOK_SPARK_DEBUG"):
-                raise
             raise UnreadableError(type(error).__name__) from None
         raise
 
