@@ -39,8 +39,14 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A session on two workers."""
+    """A session on two workers; for a book as small as this, compiling each question takes longer than answering it."""
+    settings = tmp_path_factory.mktemp("settings")
+    (settings / "spark-defaults.conf").write_text(
+        "spark.sql.codegen.wholeStage false\nspark.sql.codegen.factoryMode NO_CODEGEN\nspark.sql.adaptive.enabled false\n"
+        "spark.sql.shuffle.partitions 2\n"
+    )
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_CONF_DIR", str(settings))
         patch.setenv(session.MASTER_VARIABLE, "local-cluster[2,1,1024]")
         with engines.open("spark", scratch=tmp_path_factory.mktemp("cluster")) as opened:
             yield opened

@@ -1,13 +1,16 @@
 """How do runs grow? Seconds of each notebook and memory on made companies of several sizes, and time per row beside the smallest.
 
-By hand: `python tests/benchmarks/growth.py [--people 10000 100000] [--book DIR ...] [--ran DIR ...] [--figure FILE]`. The books
-are made with a seed that nothing was developed on, or are those of `--book`, whose files are linked to and never written. Of a
-book under `--ran` nothing is run: what its store says of earlier runs is shown, each notebook as it was executed last.
+By hand: `python tests/benchmarks/growth.py [--people 10000 100000] [--book DIR ...] [--ran DIR ...] [--kept FILE] [--figure FILE]`.
+The books are made with a seed that nothing was developed on, or are those of `--book`, whose files are linked to and never
+written. Of a book under `--ran` nothing is run: what its store says of earlier runs is shown, each notebook as it was executed
+last. `--kept` is a table of what was measured before (`growth.csv` beside this file): it is shown too, and what is measured now is
+added to it, in place of what it says of as many rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 import tempfile
@@ -66,6 +69,28 @@ def ran(book: Path, reports: Path) -> Grown:
     return Grown(told.rows, told.records, told.seconds, took.seconds, took.megabytes)
 
 
+_HEAD = ("rows", "records", "notebook", "seconds")
+
+
+def kept(file: Path) -> list[Grown]:
+    """What was measured before; none where there is no such file."""
+    by_size: dict[tuple[int, int], dict[str, float]] = {}
+    if file.is_file():
+        with file.open(encoding="utf-8", newline="") as opened:
+            for row in csv.DictReader(opened):
+                size = int(row["rows"]), int(row["records"])
+                by_size.setdefault(size, {})[row["notebook"]] = float(row["seconds"])
+    return [Grown(*size, seconds) for size, seconds in by_size.items()]
+
+
+def keep(grown: list[Grown], file: Path) -> None:
+    """Write it down for the next time."""
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(_HEAD)
+        writer.writerows((one.rows, one.records, *each) for one in grown for each in sorted(one.seconds.items()))
+
+
 def show(grown: list[Grown]) -> None:
     """Print seconds, and microseconds a row, a column a book."""
     names = sorted({name for one in grown for name in one.seconds}, key=lambda name: (name.startswith("00"), name))
@@ -109,6 +134,8 @@ def draw(grown: list[Grown], file: Path) -> None:
         base = min(second for one in grown for second in one.seconds.values())
         axes.plot([least, most], [base, base * most / least], color="0.6", linestyle=":", linewidth=1)
         axes.set(xscale="log", yscale="log", xlabel="rows delivered", ylabel="seconds")
+        axes.xaxis.set_major_formatter(lambda rows, _: f"{rows / 1e6:,.0f} million")
+        axes.yaxis.set_major_formatter(lambda seconds, _: f"{seconds:,.0f}")
         for name, (x, y, color) in _apart(ends, axes).items():
             axes.annotate(name, (x, y), xytext=(8, 0), textcoords="offset points", color=color, va="center", fontsize=9)
         axes.set_xlim(right=most * 3.2)
@@ -132,9 +159,10 @@ def main() -> None:
     asked.add_argument("--book", type=Path, nargs="*", default=[], help="made companies that are there already")
     asked.add_argument("--ran", type=Path, nargs="*", default=[], help="books whose store says what their runs took")
     asked.add_argument("--scratch", type=Path, help="where there is room for the books' stores")
+    asked.add_argument("--kept", type=Path, help="a table of what was measured before; what is measured now is added")
     asked.add_argument("--figure", type=Path, help="draw it into this file")
     given = asked.parse_args()
-    if not (given.people or given.book or given.ran):
+    if not (given.people or given.book or given.ran or given.kept):
         given.people = [10_000, 100_000]
     grown = [told_by(book) for book in given.ran]
     with tempfile.TemporaryDirectory(dir=given.scratch) as scratch:
@@ -149,9 +177,14 @@ def main() -> None:
         for book in books:
             grown.append(ran(book, Path(scratch) / "reports"))
             show(sorted(grown, key=lambda one: one.rows))
+    if given.kept:
+        now = {one.rows for one in grown}
+        grown += [one for one in kept(given.kept) if one.rows not in now]
     grown.sort(key=lambda one: one.rows)
-    if not books:
+    if given.kept or not books:
         show(grown)
+    if given.kept:
+        keep(grown, given.kept)
     if given.figure:
         draw(grown, given.figure)
 
