@@ -178,6 +178,9 @@ def test_a_run_tells_its_day_its_tables_and_what_it_lacks(store):
     assert run.read("orders").to_pandas()["person_id"].tolist()[0] == "007"
     # who looks at a book joins what it holds
     assert run.read("orders").join(run.read("value"), "person_id").count().to_pandas() == 1
+    # a bar would be drawn into what a command prints
+    shown = run.read("orders").get_backend().raw_sql("SELECT current_setting('enable_progress_bar')").fetchone()
+    assert shown == (False,)
     assert run.model("bg") == {"r": 0.25}
     assert run.record("cleaning") == {}
     with pytest.raises(ClientbookError, match=r"no table 'customers'; its tables: orders, value"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import html
@@ -66,6 +67,9 @@ class RunReader:
         self.run = run
         self._there = set(run.tables)
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+        # it would be drawn into the card's JSON; in a notebook without ipywidgets there is none
+        with contextlib.suppress(duckdb.InvalidInputException):
+            self._connection.execute("SET enable_progress_bar = false")
         self._columns: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
         self._focus: set[tuple[str, str]] = set()

@@ -222,10 +222,14 @@ def sweep(folder: Path, pattern: str = "*") -> None:
 
 def _shared():
     """A connection of DuckDB belongs to one thread."""
+    import duckdb
     import ibis
 
     if not hasattr(_own, "connection"):
         _own.connection = ibis.duckdb.connect()
+        # it would be drawn into what is printed, the JSON of a card too; in a notebook without ipywidgets there is none
+        with contextlib.suppress(duckdb.InvalidInputException):
+            _own.connection.raw_sql("SET enable_progress_bar = false")
     return _own.connection
 
 
