@@ -295,7 +295,7 @@ def test_how_fresh_and_how_dear(engine):
         pytest.approx(0.1 + 0.4 + 0.7),
     ]
     assert costs.loc["orders that nobody can assign", ["source", "rows", "money"]].tolist() == ["shop", 2, 30.0]
-    assert profiling.say_cost(costs.reset_index()) == "Orders that nobody can assign cost most: 30 of 33 in all"
+    assert profiling.say_cost(costs.reset_index()) == "Orders that nobody can assign cost most: 30 of 32.70 in all"
     fresh = profiling.freshness(tables, dt.date(2024, 6, 1))
     assert fresh[["source", "days"]].to_numpy().tolist() == [["shop", 91], ["mail", 22]]
     assert profiling.bad_data_cost({}).empty and profiling.say_cost(profiling.bad_data_cost({})).startswith("No loss")
