@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import html
@@ -16,7 +15,7 @@ from typing import Any
 import duckdb
 
 from clientbook.faults import ClientbookError
-from clientbook.store import Run, whole
+from clientbook.store import Run, whole, without_bar
 from clientbook.suppression import normal_email, normal_phone
 from clientbook.tables import CANONICAL
 
@@ -67,9 +66,7 @@ class RunReader:
         self.run = run
         self._there = set(run.tables)
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": False})
-        # it would be drawn into the card's JSON; in a notebook without ipywidgets there is none
-        with contextlib.suppress(duckdb.InvalidInputException):
-            self._connection.execute("SET enable_progress_bar = false")
+        without_bar(self._connection)
         self._columns: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
         self._focus: set[tuple[str, str]] = set()

@@ -14,9 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clientbook.faults import ClientbookError
+
+if TYPE_CHECKING:
+    import duckdb
 
 KEEP = 12
 
@@ -220,16 +223,28 @@ def sweep(folder: Path, pattern: str = "*") -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def without_bar(connection: duckdb.DuckDBPyConnection) -> None:
+    """Draw no bar of progress: it would stand in what is printed, a schedule's log and the JSON of a card too.
+
+    Parameters
+    ----------
+    connection
+        DuckDB's own.
+    """
+    import duckdb
+
+    # in a notebook without ipywidgets there is none
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
+
+
 def _shared():
     """A connection of DuckDB belongs to one thread."""
-    import duckdb
     import ibis
 
     if not hasattr(_own, "connection"):
         _own.connection = ibis.duckdb.connect()
-        # it would be drawn into what is printed, the JSON of a card too; in a notebook without ipywidgets there is none
-        with contextlib.suppress(duckdb.InvalidInputException):
-            _own.connection.raw_sql("SET enable_progress_bar = false")
+        without_bar(_own.connection.con)
     return _own.connection
 
 

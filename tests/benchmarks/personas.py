@@ -7,12 +7,11 @@ already, with a run up to the journeys, is scored as it is. The truth is read to
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import ibis
+from companies import made
 from measuring import show
 from sklearn.metrics import adjusted_rand_score
 
@@ -23,17 +22,6 @@ from clientbook.segments import found
 
 READ = ("orders", "returns", "products", "events", "content", "opportunity_people", "identities", "customers", "resolved_accounts")
 FEWEST_ORDERS = (1, 3, 8)
-
-
-def made(folder: Path, seed: int, people: int) -> Path:
-    """A made company with a run up to matching."""
-    place = folder / f"s{seed}"
-    call = [sys.executable, "-m", "clientbook.cli"]
-    if not (place / "clientbook.yaml").is_file():
-        subprocess.run([*call, "demo", str(place), "--seed", str(seed), "--people", str(people)], check=True)
-    if not open_book(place).store.runs():
-        subprocess.run([*call, "run", str(place), "--only", "matching", "--out", str(folder / "reports")], check=True)
-    return place
 
 
 def judged(place: Path) -> tuple[list[str], str]:
@@ -67,7 +55,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         for seed in given.seeds:
-            told, words = judged(made(Path(given.folder or temporary), seed, given.people))
+            told, words = judged(made(Path(given.folder or temporary) / f"s{seed}", seed, given.people, "matching"))
             lines = [(f"{least} orders and more", one, "0.6") for least, one in zip(FEWEST_ORDERS, told, strict=True)]
             show(f"Company {seed}: {words}", lines)
 

@@ -7,12 +7,11 @@ already, with a run up to the audit of messages, is scored as it is. The truth i
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pandas as pd
+from companies import made
 from measuring import show
 
 from clientbook import use_cases
@@ -21,17 +20,6 @@ from clientbook.engine import open as open_engine
 
 ASKED = 0.9
 TRUTH = ("people", "value", "effects", "experiments", "messages", "responsiveness", "content", "response_model")
-
-
-def made(folder: Path, seed: int, people: int) -> Path:
-    """A made company with a run up to the audit of messages."""
-    place = folder / f"s{seed}"
-    call = [sys.executable, "-m", "clientbook.cli"]
-    if not (place / "clientbook.yaml").is_file():
-        subprocess.run([*call, "demo", str(place), "--seed", str(seed), "--people", str(people)], check=True)
-    if not open_book(place).store.runs():
-        subprocess.run([*call, "run", str(place), "--only", "content", "--out", str(folder / "reports")], check=True)
-    return place
 
 
 def judged(place: Path) -> pd.DataFrame:
@@ -57,7 +45,7 @@ def main() -> None:
         folder = Path(given.folder or temporary)
         rows = []
         for seed in given.seeds:
-            rows.append(judged(made(folder, seed, given.people)).assign(seed=seed))
+            rows.append(judged(made(folder / f"s{seed}", seed, given.people, "content")).assign(seed=seed))
             print(rows[-1].round(0).to_string(index=False, header=len(rows) == 1), flush=True)
     told = pd.concat(rows, ignore_index=True)
     for name, part in told.groupby("use_case", sort=False):

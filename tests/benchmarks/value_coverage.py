@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import ibis
 import numpy as np
 import pandas as pd
+from companies import made
 
 from clientbook import value
 from clientbook.store import Store
@@ -109,23 +108,6 @@ def truth_of(folder: Path) -> dict:
     }  # fmt: skip
 
 
-def made(folder: Path, people: int, seed: int) -> None:
-    """A made company with a run of its cleaning and matching."""
-    command = [sys.executable, "-m", "clientbook.cli"]
-    if not (folder / "clientbook.yaml").is_file():
-        subprocess.run(
-            [*command, "demo", str(folder), "--people", str(people), "--seed", str(seed)],
-            check=True,
-            capture_output=True,
-        )
-    if not Store(folder / "store").runs():
-        subprocess.run(
-            [*command, "run", str(folder), "--only", "matching", "--out", str(folder / "reports")],
-            check=True,
-            capture_output=True,
-        )
-
-
 def say(name: str, rows: pd.DataFrame) -> None:
     """Print what was measured beside what was asked for."""
     print(f"\n{name}\n{rows.to_string(index=False)}")
@@ -160,7 +142,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for seed in given.seeds:
             folder = (given.folder or Path(scratch)) / str(seed)
-            made(folder, given.people, seed)
+            made(folder, seed, given.people, "matching")
             book = ledger_of(folder)
             told += [{"seed": seed} | judge(book, dt.date.fromisoformat(day), span) for day, span in MADE]
             true.append({"seed": seed} | truth_of(folder))

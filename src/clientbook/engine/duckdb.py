@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ import pyarrow as pa
 
 from clientbook.engine.shared import CELL_BYTES, ROW_GROUP_ROWS, Engine, Part, TwiceError, UnreadableError
 from clientbook.faults import Fault, FaultError
+from clientbook.store import without_bar
 
 # What does not fit into memory is sorted in slices of so many groups: some six million rows.
 SLICE_GROUPS = 48
@@ -61,9 +61,7 @@ class DuckDBEngine(Engine):
             settings["threads"] = int(threads)
         for setting, value in settings.items():
             self._run(f"SET {setting} = {_literal(value)}")
-        # it would be drawn into what is printed, a schedule's log too; in a notebook without ipywidgets there is none
-        with contextlib.suppress(duckdb.InvalidInputException):
-            self._run("SET enable_progress_bar = false")
+        without_bar(self.connection.con)
         try:
             self._run(f"SET memory_limit = {_literal(memory)}")
         except duckdb.Error:
