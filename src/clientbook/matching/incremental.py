@@ -303,7 +303,8 @@ def training_of(scored: pairs.Scored, clustered: clusters.Clustered, n: int, set
             "compared": [one.name for one in model.compared],
             "probabilities": {kind: [_digits(level) for level in levels] for kind, levels in model.probabilities.items()},
             "pairs": {kind: _digits(value) for kind, value in model.pairs.items()},
-            "iterations": model.iterations, "converged": model.converged, "namesakes": _digits(model.namesakes),
+            "iterations": model.iterations, "converged": model.converged, "town": model.town,
+            "namesakes": {kind: _digits(often) for kind, often in model.namesakes.items()},
         },
         "rules": [list(rule) for rule in scored.rules],
         "averages": {name: _digits(value) for name, value in scored.averages.items()},
@@ -711,5 +712,6 @@ def _model(told: Mapping[str, Any]) -> models.Model:
     compared: tuple[Compared, ...] = tuple(by_name[name] for name in told["compared"])
     probabilities = {kind: [np.array(level) for level in levels] for kind, levels in told["probabilities"].items()}
     return models.Model(
-        compared, probabilities, dict(told["pairs"]), told["iterations"], told["converged"], namesakes=told["namesakes"]
-    )
+        compared, probabilities, dict(told["pairs"]), told["iterations"], told["converged"],
+        namesakes=dict(told["namesakes"]), town=told["town"],
+    )  # fmt: skip

@@ -8,12 +8,16 @@ all patterns of levels; people who are not the same agree on first name and birt
 First names and surnames go together: a language has its own of both, so that strangers of one whole name are more than
 each name by itself would say. How many pairs of one whole name there are is counted, and what those of one human do not
 explain are namesakes.
+
+So do a name and a town. Pairs of one town are too many to be looked at, and those that are were picked because they agree
+on more; what they agree on, and how often they are namesakes, is counted on all of them, and what those of one human, home
+or house do not explain is of people of one area.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -27,6 +31,32 @@ _PRIOR = 0.5
 _CLOSE = 1e-5
 # Of the pairs that agree on something at least so many are strangers: the others are not known so well that none is.
 _LEAST_LEFT = 0.02
+# Fewer of a sample say too little.
+_SEEN = 10
+
+
+@dataclass(frozen=True)
+class Near:
+    """What do pairs of one town agree on, whether they were picked or not?
+
+    Attributes
+    ----------
+    name
+        The comparison that says that two records are of one town: they are alike in it, to the highest level.
+    pairs, of
+        How many pairs are, and of how many both sides say their town.
+    patterns, counts
+        As for :func:`fit`, of pairs drawn by lot from them.
+    one_name
+        As there, of pairs of one town alone; counted.
+    """
+
+    name: str
+    pairs: float
+    of: float
+    patterns: np.ndarray
+    counts: np.ndarray
+    one_name: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +78,10 @@ class Model:
     starts
         The share of pairs that are of one human by each further start, for the check that all agree.
     namesakes
-        How many times as many strangers have one whole name as first names and surnames by themselves would say.
+        By kind: how many times as many have one whole name as first names and surnames by themselves would say; of one human
+        and of people who live together nothing is told, as they have one surname anyway.
+    town
+        The comparison by which people are of one area, where all of them were counted.
     """
 
     compared: tuple[Compared, ...]
@@ -57,7 +90,8 @@ class Model:
     iterations: int
     converged: bool
     starts: tuple[float, ...] = ()
-    namesakes: float = 1.0
+    namesakes: dict[str, float] = field(default_factory=dict)
+    town: str = ""
 
     def weights(self, kind: str) -> list[np.ndarray]:
         """Match weights: the logarithm to base 2 of how much more often one human than a kind shows each level."""
@@ -67,6 +101,7 @@ class Model:
 def fit(
     patterns: np.ndarray, counts: np.ndarray, compared: Sequence[Compared], random: Sequence[np.ndarray], known: Sequence[float],
     total: float, *, iterations: int = 200, start: float = 0.9, one_name: tuple[float, float] | None = None,
+    near: Near | None = None,
 ) -> Model:  # fmt: skip
     """Find the kinds of pairs by expectation maximisation.
 
@@ -91,6 +126,8 @@ def fit(
     one_name
         How many pairs have one whole name, and of how many both have one, compared or not; None where names are not
         compared in two parts.
+    near
+        What all pairs of one town agree on; None where records name none.
     """
     sizes = [len(one.levels) + 1 for one in compared]
     raw = [np.asarray(u, dtype=float) for u in random]
@@ -102,20 +139,25 @@ def fit(
     shared = {kind: [kind in one.shared_by for one in compared] for kind in KIN}
     n = counts.sum()
     pairs = {"same": 0.2 * n, "home": 0.02 * n, "place": 0.05 * n, "area": 0.1 * n, "strangers": float(total)}
+    if near is not None:
+        pairs["area"] = total * near.pairs / near.of
     for kind, least in (("home", 3), ("place", 3), ("area", 2)):
         # whoever shares hardly anything that is there cannot be told from strangers
         if sum(shared[kind]) < least:
             pairs[kind] = 0.0
     order = [one.name for one in compared]
-    whole = _one_name(patterns, order) if one_name is not None else np.zeros(len(patterns), dtype=bool)
-    namesakes = 1.0
+    named = one_name is not None
+    whole = _one_name(patterns, order) if named else np.zeros(len(patterns), dtype=bool)
+    town = patterns[:, order.index(near.name)] == 0 if near is not None else np.zeros(len(patterns), dtype=bool)
+    near_whole = whole[:0] if near is None else _one_name(near.patterns, order) & named
+    namesakes: dict[str, float] = {}
     converged, step = False, 0
     for step in range(1, iterations + 1):  # noqa: B007
-        parts = _responsible(patterns, probabilities, pairs, np.where(whole, np.log(namesakes), 0.0))
+        parts = _responsible(patterns, probabilities, pairs, whole, namesakes)
         moved = 0.0
         explained = [np.zeros(size) for size in sizes]
         for kind in ("same", *KIN):
-            if pairs[kind] == 0:
+            if pairs[kind] == 0 or (kind == "area" and near is not None):
                 continue
             weight = parts[kind] * counts
             moved = max(moved, abs(weight.sum() - pairs[kind]) / n)
@@ -129,24 +171,43 @@ def fit(
                     old = (told + _PRIOR) / (told + _PRIOR).sum()
                 updated.append(old)
             probabilities[kind] = updated
+        if near is not None:
+            weight = _responsible(near.patterns, probabilities, pairs, near_whole, namesakes)["area"] * near.counts
+            share = weight.sum() / near.counts.sum()
+            pairs["area"] = max(total * near.pairs / near.of * share, 1.0)
+            for i, (size, u) in enumerate(zip(sizes, raw, strict=True)):
+                seen = near.patterns[:, i] >= 0
+                told = np.bincount(near.patterns[seen, i], weights=weight[seen], minlength=size)
+                explained[i] += told * near.pairs / near.counts.sum()
+                # of what hardly any were seen to agree on, what is known of strangers says more
+                of = max(told.sum(), 1.0)
+                level = np.where(told < _SEEN, np.minimum(u, _SEEN / of), told / of)
+                probabilities["area"][i] = level / level.sum()
         # all pairs that there are hold those of one human too; what is left is the strangers'
         probabilities["strangers"] = [
             _left(u * pairs_known, told, u) for u, pairs_known, told in zip(raw, known, explained, strict=True)
         ]
-        for kind in KIN:
+        for kind in KIN if near is None else KIN[:-1]:
             probabilities[kind] = [
                 own if is_shared else u
                 for own, is_shared, u in zip(probabilities[kind], shared[kind], probabilities["strangers"], strict=True)
             ]
-        if one_name is not None:
+        if named:
             kin = (parts["same"] + parts["home"]) * counts
-            apart = max(one_name[0] - kin[whole].sum(), _LEAST_LEFT * one_name[0]) / max(one_name[1], 1.0)
-            first, last = (probabilities["strangers"][order.index(name)][0] for name in ("first", "last"))
-            namesakes = max(apart / (first * last), 1.0)
+            of_one, near_often = max(one_name[0] - kin[whole].sum(), _LEAST_LEFT * one_name[0]), None
+            if near is not None and near.one_name is not None:
+                of_near = max(near.one_name[0] - kin[whole & town].sum(), 0.0)
+                near_often = _together(of_near / max(near.one_name[1] * share, 1.0), probabilities["area"], order)
+                of_one = max(of_one - of_near, _LEAST_LEFT * one_name[0])
+            often = _together(of_one / max(one_name[1], 1.0), probabilities["strangers"], order)
+            namesakes = {"place": often, "area": near_often or often, "strangers": often}
         if moved < _CLOSE:
             converged = True
             break
-    return Model(tuple(compared), probabilities, pairs, step, converged, namesakes=float(namesakes))
+    return Model(
+        tuple(compared), probabilities, pairs, step, converged, town="" if near is None else near.name,
+        namesakes={kind: float(often) for kind, often in namesakes.items()},
+    )  # fmt: skip
 
 
 def score(
@@ -171,7 +232,7 @@ def score(
         The weight is the logarithm to base 2 of the odds.
     """
     whole = _one_name(patterns, [one.name for one in model.compared])
-    logs = _logs(patterns, model.probabilities, model.pairs, np.where(whole, np.log(model.namesakes), 0.0))
+    logs = _logs(patterns, model.probabilities, model.pairs, whole, model.namesakes)
     if rarity is not None:
         logs["strangers"] = logs["strangers"] - rarity * np.log(2)
     for kind, bits in (kin_rarity or {}).items():
@@ -181,6 +242,12 @@ def score(
         other = np.logaddexp(other, logs[kind])
     weight = (logs["same"] - other) / np.log(2)
     return weight, 1 / (1 + np.exp2(-np.clip(weight, -200, 200)))
+
+
+def _together(rate: float, levels: Sequence[np.ndarray], order: Sequence[str]) -> float:
+    """How many times as often do two have one whole name as both parts of it by themselves would say? Never less often."""
+    first, last = (levels[order.index(name)][0] for name in ("first", "last"))
+    return max(rate / (first * last), 1.0)
 
 
 def _left(every: np.ndarray, explained: np.ndarray, raw: np.ndarray) -> np.ndarray:
@@ -203,8 +270,9 @@ def _one_name(patterns: np.ndarray, order: list[str]) -> np.ndarray:
 
 
 def _logs(
-    patterns: np.ndarray, probabilities: dict[str, list[np.ndarray]], pairs: dict[str, float], namesakes: np.ndarray
-) -> dict[str, np.ndarray]:
+    patterns: np.ndarray, probabilities: dict[str, list[np.ndarray]], pairs: dict[str, float], whole: np.ndarray,
+    namesakes: dict[str, float],
+) -> dict[str, np.ndarray]:  # fmt: skip
     told = {}
     for kind in KINDS:
         if pairs[kind] <= 0:
@@ -214,15 +282,15 @@ def _logs(
         for i, levels in enumerate(probabilities[kind]):
             # the last entry stands for what is missing, which index -1 takes
             sums += np.concatenate([np.log(levels), [0.0]])[patterns[:, i]]
-        # who lives together has one surname anyway
-        told[kind] = sums if kind in ("same", "home") else sums + namesakes
+        told[kind] = sums + np.where(whole, np.log(namesakes.get(kind, 1.0)), 0.0)
     return told
 
 
 def _responsible(
-    patterns: np.ndarray, probabilities: dict[str, list[np.ndarray]], pairs: dict[str, float], namesakes: np.ndarray
-) -> dict[str, np.ndarray]:
-    logs = _logs(patterns, probabilities, pairs, namesakes)
+    patterns: np.ndarray, probabilities: dict[str, list[np.ndarray]], pairs: dict[str, float], whole: np.ndarray,
+    namesakes: dict[str, float],
+) -> dict[str, np.ndarray]:  # fmt: skip
+    logs = _logs(patterns, probabilities, pairs, whole, namesakes)
     most = np.max(np.stack(list(logs.values())), axis=0)
     shares = {kind: np.exp(values - most) for kind, values in logs.items()}
     total = sum(shares.values())

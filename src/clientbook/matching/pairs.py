@@ -34,6 +34,8 @@ RULES_TOGETHER = 6
 MOST_PAIRS = 4_000_000
 # So many random pairs say how often strangers agree.
 RANDOM_PAIRS = 300_000
+# What says that two records are of one town, the finest first.
+_TOWNS = ("zip", "place")
 # Odds against of over a thousand to one are not looked at again, however rare the values.
 _HOPELESS = -10.0
 # Starts of the training that must agree.
@@ -358,9 +360,9 @@ def _trained(
     distinct, counts = np.unique(code, return_counts=True)
     patterns = unpacked(distinct, compared)
     total = n * (n - 1) / 2
-    one_name = _of_one_name(coded)
+    one_name, near = _of_one_name(coded), _of_one_town(coded, seed)
     fitted = [
-        models.fit(patterns, counts.astype(float), compared, strangers, known, total, start=start, one_name=one_name)
+        models.fit(patterns, counts.astype(float), compared, strangers, known, total, start=start, one_name=one_name, near=near)
         for start in _STARTS
     ]
     model = fitted[0]
@@ -509,26 +511,68 @@ def _strangers(coded: Coded, n: int, seed: int) -> tuple[list[np.ndarray], list[
     for i, one in enumerate(coded.compared):
         seen = patterns[:, i] >= 0
         told = np.bincount(patterns[seen, i], weights=counts[seen], minlength=len(one.levels) + 1) + 0.5
-        sizes = _sizes(coded.codes[one.name])
-        pairs = sizes.sum() * (sizes.sum() - 1)
-        same = max((sizes * (sizes - 1)).sum(), 1.0) / max(pairs, 1.0)
+        equal, pairs = _pairs_of_one(coded.codes[one.name])
+        same = max(equal, 0.5) / max(pairs, 0.5)
         share = told / told.sum()
         share[1:] *= (1 - same) / share[1:].sum()
         share[0] = same
         shares.append(share)
-        known.append(pairs / 2)
+        known.append(pairs)
     return shares, known
+
+
+def _of_one_town(coded: Coded, seed: int) -> models.Near | None:
+    """What pairs of one town agree on, drawn by lot from all of them; None where no two records name the same."""
+    filled = {name: int((coded.codes[name] >= 0).sum()) for name in _TOWNS if name in coded.codes}
+    if not filled:
+        return None
+    # the finer one, unless few have it
+    name = next(name for name, count in filled.items() if 2 * count >= max(filled.values()))
+    town = coded.codes[name].astype("int64")
+    same, of = _pairs_of_one(town)
+    if same < 1:
+        return None
+    rng = np.random.default_rng(seed)
+    at = np.flatnonzero(town >= 0)
+    at = at[np.argsort(town[at], kind="stable")]
+    size = np.bincount(town[at])
+    begin = np.cumsum(size) - size
+    drawn = rng.choice(len(size), RANDOM_PAIRS, p=size * (size - 1.0) / (2 * same))
+    one = rng.integers(0, size[drawn])
+    other = rng.integers(0, size[drawn] - 1)
+    other += other >= one
+    code, counts = np.unique(coded.patterns(at[begin[drawn] + one], at[begin[drawn] + other]), return_counts=True)
+    names = _whole_names(coded)
+    one_name = None if names is None else _pairs_of_one(names, town)
+    return models.Near(name, same, of, unpacked(code, coded.compared), counts.astype(float), one_name)
+
+
+def _pairs_of_one(codes: np.ndarray, group: np.ndarray | None = None) -> tuple[float, float]:
+    """How many pairs have one value, and how many have one at all; of those within groups where some are given."""
+    if group is None:
+        sizes = _sizes(codes)
+        return float((sizes * (sizes - 1)).sum()) / 2, float(sizes.sum() * (sizes.sum() - 1)) / 2
+    both = (codes >= 0) & (group >= 0)
+    key = group[both] * (int(codes.max(initial=0)) + 1) + codes[both]
+    sizes, all_ = np.unique(key, return_counts=True)[1].astype(float), _sizes(group[both])
+    return float((sizes * (sizes - 1)).sum()) / 2, float((all_ * (all_ - 1)).sum()) / 2
+
+
+def _whole_names(coded: Coded) -> np.ndarray | None:
+    """A number for each first name with a surname, -1 where one is missing; None where they are not compared."""
+    if not {"first", "last"} <= coded.codes.keys():
+        return None
+    first, last = (coded.codes[name].astype("int64") for name in ("first", "last"))
+    told = np.full(len(first), -1)
+    both = (first >= 0) & (last >= 0)
+    told[both] = np.unique(first[both] * (last.max() + 1) + last[both], return_inverse=True)[1]
+    return told
 
 
 def _of_one_name(coded: Coded) -> tuple[float, float] | None:
     """How many pairs have one first name and one surname, and how many have both names at all?"""
-    if not {"first", "last"} <= coded.codes.keys():
-        return None
-    first, last = (coded.codes[name].astype("int64") for name in ("first", "last"))
-    both = (first >= 0) & (last >= 0)
-    _, sizes = np.unique(first[both] * (last.max() + 1) + last[both], return_counts=True)
-    n = float(both.sum())
-    return float((sizes * (sizes - 1)).sum()) / 2, n * (n - 1) / 2
+    names = _whole_names(coded)
+    return None if names is None else _pairs_of_one(names)
 
 
 def _sizes(codes: np.ndarray) -> np.ndarray:
@@ -581,7 +625,9 @@ def rarity(
                 share = np.maximum(shares[level.rare][left[at]], shares[level.rare][right[at]])
                 told = np.log2(averages[level.rare] / share)
                 for kind in bits:
-                    if kind == "strangers" or kind not in one.shared_by:
+                    # of all who are of one town, most are of the largest
+                    is_counted = kind == "area" and one.name == model.town
+                    if kind == "strangers" or is_counted or kind not in one.shared_by:
                         bits[kind][at] += told
     if "name_key" in counts:
         # some names go together more than others, which the model knows on average; as many records of that name as one
@@ -590,7 +636,7 @@ def rarity(
         at = np.flatnonzero((shown[:, order.index("first")] == 0) & (shown[:, order.index("last")] == 0))
         apart = shares["first"][left[at]] * shares["last"][left[at]]
         joint = np.maximum(counts["name_key"][left[at]] - own, 0) / max(averages["named"], 1)
-        together = np.log2(np.maximum(joint / apart, 1.0) / model.namesakes)
+        together = np.log2(np.maximum(joint / apart, 1.0) / model.namesakes.get("strangers", 1.0))
         for kind in bits:
             if kind != "home":
                 bits[kind][at] -= together

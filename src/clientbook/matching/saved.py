@@ -22,7 +22,7 @@ from clientbook.matching.comparing import Compared, Level
 from clientbook.matching.levels import Coded, unpacked
 from clientbook.matching.pairs import rarity
 
-FORM = 1
+FORM = 2
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,8 @@ def as_file(model: models.Model, averages: Mapping[str, float]) -> dict[str, Any
         for one in model.compared
     ]  # fmt: skip
     return {
-        "form": FORM, "sql_dialect": "duckdb", "compared": compared, "kinds": kinds, "namesakes": _short(model.namesakes),
+        "form": FORM, "sql_dialect": "duckdb", "compared": compared, "kinds": kinds, "town": model.town,
+        "namesakes": {kind: _short(often) for kind, often in model.namesakes.items()},
         "averages": {name: _short(value) for name, value in averages.items()}, "iterations": model.iterations,
         "converged": model.converged,
     }  # fmt: skip
@@ -199,7 +200,9 @@ def load(told: Mapping[str, Any]) -> Saved:
     )  # fmt: skip
     probabilities = {kind: [np.array(said["levels"][one.name]) for one in compared] for kind, said in held["kinds"].items()}
     pairs = {kind: said["pairs"] for kind, said in held["kinds"].items()}
-    model = models.Model(compared, probabilities, pairs, held["iterations"], held["converged"], namesakes=held["namesakes"])
+    model = models.Model(
+        compared, probabilities, pairs, held["iterations"], held["converged"], namesakes=held["namesakes"], town=held["town"]
+    )
     return Saved(model, held["averages"], held["averages"]["own"], told.get("settings", {}))
 
 
