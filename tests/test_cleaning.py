@@ -19,7 +19,7 @@ from conftest import ROOT, shared_data
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from clientbook import cleaning
+from clientbook import cleaning, workers
 from clientbook import engine as engines
 from clientbook.book import open_book
 from clientbook.cleaning import readers
@@ -899,8 +899,8 @@ def test_values_read_in_several_processes_are_those_read_in_one(column, monkeypa
     words = ("ann MEIER", "n/a", "nobody", "Dr. Eva von Stein", "a@b.de", "0170 1234567", "+49 30 123456", "Hauptstr. 5", " ", "李 伟")
     cells = [(f"{word}{'x' * n}", "DE") if column in ("phone", "street") else (f"{word}{'x' * n}",) for n in range(6) for word in words]
     one = readers.changed(reader, cells)
-    monkeypatch.setattr(readers, "MANY_VALUES", 1)
-    monkeypatch.setattr(readers, "VALUES_A_PART", 7)
+    monkeypatch.setattr(workers, "MANY_VALUES", 1)
+    monkeypatch.setattr(workers, "VALUES_A_PART", 7)
     # a machine with one processor must not read in one process here
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     several = readers.changed(reader, cells)

@@ -689,8 +689,55 @@ def test_strangers_of_one_name_are_no_humans_of_one_name():
         return model.fit(patterns, counts.astype(float), compared, shares, [total] * 3, total, **more)
 
     naive, aware = fitted(), fitted(one_name=one_name)
-    assert aware.namesakes == pytest.approx(4, rel=0.1)
+    assert aware.namesakes["strangers"] == pytest.approx(4, rel=0.1)
     assert abs(aware.pairs["same"] - same) < 0.15 * same < abs(naive.pairs["same"] - same)
+
+
+def test_neighbours_of_one_name_are_no_humans_of_one_name(engine):
+    """Few names and few towns: whoever has one name in one town is mostly somebody else, and only a part is picked."""
+    import numpy as np
+
+    rng = np.random.default_rng(11)
+    humans = 6_000
+    drawn = {
+        "first": rng.integers(0, 60, humans), "last": rng.integers(0, 60, humans), "town": rng.integers(0, 6, humans),
+        "mail": np.arange(humans), "way": rng.integers(0, 5_000, humans),
+    }  # fmt: skip
+    who = np.concatenate([np.arange(humans), rng.choice(humans, 2_000, replace=False)])
+    n = len(who)
+    frame = pd.DataFrame({
+        "source": np.where(np.arange(n) < humans, "a", "b"), "person_id": [str(i) for i in range(n)],
+        "given_name": [f"Gi{_spelled(x)}" for x in drawn["first"][who]],
+        "family_name": [f"Fa{_spelled(x)}" for x in drawn["last"][who]],
+        "email": [f"{_spelled(x)}@mail.example" for x in drawn["mail"][who]],
+        "street": [f"{_spelled(x)}way {x % 97 + 1}" for x in drawn["way"][who]],
+        "city": [f"Town{_spelled(x)}" for x in drawn["town"][who]],
+        "postcode": [f"{10000 + 1111 * x}" for x in drawn["town"][who]],
+    })  # fmt: skip
+    # half of the second records have moved within the town, and half have no address to write to
+    moved, mute = np.arange(n) >= n - 1_000, (np.arange(n) >= humans) & (np.arange(n) % 2 == 0)
+    frame.loc[moved, "street"] = [f"{_spelled(i)}lane 3" for i in range(int(moved.sum()))]
+    frame.loc[mute, "email"] = None
+    rows = frame.astype("object").where(frame.notna(), None).to_dict("records")
+    matched = matching.match({"people": table("people", rows)}, engine, "GB", P)
+    model_ = matched.scored.model
+    every = np.bincount(drawn["town"][who]).astype(float)
+    in_town = (every * (every - 1)).sum() / 2
+    # nearly all pairs of a town are neighbours, whatever was picked
+    assert model_.pairs["area"] == pytest.approx(in_town, rel=0.05)
+    known = matched.tables["identities"].to_pandas().merge(frame.assign(who=who)[["source", "person_id", "who"]])
+    implied = known.merge(known, on="customer_id")
+    implied = implied[implied["person_id_x"] < implied["person_id_y"]]
+    precision = (implied["who_x"] == implied["who_y"]).mean()
+    # without neighbours, near half of the customers would be two namesakes of a town
+    assert precision > 0.98 and len(implied) > 0.7 * 2_000
+    assert matched.clustered.expected["precision"] == pytest.approx(precision, abs=0.02)
+
+
+def _spelled(number):
+    """A number as letters that look like no other's."""
+    rng = random.Random(int(number))
+    return "".join(rng.choice("bdfgklmnprst") + rng.choice("aeiou") for _ in range(5))
 
 
 def skewed(n, **columns):

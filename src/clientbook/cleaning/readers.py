@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
+from clientbook import workers
 from clientbook.cleaning import standards
 from clientbook.cleaning.standards import Standard
 
 # What an export writes into an empty cell. A number such as 0 or -1 may be an id.
 NO_IDS = frozenset({"n/a", "#n/a", "null", "(null)", "<null>", "nan", "none", "-", "--", "n.a.", "undefined"})
-
-# Below so many values a process would take longer to start than to read them.
-MANY_VALUES = 60_000
-# A part is small enough that the last one to end keeps nobody waiting for long.
-VALUES_A_PART = 15_000
-MOST_PROCESSES = 8
 
 _NAMES = {"given_name": "given", "family_name": "family", "full_name": "whole"}
 _BY_COLUMN = {
@@ -117,18 +112,7 @@ def changed(reader: Reader, cells: Sequence[tuple]) -> list[Changed]:
     list of Changed
         In the order of the values.
     """
-    if len(cells) < MANY_VALUES:
-        return _changed(reader, cells, 0)
-    # it needs no guard in the script that calls, as the standard library's processes would
-    from joblib import Parallel, cpu_count, delayed
-
-    processes = min(cpu_count(), MOST_PROCESSES)
-    if processes == 1:
-        return _changed(reader, cells, 0)
-    starts = range(0, len(cells), VALUES_A_PART)
-    parts = (delayed(_changed)(reader, cells[start : start + VALUES_A_PART], start) for start in starts)
-    told = Parallel(n_jobs=processes, batch_size=1, pre_dispatch="2*n_jobs")(parts)
-    return [one for part in told for one in part]
+    return workers.in_parts(partial(_changed, reader), cells)
 
 
 def _changed(reader: Reader, cells: Sequence[tuple], start: int) -> list[Changed]:

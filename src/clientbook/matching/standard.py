@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from clientbook import workers
 from clientbook.engine import Engine
 from clientbook.matching.names import chinese_parts, latin, sound, spelled, whole_form
 from clientbook.tables import CANONICAL
@@ -601,7 +602,8 @@ def _one(function: Callable[[str], str | None]) -> Callable[[str], tuple[str | N
 def _lookup(column: ir.StringColumn, function: Callable[[str], tuple], made: dict[str, str]) -> tuple[str, ir.Table]:
     """What a Python function makes of each distinct value of a column."""
     values = column.as_table().filter(column.notnull()).distinct().to_pandas()[column.get_name()].sort_values().tolist()
-    frame = pd.DataFrame([function(value) for value in values], columns=list(made), dtype="object")
+    told = workers.in_parts(lambda part, _: [function(value) for value in part], values)
+    frame = pd.DataFrame(told, columns=list(made), dtype="object")
     frame = frame.where(frame.notna(), None).assign(_value=values)
     return column.get_name(), ibis.memtable(frame, schema={**made, "_value": "string"})
 
