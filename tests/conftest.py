@@ -8,8 +8,19 @@ from pathlib import Path
 
 import pytest
 
+# Files that take minutes, the longest first; they come after the others, so that what is wrong is mostly told soon.
+LONG = (
+    "test_made_company.py", "test_unattended.py", "test_spark.py", "test_whole_books.py", "test_nights.py", "test_forget.py",
+    "test_runner.py", "test_reviewing.py", "test_content.py",
+)  # fmt: skip
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files begin one after another while there is enough left to do beside them."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else -1)
 
 
 @pytest.fixture(scope="session")

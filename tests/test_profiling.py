@@ -187,27 +187,6 @@ def test_shares_agree_with_counting_row_by_row(systems, engine):
         assert r.rows_b_in_a == pytest.approx(b.isin(set(a)).mean(), abs=1e-6)
 
 
-@pytest.mark.slow
-def test_every_true_pair_of_the_made_company_is_found_and_none_is_false(tailor_outcome, tailor_book):
-    found = tailor_outcome.run.read("correspondences").to_pandas()
-    meaning = {"name": "company", "other_person_id": "person_id", "referred_person_id": "person_id"}
-    odd = []
-    for r in found.itertuples():
-        a, b = (meaning.get(c, c) for c in (r.column_a, r.column_b))
-        # a card's number names who carries it, and a coupon the piece that it came with
-        if a != b and {a, b} not in ({"person_id", "external_id"}, {"campaign", "content_id"}):
-            odd.append((r.source_a, r.table_a, r.column_a, r.source_b, r.table_b, r.column_b))
-    assert len(odd) <= 1, odd
-    people = tailor_outcome.run.read("people").to_pandas()
-    pairs = {(r.source_a, r.column_a, r.source_b, r.column_b) for r in found.itertuples() if r.table_a == r.table_b == "people"}
-    for column in ("email", "phone", "given_name", "family_name", "city", "postcode", "external_id"):
-        held = {s: set(rows[column].dropna().str.lower()) for s, rows in people.groupby("source")}
-        for a in held:
-            for b in held:
-                if a < b and len(held[a] & held[b]) >= 30:
-                    assert (a, column, b, column) in pairs, (a, b, column)
-
-
 @pytest.mark.parametrize(
     ("header", "values", "kind"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import random
 import re
 import shutil
@@ -19,27 +18,10 @@ import browser
 import nbformat
 import psutil
 import pytest
+from started import ENVIRONMENT, command, contents, copy_of, finish, half_files, start
 
 from clientbook import cache, history, runner
 from clientbook.book import open_book
-
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("CLIENTBOOK")}
-
-
-def command(book: Path, out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "clientbook.cli", "run", str(book), "--out", str(out), *more]
-
-
-def start(book: Path, out: Path, *more: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        command(book, out, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-        start_new_session=True,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen, seconds: float = 300) -> tuple[int, str]:
-    out, error = process.communicate(timeout=seconds)
-    return process.returncode, out + error
 
 
 def executed(outcome) -> set[str]:
@@ -57,20 +39,6 @@ def kernels_of(book: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
-
-
-def half_files(store: Path) -> list[str]:
-    """Whatever a writer had not finished: drafts, runs being built."""
-    drafts = [path.name for path in store.rglob(".*") if path.is_file()]
-    return drafts + [path.name for path in (store / "building").glob("*")]
-
-
-def copy_of(book: Path, target: Path) -> Path:
-    return shutil.copytree(book, target, ignore=shutil.ignore_patterns("store"))
 
 
 @pytest.fixture(scope="module")
@@ -198,34 +166,16 @@ def test_threads_may_look_at_code_at_once():
         gc.set_threshold(*former)
 
 
-# --- One at a time -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_of_two_runs_started_together_one_runs_and_one_says_who_holds_the_book(small_book, tmp_path):
-    book = copy_of(small_book, tmp_path / "book")
-    for turn in range(20):
-        pair = [start(book, tmp_path / "reports", "--only", "cleaning", "--fresh") for _ in range(2)]
-        ended = sorted(finish(process) for process in pair)
-        assert [code for code, _ in ended] == [0, 4], (turn, ended)
-        assert re.search(r"held by process \d+ on \S+ \(run\), since \d{4}-", ended[1][1])
-    store = book / "store"
-    assert [each["state"] for each in history.read(store)] == ["done"] * 20
-    assert half_files(store) == []
-    runs = open_book(book).store.runs()
-    assert len({tuple(contents(run.folder / "tables").items()) for run in runs}) == 1
-
-
 # --- What dies ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_moments_the_next_run_ends_as_if_nothing_had_been(small_book, tmp_path):
+def test_killed_at_a_dozen_moments_the_next_run_ends_as_if_nothing_had_been(small_book, tmp_path):
     undisturbed = copy_of(small_book, tmp_path / "undisturbed" / "book")
     whole = runner.run(open_book(undisturbed), out=tmp_path / "undisturbed" / "reports")
     book, draw = copy_of(small_book, tmp_path / "killed" / "book"), random.Random(20)
     reports = tmp_path / "killed" / "reports"
-    for _ in range(20):
+    for _ in range(12):
         process = start(book, reports)
         time.sleep(draw.uniform(0.3, 9.0))
         process.kill()
@@ -338,46 +288,6 @@ def test_the_failure_page_and_the_banner_in_a_browser(small_book, tmp_path):
     told = (parent / "failure.html").read_text(encoding="utf-8")
     assert "ZeroDivisionError" in told and 'href="latest/index.html"' in told and "store/failed/2024-01-01.002" in told
     assert all('href="../failure.html"' in file.read_text(encoding="utf-8") for file in (parent / "latest").iterdir())
-
-
-@pytest.mark.slow
-def test_twenty_four_nights_of_a_growing_book(tmp_path):
-    book = tmp_path / "book"
-    book.mkdir()
-    (book / "clientbook.yaml").write_text("name: Nights\nsources:\n  shop:\n    orders: {path: orders.csv}\n", encoding="utf-8")
-    draw, lines = random.Random(24), ["person_id,ordered_at,order_id,quantity,unit_price"]
-    delivered = []
-    for night in range(24):
-        if night != 11:  # that day nothing came
-            lines += [
-                f"p{draw.randrange(300)},2026-03-{night + 1:02d} {draw.randrange(8, 20):02d}:00,o{night}-{i},1,{draw.randrange(5, 90)}.00"
-                for i in range(40)
-            ]
-        (book / "orders.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        delivered.append(len(lines) - 1)
-        day = f"2026-03-{night + 2:02d}"
-        code, told = finish(start(book, tmp_path / "reports", "--only", "cleaning", "--as-of", day, "--quiet"))
-        assert (code, told) == (0, ""), told
-    past = history.read(book / "store")
-    assert [each["as_of"] for each in past] == [f"2026-03-{night + 2:02d}" for night in range(24)]
-    assert {each["state"] for each in past} == {"done"}
-    for night in range(1, 24):
-        told = " ".join(history.reasons(past[night], past[night - 1]))
-        if night == 11:
-            assert "what it had delivered before: nothing new, or late" in told
-        else:
-            assert f"shop delivered {delivered[night]:,} rows of orders after {delivered[night - 1]:,}." in told
-        found = {c.name: c for c in history.changes(past[: night + 1], past[night], past[night - 1])}
-        if night != 11:
-            assert found["Rows delivered"].difference == 40
-            assert found["Rows delivered"].is_beyond_noise is (None if night < 6 else False)
-    listed = subprocess.run(
-        [sys.executable, "-m", "clientbook.cli", "runs", str(book), "--last", "24"], capture_output=True, text=True, check=True
-    )
-    assert len(re.findall(r"^2026-03-\d\d\.001", listed.stdout, re.MULTILINE)) == 24
-    index = (tmp_path / "reports" / "book" / "latest" / "index.html").read_text(encoding="utf-8")
-    assert "What changed since the last run" in index and "24 days with a run" in index
-    assert len(open_book(book).store.runs()) == 12
 
 
 def test_machine_readable_for_a_scheduler(small_book, tmp_path):

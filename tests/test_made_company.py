@@ -1,20 +1,26 @@
-"""The report of the made company in a real browser, its audit beside the truth, its lists beside the consents."""
+"""The made company after a whole run: report in a real browser, notebooks, audit beside the truth, lists beside consents."""
 
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import browser
 import duckdb
 import ibis
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT
 
-from clientbook import card, forget, runner
+from clientbook import card, dictionary, forget, runner
 from clientbook.book import open_book
 from clientbook.faults import ClientbookError
+from clientbook.tables import CANONICAL, clean_columns
 
 
 def test_every_page_is_quiet_accessible_and_small(tailor_outcome):
@@ -169,3 +175,54 @@ def test_somebody_forgotten_is_nowhere_after_the_next_run_nor_back_with_the_next
     assert list((outcome.run.folder / card.INDEX).glob("people.*.parquet")), "searched above"
     left = outcome.run.read("people").to_pandas()
     assert len(left) == len(people) - len(mine), "everybody else is there"
+
+
+def test_every_true_pair_of_columns_is_found_and_none_is_false(tailor_outcome, tailor_book):
+    found = tailor_outcome.run.read("correspondences").to_pandas()
+    meaning = {"name": "company", "other_person_id": "person_id", "referred_person_id": "person_id"}
+    odd = []
+    for r in found.itertuples():
+        a, b = (meaning.get(c, c) for c in (r.column_a, r.column_b))
+        # a card's number names who carries it, and a coupon the piece that it came with
+        if a != b and {a, b} not in ({"person_id", "external_id"}, {"campaign", "content_id"}):
+            odd.append((r.source_a, r.table_a, r.column_a, r.source_b, r.table_b, r.column_b))
+    assert len(odd) <= 1, odd
+    people = tailor_outcome.run.read("people").to_pandas()
+    pairs = {(r.source_a, r.column_a, r.source_b, r.column_b) for r in found.itertuples() if r.table_a == r.table_b == "people"}
+    for column in ("email", "phone", "given_name", "family_name", "city", "postcode", "external_id"):
+        held = {s: set(rows[column].dropna().str.lower()) for s, rows in people.groupby("source")}
+        for a in held:
+            for b in held:
+                if a < b and len(held[a] & held[b]) >= 30:
+                    assert (a, column, b, column) in pairs, (a, b, column)
+
+
+def test_notebooks_give_the_committed_outputs(tailor_book, tailor_outcome):
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q", "-n", "0"]
+    command += ["--nbval-cell-timeout=300", str(ROOT / "notebooks")]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"CLIENTBOOK_BOOK": str(tailor_book)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+
+
+def test_columns_of_a_run_are_those_of_the_dictionary(tailor_outcome):
+    wrong, stages = {}, [notebook.stage for notebook in runner.notebooks()]
+    for name in tailor_outcome.run.tables:
+        found = [c for c in pq.read_schema(tailor_outcome.run.path(name)).names if not c.startswith("x_")]
+        if name in CANONICAL:
+            expected = [column.name for column in clean_columns(CANONICAL[name])]
+        else:
+            expected = list(dictionary.described(name, stages).names)
+        if found != expected:
+            wrong[name] = (found, expected)
+    assert wrong == {}
+
+
+def test_the_dictionary_tells_every_table_and_the_truth_of_a_made_company(tailor_outcome):
+    page = (tailor_outcome.report / "dictionary.html").read_text(encoding="utf-8")
+    for name in ("people", "messages", "value", "identities", "message_audit"):
+        assert f">{name}: " in page, name
+    assert "The truth of the made company" in page and "human_id" in page
+    assert "How close the made company is to real ones" in page and "<img" in page
