@@ -596,10 +596,10 @@ def test_somebody_answers_by_keyboard_in_jupyterlab_and_nothing_of_people_is_sav
                     assert server.poll() is None and time.monotonic() < deadline, "JupyterLab does not start"
                     time.sleep(0.3)
             editor = tab.locator(".jp-Notebook .jp-CodeCell .cm-content").first
-            editor.click(timeout=60_000)
+            editor.click(timeout=240_000)
             tab.keyboard.press("Shift+Enter")
             box = tab.locator(".clientbook-review")
-            box.get_by_text("Zebulon Quist 9").wait_for(timeout=60_000)
+            box.get_by_text("Zebulon Quist 9").wait_for(timeout=240_000)
             box.focus()
             for key, turn in (("y", 1), ("n", 2), ("u", 1), ("d", 2)):
                 tab.keyboard.press(key)

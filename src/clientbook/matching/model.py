@@ -139,12 +139,15 @@ def fit(
     shared = {kind: [kind in one.shared_by for one in compared] for kind in KIN}
     n = counts.sum()
     pairs = {"same": 0.2 * n, "home": 0.02 * n, "place": 0.05 * n, "area": 0.1 * n, "strangers": float(total)}
-    if near is not None:
-        pairs["area"] = total * near.pairs / near.of
     for kind, least in (("home", 3), ("place", 3), ("area", 2)):
         # whoever shares hardly anything that is there cannot be told from strangers
         if sum(shared[kind]) < least:
             pairs[kind] = 0.0
+    # one column alone says of a town no more than strangers' agreeing on it does
+    near = near if pairs["area"] else None
+    if near is not None:
+        in_all = total / near.of
+        pairs["area"] = near.pairs * in_all
     order = [one.name for one in compared]
     named = one_name is not None
     whole = _one_name(patterns, order) if named else np.zeros(len(patterns), dtype=bool)
@@ -172,17 +175,10 @@ def fit(
                 updated.append(old)
             probabilities[kind] = updated
         if near is not None:
-            weight = _responsible(near.patterns, probabilities, pairs, near_whole, namesakes)["area"] * near.counts
-            share = weight.sum() / near.counts.sum()
-            pairs["area"] = max(total * near.pairs / near.of * share, 1.0)
-            for i, (size, u) in enumerate(zip(sizes, raw, strict=True)):
-                seen = near.patterns[:, i] >= 0
-                told = np.bincount(near.patterns[seen, i], weights=weight[seen], minlength=size)
-                explained[i] += told * near.pairs / near.counts.sum()
-                # of what hardly any were seen to agree on, what is known of strangers says more
-                of = max(told.sum(), 1.0)
-                level = np.where(told < _SEEN, np.minimum(u, _SEEN / of), told / of)
-                probabilities["area"][i] = level / level.sum()
+            told = _responsible(near.patterns, probabilities, pairs, near_whole, namesakes)
+            probabilities["area"], share, more = _area(near, raw, told)
+            pairs["area"] = max(near.pairs * share * in_all, 1.0)
+            explained = [one + other for one, other in zip(explained, more, strict=True)]
         # all pairs that there are hold those of one human too; what is left is the strangers'
         probabilities["strangers"] = [
             _left(u * pairs_known, told, u) for u, pairs_known, told in zip(raw, known, explained, strict=True)
@@ -193,10 +189,10 @@ def fit(
                 for own, is_shared, u in zip(probabilities[kind], shared[kind], probabilities["strangers"], strict=True)
             ]
         if named:
-            kin = (parts["same"] + parts["home"]) * counts
-            of_one, near_often = max(one_name[0] - kin[whole].sum(), _LEAST_LEFT * one_name[0]), None
+            akin = (parts["same"] + parts["home"]) * counts
+            of_one, near_often = max(one_name[0] - akin[whole].sum(), _LEAST_LEFT * one_name[0]), None
             if near is not None and near.one_name is not None:
-                of_near = max(near.one_name[0] - kin[whole & town].sum(), 0.0)
+                of_near = max(near.one_name[0] - akin[whole & town].sum(), 0.0)
                 near_often = _together(of_near / max(near.one_name[1] * share, 1.0), probabilities["area"], order)
                 of_one = max(of_one - of_near, _LEAST_LEFT * one_name[0])
             often = _together(of_one / max(one_name[1], 1.0), probabilities["strangers"], order)
@@ -242,6 +238,23 @@ def score(
         other = np.logaddexp(other, logs[kind])
     weight = (logs["same"] - other) / np.log(2)
     return weight, 1 / (1 + np.exp2(-np.clip(weight, -200, 200)))
+
+
+def _area(
+    near: Near, raw: Sequence[np.ndarray], parts: dict[str, np.ndarray]
+) -> tuple[list[np.ndarray], float, list[np.ndarray]]:
+    """What people of one area agree on, what share of all pairs of one town they are, and how many pairs that explains."""
+    weight = parts["area"] * near.counts
+    levels, explained = [], []
+    for i, u in enumerate(raw):
+        seen = near.patterns[:, i] >= 0
+        told = np.bincount(near.patterns[seen, i], weights=weight[seen], minlength=len(u))
+        explained.append(told * near.pairs / near.counts.sum())
+        # of what hardly any were seen to agree on, what is known of strangers says more
+        of = max(told.sum(), 1.0)
+        level = np.where(told < _SEEN, np.minimum(u, _SEEN / of), told / of)
+        levels.append(level / level.sum())
+    return levels, float(weight.sum() / near.counts.sum()), explained
 
 
 def _together(rate: float, levels: Sequence[np.ndarray], order: Sequence[str]) -> float:
