@@ -693,8 +693,8 @@ def test_strangers_of_one_name_are_no_humans_of_one_name():
     assert abs(aware.pairs["same"] - same) < 0.15 * same < abs(naive.pairs["same"] - same)
 
 
-def test_neighbours_of_one_name_are_no_humans_of_one_name(engine):
-    """Few names and few towns: whoever has one name in one town is mostly somebody else, and only a part is picked."""
+def neighbours() -> pd.DataFrame:
+    """Few names and few towns: whoever has one name in one town is mostly somebody else. In `who`, who it is."""
     import numpy as np
 
     rng = np.random.default_rng(11)
@@ -712,26 +712,78 @@ def test_neighbours_of_one_name_are_no_humans_of_one_name(engine):
         "email": [f"{_spelled(x)}@mail.example" for x in drawn["mail"][who]],
         "street": [f"{_spelled(x)}way {x % 97 + 1}" for x in drawn["way"][who]],
         "city": [f"Town{_spelled(x)}" for x in drawn["town"][who]],
-        "postcode": [f"{10000 + 1111 * x}" for x in drawn["town"][who]],
+        "postcode": [f"{10000 + 1111 * x}" for x in drawn["town"][who]], "who": who,
     })  # fmt: skip
     # half of the second records have moved within the town, and half have no address to write to
     moved, mute = np.arange(n) >= n - 1_000, (np.arange(n) >= humans) & (np.arange(n) % 2 == 0)
     frame.loc[moved, "street"] = [f"{_spelled(i)}lane 3" for i in range(int(moved.sum()))]
     frame.loc[mute, "email"] = None
+    return frame
+
+
+def matched_neighbours(frame, engine):
+    """The matching, and the pairs of records that it takes for one human."""
     rows = frame.astype("object").where(frame.notna(), None).to_dict("records")
-    matched = matching.match({"people": table("people", rows)}, engine, "GB", P)
-    model_ = matched.scored.model
-    every = np.bincount(drawn["town"][who]).astype(float)
-    in_town = (every * (every - 1)).sum() / 2
-    # nearly all pairs of a town are neighbours, whatever was picked
-    assert model_.pairs["area"] == pytest.approx(in_town, rel=0.05)
-    known = matched.tables["identities"].to_pandas().merge(frame.assign(who=who)[["source", "person_id", "who"]])
+    done = matching.match({"people": table("people", rows)}, engine, "GB", P)
+    known = done.tables["identities"].to_pandas().merge(frame[["source", "person_id", "who"]])
     implied = known.merge(known, on="customer_id")
-    implied = implied[implied["person_id_x"] < implied["person_id_y"]]
+    return done, implied[implied["person_id_x"] < implied["person_id_y"]]
+
+
+def test_neighbours_of_one_name_are_no_humans_of_one_name(engine):
+    frame = neighbours()
+    done, implied = matched_neighbours(frame, engine)
+    sizes = frame.groupby("postcode").size().to_numpy(float)
+    # nearly all pairs of a town are neighbours, whatever was picked
+    assert done.scored.model.pairs["area"] == pytest.approx((sizes * (sizes - 1)).sum() / 2, rel=0.05)
     precision = (implied["who_x"] == implied["who_y"]).mean()
     # without neighbours, near half of the customers would be two namesakes of a town
     assert precision > 0.98 and len(implied) > 0.7 * 2_000
-    assert matched.clustered.expected["precision"] == pytest.approx(precision, abs=0.02)
+    assert done.clustered.expected["precision"] == pytest.approx(precision, abs=0.02)
+
+
+def test_what_is_learned_on_a_share_of_the_pairs_finds_the_same_people_with_fewer_rules(engine, monkeypatch):
+    frame = neighbours()
+    done, implied = matched_neighbours(frame, engine)
+    monkeypatch.setattr(pairs_, "TRAINED_ON", int(done.scored.looked_at.loc[done.scored.looked_at["used"], "pairs"].sum()) // 3)
+    fewer, found = matched_neighbours(frame, engine)
+    assert len(fewer.scored.rules) < len(done.scored.rules) and len(fewer.scored.edges) < len(done.scored.edges)
+    told = fewer.scored.looked_at
+    assert told["used"].sum() == len(fewer.scored.rules)
+    assert told.loc[~told["used"], "why"].str.contains("that it adds|pairs").all()
+    ends = ["person_id_x", "person_id_y"]
+    both = implied[ends].merge(found[ends])
+    assert 2 * len(both) / (len(implied) + len(found)) > 0.98
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=2, max_size=25),
+    st.lists(st.floats(0, 1), min_size=300, max_size=300),
+)
+def test_rules_worth_their_pairs_are_those_of_a_plain_reading(rows, chances):
+    import numpy as np
+
+    names = ("a", "b", "c")
+    keyed = blocking.Keys(np.arange(len(rows)), {name: np.array([row[i] for row in rows], "uint64") for i, name in enumerate(names)})
+    rules = [("a",), ("b",), ("c",), ("a", "b"), ("b", "c")]
+    left, right = blocking.blocked(keyed, rules)
+    chance = np.array(chances[: len(left)]) ** 40
+    told = blocking.worth_their_pairs(keyed, rules, left, right, chance)
+
+    def agreeing(rule):
+        places = [names.index(name) for name in rule]
+        return {(i, j) for i, j in zip(left, right, strict=True) if all(rows[i][p] == rows[j][p] != 0 for p in places)}
+
+    held = dict(zip(zip(left, right, strict=True), chance, strict=True))
+    rate = [sum(held[pair] for pair in agreeing(rule)) / max(len(agreeing(rule)), 1) for rule in rules]
+    seen: set = set()
+    for place in sorted(range(len(rules)), key=lambda place: (-round(rate[place], 12), place)):
+        new = agreeing(rules[place]) - seen
+        expected = blocking.PAIRS_A_FIND * sum(held[pair] for pair in new) > len(new)
+        assert told[place] == expected, (place, rate)
+        if expected:
+            seen |= new
 
 
 def _spelled(number):

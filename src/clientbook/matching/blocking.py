@@ -38,6 +38,8 @@ MOST_ATOMS = 3
 LEAST_LIFT = 2.0
 # Above so many records, pairs are counted on a share of the blocks.
 COUNT_ALL = 200_000
+# A rule may look at so many pairs that no other looks at for one more pair of one human.
+PAIRS_A_FIND = 1_000
 # Pairs are made one once so many are waiting.
 SORTED_AT_ONCE = 20_000_000
 # An odd number whose bits are well mixed (2 to the 64 by the golden ratio).
@@ -195,7 +197,7 @@ def choose_rules(found: Keys, *, per_rule: float, most: float, given: Sequence[S
     return told.sort_values(["used", "pairs"], ascending=[False, False], kind="stable", ignore_index=True)
 
 
-def blocked(found: Keys, rules: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+def blocked(found: Keys, rules: Sequence[Sequence[str]], share: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Every pair that agrees on a rule, once.
 
     Parameters
@@ -204,6 +206,8 @@ def blocked(found: Keys, rules: Sequence[Sequence[str]]) -> tuple[np.ndarray, np
         As from :func:`keys`.
     rules
         Each a choice of expressions.
+    share
+        Of the pairs only those whose first record is one in so many, drawn by their places.
 
     Returns
     -------
@@ -211,14 +215,48 @@ def blocked(found: Keys, rules: Sequence[Sequence[str]]) -> tuple[np.ndarray, np
         Places of records in `found`, the smaller first; ordered by both.
     """
     n = len(found.ids)
+    chosen = _drawn(n, share)
     made = np.empty(0, "int64")
     waiting: list[np.ndarray] = []
     for rule in rules:
-        waiting.append(_pairs_of(found, rule))
+        waiting.append(_pairs_of(found, rule, chosen))
         if sum(map(len, waiting)) > SORTED_AT_ONCE:
             made, waiting = _once(np.concatenate([made, *waiting])), []
     made = _once(np.concatenate([made, *waiting]))
     return np.divmod(made, n)
+
+
+def worth_their_pairs(
+    found: Keys, rules: Sequence[Sequence[str]], left: np.ndarray, right: np.ndarray, probability: np.ndarray
+) -> np.ndarray:
+    """Which rules find people whom the others do not, for the pairs that they make?
+
+    The rules are gone through from the one whose pairs are most often of one human on. One that adds fewer of them than one
+    in `PAIRS_A_FIND` of the pairs that it adds is not worth them.
+
+    Parameters
+    ----------
+    found, rules
+        As for :func:`blocked`.
+    left, right
+        All pairs that agree on any of the rules, or a share of them, by place.
+    probability
+        How probable it is that each is one human.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of each rule, whether it is.
+    """
+    agree = [found.agree(rule, left, right) for rule in rules]
+    often = np.array([probability[one].sum() / max(one.sum(), 1) for one in agree])
+    worth, left_over = np.zeros(len(agree), dtype=bool), np.ones(len(left), dtype=bool)
+    for place in np.argsort(-often.round(12), kind="stable"):
+        new = agree[place] & left_over
+        if PAIRS_A_FIND * probability[new].sum() > new.sum():
+            worth[place] = True
+            left_over &= ~new
+    return worth
 
 
 def blocked_with(
@@ -394,7 +432,7 @@ def _too_many(found: Keys, rules: pd.Series, pairs: pd.Series, most: float) -> l
     if pairs.sum() <= most:
         return []
     share = max(1, len(found.ids) // COUNT_ALL)
-    chosen = (np.arange(len(found.ids), dtype="uint64") * _MIX >> np.uint64(33)) % np.uint64(share) == 0
+    chosen = _drawn(len(found.ids), share)
     # pairs a record with a partner: near one half where two records of a thing are one human
     spread = {place: pairs[place] / max(_partnered(*found.of(rule)), 1) for place, rule in rules.items()}
     made, over = np.empty(0, "int64"), []
@@ -405,6 +443,11 @@ def _too_many(found: Keys, rules: pd.Series, pairs: pd.Series, most: float) -> l
         else:
             made = more
     return over
+
+
+def _drawn(n: int, share: int) -> np.ndarray | None:
+    """One place in so many, the same ones each time; None for all."""
+    return None if share == 1 else (np.arange(n, dtype="uint64") * _MIX >> np.uint64(33)) % np.uint64(share) == 0
 
 
 def _partnered(key: np.ndarray, whole: np.ndarray) -> int:

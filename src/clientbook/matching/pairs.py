@@ -14,6 +14,7 @@ import pandas as pd
 from clientbook.engine import Engine
 from clientbook.matching import model as models
 from clientbook.matching.blocking import (
+    PAIRS_A_FIND,
     WORDS,
     Keys,
     atoms,
@@ -23,6 +24,7 @@ from clientbook.matching.blocking import (
     family_of,
     keys,
     say_rule,
+    worth_their_pairs,
 )
 from clientbook.matching.comparing import Compared, as_splink, comparisons
 from clientbook.matching.levels import Coded, unpacked
@@ -34,6 +36,8 @@ RULES_TOGETHER = 6
 MOST_PAIRS = 4_000_000
 # So many random pairs say how often strangers agree.
 RANDOM_PAIRS = 300_000
+# Of so many pairs, counted once for each rule, a model learns all that it can.
+TRAINED_ON = 4_000_000
 # What says that two records are of one town, the finest first.
 _TOWNS = ("zip", "place")
 # Odds against of over a thousand to one are not looked at again, however rare the values.
@@ -355,14 +359,15 @@ def _trained(
     n = len(keyed.ids)
     coded = Coded(records, engine, compared)
     strangers, known = _strangers(coded, n, seed)
-    left, right = blocked(keyed, rules)
+    share = max(1, round(told["pairs"][: len(rules)].sum() / TRAINED_ON))
+    left, right = blocked(keyed, rules, share)
     code = coded.patterns(left, right)
     distinct, counts = np.unique(code, return_counts=True)
     patterns = unpacked(distinct, compared)
-    total = n * (n - 1) / 2
     one_name, near = _of_one_name(coded), _of_one_town(coded, seed)
+    beside = {"one_name": one_name, "near": near}
     fitted = [
-        models.fit(patterns, counts.astype(float), compared, strangers, known, total, start=start, one_name=one_name, near=near)
+        models.fit(patterns, counts * float(share), compared, strangers, known, n * (n - 1) / 2, start=start, **beside)
         for start in _STARTS
     ]
     model = fitted[0]
@@ -370,10 +375,20 @@ def _trained(
         return _by_exact_rules(records, _filled(records), "So few records are the same human that no model can be trained")
     common = _common(coded)
     averages = _of_all(model, common, n)
+    drawn = left, right
     left, right, code, shown, weight, probability = hopeful(model, common, left, right, code, n)
-    edges = pd.DataFrame({"l": keyed.ids[left], "r": keyed.ids[right], "probability": probability.round(6)})
     found = finds(keyed, rules, left, right, probability)
-    told = told.assign(**{name: pd.Series(found[name], dtype=float) for name in ("finds", "alone")})
+    told = told.assign(**{name: pd.Series(found[name], dtype=float) * share for name in ("finds", "alone")})
+    if share > 1:
+        chances = np.zeros(len(drawn[0]))
+        chances[np.searchsorted(drawn[0] * n + drawn[1], left * n + right)] = probability
+        worth = worth_their_pairs(keyed, rules, *drawn, chances)
+        told.loc[: len(rules) - 1, "used"] = worth
+        told.loc[np.flatnonzero(~worth), "why"] = f"of {PAIRS_A_FIND:,} pairs that it adds fewer than one is of one human"
+        rules = [rule for rule, is_worth in zip(rules, worth, strict=True) if is_worth]
+        left, right = blocked(keyed, rules)
+        left, right, code, shown, weight, probability = hopeful(model, common, left, right, coded.patterns(left, right), n)
+    edges = pd.DataFrame({"l": keyed.ids[left], "r": keyed.ids[right], "probability": probability.round(6)})
     note = (
         "Two records are compared on Splink's levels of likeness, column by column; a model trained on this book's own "
         "records says how probable it is that two are one human, and not kin or neighbours."
