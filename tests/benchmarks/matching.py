@@ -22,6 +22,7 @@ import pandas as pd
 
 from clientbook import engine as engines
 from clientbook import matching
+from clientbook.matching.standard import FREE_MAIL
 from clientbook.tables import CANONICAL
 
 _TYPES = {"number": "float64", "money": "float64", "time": "timestamp", "date": "date", "flag": "boolean"}
@@ -177,12 +178,17 @@ def as_others(people: ibis.Table, nth: int) -> ibis.Table:
     Who belongs to whom stays, so that the work doubles as it does when a book doubles; places and given names stay too.
     """
     moved = "".join(part[nth:] + part[:nth] for part in (_LETTERS[:26], _LETTERS[26:52], _LETTERS[52:]))
-    named = ("full_name", "family_name", "family_name_key", "email", "email_key", "phone", "external_id", "street")
+    named = ("full_name", "family_name", "family_name_key", "phone", "external_id", "street")
     changed = {
         name: people[name].translate(_LETTERS, moved)
         for name in named
         if name in people.columns and people[name].type().is_string()
     }
+    for name in {"email", "email_key"} & set(people.columns):
+        # a provider of mailboxes for anybody stays what it is; else all would seem to work for one company
+        owner, domain = people[name].split("@")[0], people[name].split("@")[1]
+        kept = domain.lower().isin(sorted(FREE_MAIL))
+        changed[name] = owner.translate(_LETTERS, moved) + "@" + kept.ifelse(domain, domain.translate(_LETTERS, moved))
     changed["person_id"] = people["person_id"].concat(f"~{nth}")
     if "birth_date" in people.columns:
         changed["birth_date"] = (people["birth_date"] + ibis.interval(days=37 * nth)).cast("date")
