@@ -15,7 +15,7 @@ import pandas as pd
 
 from clientbook import parsing, sources, suppression
 from clientbook.book import Book, Delivery
-from clientbook.cleaning import cells, repeats
+from clientbook.cleaning import cells, repeats, spread
 from clientbook.cleaning.cells import KIND_IN_WORDS as _KIND_IN_WORDS
 from clientbook.cleaning.repeats import Judged
 from clientbook.cleaning.scoring import score
@@ -427,6 +427,8 @@ def load(book: Book, engine: Engine) -> list[_Loaded]:
         try:
             raw = _read(book, engine, delivery, position, key)
             mapping = _map_columns(CANONICAL[name], delivery, raw, key)
+            if name == "orders":
+                raw = spread.gathered(raw, mapping, engine, key)
             readings = _read_times(book, source, CANONICAL[name], delivery, raw, mapping, key)
             loaded.append(
                 _Loaded(source, CANONICAL[name], position, delivery, raw, mapping, readings, book.settings.cleaning.values)
@@ -884,6 +886,8 @@ def _read_times(book, source, table, delivery, raw, mapping, key) -> dict[str, p
                 formats = (given,)
             else:
                 formats, fault = parsing.detect_formats(delivered)
+                # a day of birth is never counted in seconds, and is no moment in any zone
+                formats = tuple(one for one in formats if column.kind == "time" or one != parsing.EPOCH)
                 if fault:
                     where = ", ".join(facts.path for facts in raw.files[:3])
                     remedy = f"{fault.remedy} `dates: {{{column.name}: '%d/%m/%Y'}}` has the day first."
