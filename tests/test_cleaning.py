@@ -288,6 +288,16 @@ def test_the_sum_of_an_order_in_its_first_line_is_a_fault_beside_prices_of_lines
     assert rows(cleaned.tables["orders"], "order_id", "amount") == [("#1", 40.0), ("#1", None)]
 
 
+def test_an_address_that_names_people_is_one_however_it_is_written(clean):
+    cleaned = clean(
+        "  list:\n    people: {path: p.csv, columns: {person_id: mail, email: mail}}\n    events: {path: e.csv}\n",
+        **{"p.csv": "mail\nAnn@Mailhaus.net\n", "e.csv": "person_id,event_name,occurred_at\nann@mailhaus.net,open,2024-05-01\nA7,open,2024-05-01\n"},
+    )
+    assert rows(cleaned.tables["people"], "person_id") == [("ann@mailhaus.net",)]
+    # any other id stays as it is
+    assert rows(cleaned.tables["events"], "person_id") == [("ann@mailhaus.net",), ("A7",)]
+
+
 def test_times_counted_from_1970_are_read_as_such(clean, tmp_path):
     noon = 1_717_200_000
     pq.write_table(pa.table({"p": ["a", "b"], "t": [noon, noon + 1], "e": ["x", "x"]}), tmp_path / "whole.parquet")

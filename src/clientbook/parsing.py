@@ -188,8 +188,8 @@ def utc(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
 def detect_formats(column: ir.StringColumn) -> tuple[tuple[str, ...], Fault | None]:
     """In which formats are the times of a text column written?
 
-    ISO 8601 needs no format; a count from 1970 is `epoch`. Whether the day or the month stands first is decided by the whole column: the order
-    that reads more of its distinct values, with or without a time of day.
+    ISO 8601 needs no format; a count from 1970 is `epoch`. Whether the day or the month stands first is decided by the
+    whole column: the order that reads more of its distinct values, with or without a time of day.
 
     Parameters
     ----------

@@ -1101,7 +1101,16 @@ def _understood(wide: ir.Table, item: _Loaded, mapped: Sequence[Column], tidy: C
     told |= {f"typed:x_{n}": (_meant(wide[f"raw:{item.mapping[n]}"], item, n), "text", parsing.Reading()) for n in extras}
     wide = parsing.parse_all(wide, told, [f"typed:{n}" if n in item.table.names else f"typed:x_{n}" for n in tidy])
     listed = {f"typed:{column.name}": _allowed(wide[f"typed:{column.name}"], column) for column in mapped if column.allowed}
+    listed |= {f"typed:{column.name}": _as_address(wide[f"typed:{column.name}"]) for column in mapped if column.name in _NAMING}
     return wide.mutate(**listed) if listed else wide
+
+
+# Ids of people; where a system names them by their e-mail address, capitals make no other of it.
+_NAMING = ("person_id", "other_person_id", "referred_person_id")
+
+
+def _as_address(ids: ir.StringColumn) -> ir.StringColumn:
+    return ids.contains("@").ifelse(ids.lower(), ids)
 
 
 def _allowed(value: ir.Column, column: Column) -> ir.Column:
@@ -1112,7 +1121,7 @@ def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
     delivered = item.mapping[column.name]
     there = f"raw:{delivered}" if f"raw:{delivered}" in raw.columns else delivered
     value = parsing.parse(_meant(raw[there], item, column.name), column.kind, item.readings[column.name])
-    return _allowed(value, column)
+    return _as_address(value) if column.name in _NAMING else _allowed(value, column)
 
 
 def _meant(delivered: ir.Column, item: _Loaded, name: str) -> ir.Column:

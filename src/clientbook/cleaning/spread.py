@@ -72,7 +72,8 @@ def gathered(raw: Raw, mapping: Mapping[str, str], engine: Engine, key: str) -> 
     if not lines:
         return raw
     note = Fault(
-        f"{lines:,} lines leave out what their order says in another line ({', '.join(map(repr, telling))}); they have it from there.",
+        f"{lines:,} lines leave out what their order says in another line ({', '.join(map(repr, telling))}); "
+        "they have it from there.",
         key=key,
         file=", ".join(facts.path for facts in raw.files[:3]),
     )
