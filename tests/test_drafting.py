@@ -279,7 +279,7 @@ def test_chinese_headers_and_times_counted_from_1970_are_known(tmp_path):
 
     members = "会员编号,姓名,手机号,生日,积分\n" + "".join(f"VIP{i},王芳,+86 138 0000 {i:04d},1990/01/02,{i}\n" for i in range(40))
     events = [{"event": "view", "ts": 1_717_200_000_000 + i, "user": {"member_id": f"VIP{i % 40}"}} for i in range(60)]
-    told = drafted(tmp_path, **{"crm/会员.csv": members.encode("gb18030"), "app/events.jsonl": "\n".join(map(json.dumps, events))})
+    told = drafted(tmp_path, **{"crm/会员.csv": members, "app/events.jsonl": "\n".join(map(json.dumps, events))})
     assert told["crm"]["people"]["columns"] == {
         "person_id": "会员编号", "full_name": "姓名", "phone": "手机号", "birth_date": "生日"}  # fmt: skip
     assert told["app"]["events"]["columns"] == {"person_id": "user.member_id", "event_name": "event", "occurred_at": "ts"}
