@@ -212,8 +212,16 @@ sources:
                 unit_price: Preis, note: Notiz}}
       {rule}
 """)
-    cleaned = cleaning.clean(open_book(folder), engine, AS_OF)
-    files = gather_again(files)
+    gathered = gather_again(files)
+    try:
+        cleaned = cleaning.clean(open_book(folder), engine, AS_OF)
+    except FaultError as error:
+        # no line that left out its buyer or its time has an amount, and some other line has
+        left_out = [a for f in files for a, b in zip(files[f], gathered[f], strict=True) if a != b]
+        assert "whole order's" in str(error) and left_out and not any(record[6] for record in left_out)
+        assert any(record[6] for records in files.values() for record in records)
+        return
+    files = gathered
     fates, orders, returns, rejected, changes = count_again(files, cancelled)
 
     assert [(row["file"], row["rows_in"]) for row in cleaned.rows] == [(f, len(records)) for f, records in files.items()]

@@ -17,6 +17,8 @@ from clientbook.sources import Raw
 
 # What holds for an order as a whole. What is lacking in a line of one of the first is lacking because it stands above.
 _TELLING = ("person_id", "ordered_at", "currency", "status")
+# Of the lines that leave nothing out, so many must have an amount for it to be an order's.
+_HEADS = 0.7
 _OF_THE_ORDER = (*_TELLING, "channel", "campaign")
 
 
@@ -100,9 +102,11 @@ def _refuse_sums(table: ir.Table, mapping: Mapping[str, str], raw: Raw, key: str
         lines=table["_filled"].sum(),
         without=(table["_filled"] & lacking).sum(),
         heads=(~table["_filled"] & ~lacking).sum(),
+        rows=table.count(),
     )
     told = told.to_pyarrow().to_pylist()[0]
-    if told["lines"] and told["heads"] and told["without"] == told["lines"]:
+    others = told["rows"] - (told["lines"] or 0)
+    if told["lines"] and told["without"] == told["lines"] and told["heads"] >= _HEADS * others:
         raise FaultError(
             Fault(
                 "the amount stands in one line of each order alone: it is the whole order's, and would be counted beside the "
