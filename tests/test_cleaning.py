@@ -172,6 +172,20 @@ def count_again(files, cancelled):
     return fates, orders, returns, rejected, changes
 
 
+def gather_again(files):
+    """The records with what their order says of its buyer and its time in another line, if it says one thing."""
+    said = {}
+    for record in (record for records in files.values() for record in records):
+        for place in (1, 2):
+            said.setdefault((record[0].strip(), place), set()).update({record[place]} - {""})
+
+    def told(record, place):
+        known = said[record[0].strip(), place] if record[0].strip() else set()
+        return min(known) if not record[place] and len(known) == 1 else record[place]
+
+    return {file: [(r[0], told(r, 1), told(r, 2), *r[3:]) for r in records] for file, records in files.items()}
+
+
 PLAIN = ("", "007", "2024-01-05", "p", "2", "2", "", "", "1")
 
 
@@ -198,7 +212,16 @@ sources:
                 unit_price: Preis, note: Notiz}}
       {rule}
 """)
-    cleaned = cleaning.clean(open_book(folder), engine, AS_OF)
+    gathered = gather_again(files)
+    try:
+        cleaned = cleaning.clean(open_book(folder), engine, AS_OF)
+    except FaultError as error:
+        # no line that left out its buyer or its time has an amount, and some other line has
+        left_out = [a for f in files for a, b in zip(files[f], gathered[f], strict=True) if a != b]
+        assert "whole order's" in str(error) and left_out and not any(record[6] for record in left_out)
+        assert any(record[6] for records in files.values() for record in records)
+        return
+    files = gathered
     fates, orders, returns, rejected, changes = count_again(files, cancelled)
 
     assert [(row["file"], row["rows_in"]) for row in cleaned.rows] == [(f, len(records)) for f, records in files.items()]
@@ -224,6 +247,80 @@ def test_rows_without_an_order_id_are_never_merged(clean):
     content = as_csv(("person_id", "ordered_at", "amount"), [("1", "2024-01-05", "5")] * 3)
     assert counts(clean(ORDERS, o__csv=content)) == [
         {"source": "shop", "table": "orders", "file": "o.csv", "rows_in": 3, "kept": 3}
+    ]
+
+
+SPREAD = """  shop:
+    orders:
+      path: o.csv
+      columns: {order_id: Name, person_id: Email, ordered_at: Created at, product_id: sku, quantity: n, unit_price: price,
+                status: Status, campaign: Code}
+      cancelled: status is voided
+"""
+SPREAD_HEADER = ("Name", "Email", "Created at", "Status", "Code", "Total", "sku", "n", "price")
+SPREAD_ROWS = [
+    ("#1", "a@b.org", "2024-02-01 10:00:00 -0500", "paid", "SPRING", "40", "p", "2", "5"),
+    ("#1", "", "", "", "", "", "q", "1", "30"),
+    ("#2", "c@d.org", "2024-02-02 10:00:00 -0500", "voided", "", "9", "p", "1", "5"),
+    ("#2", "", "", "", "", "", "r", "1", "4"),
+    # two buyers under one number: whose the third line is, nobody knows
+    ("#3", "a@b.org", "2024-02-03 10:00:00 -0500", "paid", "", "5", "p", "1", "5"),
+    ("#3", "c@d.org", "", "", "", "", "q", "1", "30"),
+    ("#3", "", "", "", "", "", "r", "1", "4"),
+    # no number: nobody knows whose it is
+    ("", "", "", "", "", "", "r", "1", "4"),
+]
+
+
+def test_lines_that_leave_out_what_stands_once_for_their_order_have_it_from_there(clean):
+    cleaned = clean(SPREAD, **{"o.csv": as_csv(SPREAD_HEADER, SPREAD_ROWS)})
+    assert rows(cleaned.tables["orders"], "order_id", "person_id", "product_id", "amount", "status", "campaign") == [
+        ("#1", "a@b.org", "p", 10.0, "paid", "SPRING"),
+        ("#1", "a@b.org", "q", 30.0, "paid", "SPRING"),
+        ("#3", "a@b.org", "p", 5.0, "paid", None),
+        ("#3", "c@d.org", "q", 30.0, "paid", None),
+    ]
+    # the second line of a cancelled order is cancelled too
+    assert rows(cleaned.tables["returns"], "order_id", "product_id", "amount") == [("#2", "p", 5.0), ("#2", "r", 4.0)]
+    assert rows(cleaned.tables["rejected"], "row", "reason") == [(8, "person_id is missing"), (9, "person_id is missing")]
+    assert [note for note in cleaned.notes if note.startswith("sources.shop.orders, o.csv: 4 lines leave out")]
+
+
+def test_the_sum_of_an_order_in_its_first_line_is_a_fault_beside_prices_of_lines(clean):
+    with pytest.raises(FaultError, match="whole order's") as told:
+        clean(SPREAD.replace("status: Status", "status: Status, amount: Total"), **{"o.csv": as_csv(SPREAD_HEADER, SPREAD_ROWS)})
+    assert "Leave `amount` away" in str(told.value)
+    # where no line has a price of its own, the sum is all there is
+    alone = SPREAD.replace("unit_price: price", "amount: Total")
+    cleaned = clean(alone, **{"o.csv": as_csv(SPREAD_HEADER, SPREAD_ROWS[:2])})
+    assert rows(cleaned.tables["orders"], "order_id", "amount") == [("#1", 40.0), ("#1", None)]
+
+
+def test_an_address_that_names_people_is_one_however_it_is_written(clean):
+    cleaned = clean(
+        "  list:\n    people: {path: p.csv, columns: {person_id: mail, email: mail}}\n    events: {path: e.csv}\n",
+        **{"p.csv": "mail\nAnn@Mailhaus.net\n", "e.csv": "person_id,event_name,occurred_at\nann@mailhaus.net,open,2024-05-01\nA7,open,2024-05-01\n"},
+    )
+    assert rows(cleaned.tables["people"], "person_id") == [("ann@mailhaus.net",)]
+    # any other id stays as it is
+    assert rows(cleaned.tables["events"], "person_id") == [("ann@mailhaus.net",), ("A7",)]
+
+
+def test_times_counted_from_1970_are_read_as_such(clean, tmp_path):
+    noon = 1_717_200_000
+    pq.write_table(pa.table({"p": ["a", "b"], "t": [noon, noon + 1], "e": ["x", "x"]}), tmp_path / "whole.parquet")
+    columns = "columns: {person_id: p, occurred_at: t, event_name: e}"
+    cleaned = clean(
+        f"  web:\n    events:\n      - {{path: e.jsonl, {columns}}}\n      - {{path: {tmp_path / 'whole.parquet'}, {columns}}}\n",
+        as_of=dt.date(2024, 6, 2),
+        **{"e.jsonl": f'{{"p": "c", "t": {noon}123, "e": "x"}}\n{{"p": "d", "t": "{noon}.5", "e": "x"}}\n'},
+    )
+    at = dt.datetime(2024, 6, 1)
+    assert rows(cleaned.tables["events"], "person_id", "occurred_at") == [
+        ("c", at.replace(microsecond=123_000)),
+        ("d", at.replace(microsecond=500_000)),
+        ("a", at),
+        ("b", at.replace(second=1)),
     ]
 
 

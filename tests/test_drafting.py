@@ -188,3 +188,99 @@ def test_odd_names_of_columns_and_folders_are_quoted(tmp_path):
 )
 def test_headers_are_folded(name, wanted):
     assert words.fold(name) == wanted
+
+
+def drafted(folder, **files) -> dict:
+    """What the draft of such files says, by source."""
+    for name, content in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content if isinstance(content, bytes) else content.encode())
+    text, _ = drafting.draft(folder)
+    return yaml.safe_load(text)["sources"]
+
+
+def lines(header, records) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([header.split(","), *records])
+    return out.getvalue()
+
+
+def test_the_orders_of_a_shop_with_a_line_a_row_are_orders_and_their_sums_are_left_out(tmp_path):
+    people = [(f"'61{i}", f"Ann{i}", "Barlow", f"ann{i}@mailhaus.net", 0, "vip") for i in range(40)]
+    orders = []
+    for i in range(60):
+        orders.append((f"#{1001 + i}", f"ann{i % 40}@mailhaus.net", "paid", "USD", "30.50", f"2024-02-{i % 28 + 1:02d} 10:00:00 -0500",
+                       "2", "Blue mug", "10.25", "MG-1", 5000 + 13 * i, "Ann Barlow", "1 Oak St", "+12025550101"))  # fmt: skip
+        orders.append((f"#{1001 + i}", "", "", "", "", "", "1", "Lamp", "10.00", "MG-2", "", "", "", ""))
+    header = ("Name,Email,Financial Status,Currency,Total,Created at,Lineitem quantity,Lineitem name,Lineitem price,Lineitem sku,Id,"
+              "Billing Name,Billing Street,Phone")  # fmt: skip
+    activity = [("News", f"ann{i % 40}@mailhaus.net", "open", f"02/{i % 28 + 1:02d}/2024 10:00 AM") for i in range(90)]
+    told = drafted(tmp_path, **{
+        "shop/customers_export.csv": lines("Customer ID,First Name,Last Name,Email,Total Orders,Tags", people),
+        "shop/orders_export.csv": lines(header, orders),
+        "mail/audience.csv": lines("Email Address,First Name,MEMBER_RATING,UNSUB_CAMPAIGN_TITLE",
+                                   [(f"Ann{i}@mailhaus.net", "Ann", i % 5 + 1, "News") for i in range(40)]),
+        "mail/campaign_activity.csv": lines("Campaign Title,Email Address,Action,Timestamp", activity),
+    })  # fmt: skip
+    assert told["shop"]["orders"]["columns"] == {
+        "person_id": "Email", "ordered_at": "Created at", "order_id": "Name", "product_id": "Lineitem sku",
+        "quantity": "Lineitem quantity", "unit_price": "Lineitem price", "currency": "Currency", "status": "Financial Status",
+    }  # fmt: skip
+    # the orders name people by their address, so the people are named by it
+    assert told["shop"]["people"]["columns"]["person_id"] == "Email"
+    assert told["mail"]["people"]["columns"] == {
+        "person_id": "Email Address", "given_name": "First Name", "email": "Email Address"}  # fmt: skip
+    assert told["mail"]["events"]["columns"] == {
+        "person_id": "Email Address", "event_name": "Action", "occurred_at": "Timestamp"}  # fmt: skip
+    assert "ids" not in told["mail"]["events"], "its own people carry these addresses"
+
+
+def test_the_sheets_of_a_workbook_are_tables_of_their_own_and_stages_say_who_won(tmp_path):
+    from openpyxl import Workbook
+
+    book = Workbook()
+    contacts, deals = book.active, book.create_sheet("Deals")
+    contacts.title = "Kontakte"
+    contacts.append(["Kontakt-ID", "Vorname", "Nachname", "E-Mail", "Firma-ID"])
+    deals.append(["Deal-ID", "Ansprechpartner", "Phase", "Wert (EUR)", "Angelegt", "Abgeschlossen am"])
+    for i in range(30):
+        contacts.append([f"CON-{i}", "Uwe", "Höfer", f"u{i}@mailhaus.net", f"ACC-{i % 7}"])
+        deals.append([f"D-{i}", f"CON-{i}", ["Gewonnen", "Verloren", "Angebot"][i % 3], 1000 + i, "2024-01-05", None])
+    (tmp_path / "crm").mkdir()
+    book.save(tmp_path / "crm" / "crm.xlsx")
+    told = drafted(tmp_path)["crm"]
+    assert told["people"]["sheet"] == "Kontakte" and told["people"]["columns"]["account_id"] == "Firma-ID"
+    assert told["opportunities"]["sheet"] == "Deals"
+    mapped = told["opportunities"]["columns"]
+    assert (mapped["person_id"], mapped["amount"], mapped["is_won"]) == ("Ansprechpartner", "Wert (EUR)", "Phase")
+    assert told["opportunities"]["values"]["is_won"] == {"Gewonnen": "true", "Verloren": "false", "Angebot": None}
+
+
+def test_people_who_stand_in_tickets_and_consents_alone_are_people_too(tmp_path):
+    import json
+
+    tickets = [{"id": i, "subject": "Rechnung", "requester": {"id": 880 + 17 * (i % 40), "name": "Uwe Höfer", "email": f"u{i % 40}@mailhaus.net"},
+                "created_at": "2024-02-01T10:00:00Z"} for i in range(80)]  # fmt: skip
+    told = drafted(tmp_path, **{
+        "service/tickets.jsonl": "\n".join(map(json.dumps, tickets)),
+        "consent/einwilligungen.csv": lines("E-Mail,Zweck,Einwilligung,Datum", [(f"u{i}@mailhaus.net", "Newsletter", "ja", f"{i % 28 + 1}.5.2024")
+                                                                                 for i in range(40)]),
+    })  # fmt: skip
+    assert told["service"]["people"]["columns"] == {
+        "person_id": "requester.id", "full_name": "requester.name", "email": "requester.email"}  # fmt: skip
+    assert told["service"]["cases"]["columns"]["person_id"] == "requester.id"
+    assert told["consent"]["people"]["columns"] == {"person_id": "E-Mail", "email": "E-Mail"}
+    assert told["consent"]["consents"]["values"]["status"] == {"ja": "given"}
+
+
+def test_chinese_headers_and_times_counted_from_1970_are_known(tmp_path):
+    import json
+
+    members = "会员编号,姓名,手机号,生日,积分\n" + "".join(f"VIP{i},王芳,+86 138 0000 {i:04d},1990/01/02,{i}\n" for i in range(40))
+    events = [{"event": "view", "ts": 1_717_200_000_000 + i, "user": {"member_id": f"VIP{i % 40}"}} for i in range(60)]
+    told = drafted(tmp_path, **{"crm/会员.csv": members, "app/events.jsonl": "\n".join(map(json.dumps, events))})
+    assert told["crm"]["people"]["columns"] == {
+        "person_id": "会员编号", "full_name": "姓名", "phone": "手机号", "birth_date": "生日"}  # fmt: skip
+    assert told["app"]["events"]["columns"] == {"person_id": "user.member_id", "event_name": "event", "occurred_at": "ts"}
+    assert told["app"]["events"]["ids"] == {"person_id": "crm"}

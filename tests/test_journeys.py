@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 from collections import Counter, defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import ibis
 import numpy as np
@@ -1014,3 +1015,15 @@ def test_what_late_deliveries_and_returns_do_to_the_next_order_and_to_recommenda
     assert found.loc["returned", "a referral in 180 days"]["high"] < 0
     few = {name: rows for name, rows in tables.items() if name in ("orders", "deliveries")}
     assert set(journeys.after_purchase(few, who, AS_OF, zone="Europe/Berlin")["event_name"]) == {"late_delivery"}
+
+
+def test_an_event_that_is_seen_in_all_stages_alike_tells_none_and_nobody_deciding_buys_no_share():
+    emission = np.full((7, 4), 0.25)
+    emission[:6, 1] = [0.5, 0.1, 0.1, 0.1, 0.1, 0.1]
+    written = pd.DataFrame({"event_name": ["Anruf", "Messe"], "kind": "event", "events": [5, 4], "stage": None})
+    told = journeys.emission_change(SimpleNamespace(emission=emission), written).set_index("event_name")
+    assert told["learned"].isna().tolist() == told["probability"].isna().tolist() == [True, False]
+    assert told.loc["Messe", "learned"] == "need"
+    table = pd.DataFrame({"by": ["hidden Markov model", "stage of the last event"], "auc": [0.7, 0.5]})
+    said = journeys.say_foresight({"table": table, "decide": np.nan, "others": 0.3})
+    assert said == "Nobody was read as deciding then; the model ranks better than the last event"

@@ -835,6 +835,18 @@ def test_two_columns_swapped_in_one_file_are_found_to_be(engine):
     assert (standardised["first"] == straight["first"].loc[standardised.index]).mean() > 0.9
 
 
+def test_a_whole_name_in_chinese_signs_is_no_further_name_of_itself(engine):
+    people, _ = made_people(6, 3)
+    whole = itertools.cycle(["杨明勇", "欧阳娜娜", "张磊", "Anna Maria Berg"])
+    frame = people.to_pandas().assign(given_name=None, family_name=None)
+    frame["full_name"] = [name for name, _ in zip(whole, frame.index, strict=False)]
+    schema = people.schema() if "full_name" in people.columns else ibis.schema(dict(people.schema()) | {"full_name": "string"})
+    rows = ibis.memtable(frame.astype("object").where(frame.notna(), None)[list(schema)], schema=schema)
+    told = standard.records(rows, engine, "CN", 25).select("first", "last", "extra").to_pyarrow().to_pylist()
+    found = {tuple(one.values()) for one in told}
+    assert found == {("mingyong", "yang", None), ("nana", "ouyang", None), ("lei", "zhang", None), ("anna", "berg", "maria")}
+
+
 def test_a_source_that_shares_nobody_is_matched_with_nobody(engine):
     people, _ = made_people(400, 9)
     alone = skewed(300).mutate(source=ibis.literal("partner"))

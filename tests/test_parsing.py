@@ -188,6 +188,24 @@ def test_iso_times_are_read_in_the_zone_of_the_clock_unless_they_say_another(par
     assert parse(list(TIMES), "time", BERLIN, pa.string()) == list(TIMES.values())
 
 
+def test_a_count_from_1970_is_found_out_and_is_no_day_and_hour(parse, detect):
+    counts = {
+        "1717200000": at(2024, 6, 1),
+        "1717200000123": at(2024, 6, 1, 0, 0, 0, 123_000),
+        "1717200000123456": at(2024, 6, 1, 0, 0, 0, 123_456),
+        "1717200000123456789": at(2024, 6, 1, 0, 0, 0, 123_456),
+        "1717200000.25": at(2024, 6, 1, 0, 0, 0, 250_000),
+        "2024060112": None,
+        "171720000012": None,
+        "2717200000": None,
+    }
+    assert detect(*list(counts)[:5]) == ((parsing.EPOCH,), None)
+    assert detect("20240601", "20240602") == (("%Y%m%d",), None)
+    # whatever the clock of the source shows, a count is one of UTC
+    reading = Reading(zone="Europe/Berlin", formats=(parsing.EPOCH,))
+    assert parse(list(counts), "time", reading, pa.string()) == list(counts.values())
+
+
 def test_what_is_no_time_is_none_whatever_the_database_would_make_of_it(parse):
     found = parse(list(NO_TIMES), "time", Reading(zone="Europe/Berlin", formats=("%d.%m.%Y",)), pa.string())
     assert dict(zip(NO_TIMES, found, strict=True)) == dict.fromkeys(NO_TIMES)

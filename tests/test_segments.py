@@ -279,6 +279,9 @@ def test_personas_count_all_and_keep_those_without_one_apart():
     told = segments.personas(shown(people(rows)))
     assert told["persona"].tolist() == ["tailor", "not given"]
     assert told.loc[0, ["customers", "buyers", "mean_clv", "mean_orders"]].tolist() == [2, 1, 900.0, 10.0]
+    # of a visitor nothing is known that could be given
+    visitors = [(f"v{i}", None, None, None, None, None) for i in range(3)]
+    assert segments.personas(shown(people([*rows, *visitors]))).equals(told)
     assert told["share"].sum() == pytest.approx(1.0, abs=1e-5)
     assert list(segments.personas(shown(None)).columns) == list(told.columns)
 

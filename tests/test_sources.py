@@ -603,6 +603,12 @@ def test_too_little_of_another_alphabet_is_a_fault(read, tmp_path, encoding):
     assert "encoding: gb18030" in fault.remedy
 
 
+def test_a_letter_that_stands_alone_is_a_sign_and_makes_no_file_of_another_alphabet(read, tmp_path):
+    names = ["Lager Ø 12", "Förderbänder Ø 8"]
+    write(tmp_path / "a.csv", as_csv([("id", "name"), *enumerate(names)]).decode().encode("cp1252"))
+    assert rows(read("a.csv").table, "name") == [(name,) for name in names]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(

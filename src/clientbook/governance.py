@@ -753,6 +753,11 @@ def say_coverage(coverage: pd.DataFrame) -> str:
     )
 
 
+def say_counted() -> str:
+    """In one sentence: which customers are those who may allow something?"""
+    return "Counted is who has an e-mail address, a telephone number or a street, or said what they allow."
+
+
 def say_personal(told: pd.DataFrame) -> str:
     """In one sentence: which kind of personal data is held most?"""
     if told.empty:
@@ -818,8 +823,9 @@ def key_numbers(
     if not told.empty:
         best = told.iloc[0]
         numbers.append(
-            KeyNumber("Customers who allow marketing", float(best["reachable"]), "share", "up",
-                      n=int(best["customers"]), note=f"by {best['channel']}, the channel that most allow")
+            KeyNumber("Customers who allow marketing", float(best["reachable"]), "share", "up", n=int(best["customers"]),
+                      note=f"by {best['channel']}, the channel that most allow; of those with an e-mail address, a "
+                           "telephone number or a street, or who said what they allow")
         )  # fmt: skip
     sources = int(catalogue["source"].dropna().nunique())
     numbers.append(KeyNumber("Sources without an owner", len(faults), "sources", "down", n=sources))

@@ -211,7 +211,9 @@ def at_a_glance(
         ("Is the data fit for use?", "01_cleaning", usable and (
             f"{numbers.share(usable[0])} of {usable[1]:,.0f} delivered rows could be used")),
         ("How many customers have we in one view?", "03_matching", "customers" in known and (
-            f"{known['customers']:,.0f}" + (f", out of {known['records']:,.0f} records" if "records" in known else ""))),
+            f"{known['customers']:,.0f}" + (
+                f", out of {known['records']:,.0f} records: everybody in a system's table of people"
+                if "records" in known else ""))),
         ("What are they worth?", "04_value", "clv" in known and (
             f"{money(known['clv'])} {_span(records)}, of which a tenth of them brings {known['top_tenth']:.0%}")),
         ("Where are they?", "05_journeys", "open_journeys" in known and (

@@ -26,6 +26,10 @@ _DAY_FIRST = ("%d.%m.%Y", "%d/%m/%Y", "%d-%m-%Y")
 _MONTH_FIRST = ("%m.%d.%Y", "%m/%d/%Y", "%m-%d-%Y")
 _OTHER_DAYS = ("%Y%m%d", "%Y/%m/%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
 _MORE = ("%Y%m%d%H%M%S", "%Y%m%dT%H%M%S")
+# Counted from 1970, in seconds, thousandths, millionths or less: as programs write a time. Of the years 2001 to 2030
+# alone, so that no day of eight digits and hour is taken for a count.
+EPOCH = "epoch"
+_EPOCH = r"^1[0-8]\d{8}((\d{3}){0,3}|\.\d{1,9})$"
 
 # DuckDB's own cast takes more than ISO 8601: `epoch`, `01-02-24` for a day of the year 1, an offset of 99 hours.
 _WALL = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?"
@@ -184,8 +188,8 @@ def utc(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
 def detect_formats(column: ir.StringColumn) -> tuple[tuple[str, ...], Fault | None]:
     """In which formats are the times of a text column written?
 
-    ISO 8601 needs no format. Whether the day or the month stands first is decided by the whole column: the order
-    that reads more of its distinct values, with or without a time of day.
+    ISO 8601 needs no format; a count from 1970 is `epoch`. Whether the day or the month stands first is decided by the
+    whole column: the order that reads more of its distinct values, with or without a time of day.
 
     Parameters
     ----------
@@ -207,10 +211,11 @@ def detect_formats(column: ir.StringColumn) -> tuple[tuple[str, ...], Fault | No
     candidates = [day + time for day in (*_DAY_FIRST, *_MONTH_FIRST, *_OTHER_DAYS) for time in _TIMES] + list(_MORE)
     counts = values.aggregate(
         **{f"f{i}": _try_strptime(values._value, pattern).notnull().sum() for i, pattern in enumerate(candidates)},
+        counted=values._value.re_search(_EPOCH).sum(),
         all=values.count(),
     )
     counts = counts.to_pyarrow().to_pylist()[0]
-    read = {pattern: counts[f"f{i}"] or 0 for i, pattern in enumerate(candidates)}
+    read = {pattern: counts[f"f{i}"] or 0 for i, pattern in enumerate(candidates)} | {EPOCH: counts["counted"] or 0}
     found = {pattern: n for pattern, n in read.items() if n}
     fault = None
     for day_first, month_first in zip(_DAY_FIRST, _MONTH_FIRST, strict=True):
@@ -298,13 +303,17 @@ def _iso(value: ir.StringColumn) -> ir.TimestampColumn:
 
 
 def _formatted(value: ir.StringColumn, pattern: str) -> ir.TimestampColumn:
+    if pattern == EPOCH:
+        counted = value.re_search(_EPOCH).ifelse(value, ibis.null("string"))
+        return _wall_of((counted.replace(".", "") + "000000").substr(0, 16).try_cast("int64"))
     if _tells_offset(pattern):
         return _try_strptime_zoned(value, pattern).cast("timestamp")
     return _try_strptime(value, pattern)
 
 
 def _tells_offset(pattern: str) -> bool:
-    return "%z" in pattern.lower()
+    # a count is one of UTC
+    return pattern == EPOCH or "%z" in pattern.lower()
 
 
 def _within(value: ir.TimestampColumn, earliest: dt.date) -> ir.TimestampColumn:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from clientbook import parsing, sources, suppression
 from clientbook.book import Book, Delivery
-from clientbook.cleaning import cells, repeats
+from clientbook.cleaning import cells, repeats, spread
 from clientbook.cleaning.cells import KIND_IN_WORDS as _KIND_IN_WORDS
 from clientbook.cleaning.repeats import Judged
 from clientbook.cleaning.scoring import score
@@ -427,6 +427,8 @@ def load(book: Book, engine: Engine) -> list[_Loaded]:
         try:
             raw = _read(book, engine, delivery, position, key)
             mapping = _map_columns(CANONICAL[name], delivery, raw, key)
+            if name == "orders":
+                raw = spread.gathered(raw, mapping, engine, key)
             readings = _read_times(book, source, CANONICAL[name], delivery, raw, mapping, key)
             loaded.append(
                 _Loaded(source, CANONICAL[name], position, delivery, raw, mapping, readings, book.settings.cleaning.values)
@@ -884,6 +886,8 @@ def _read_times(book, source, table, delivery, raw, mapping, key) -> dict[str, p
                 formats = (given,)
             else:
                 formats, fault = parsing.detect_formats(delivered)
+                # a day of birth is never counted in seconds, and is no moment in any zone
+                formats = tuple(one for one in formats if column.kind == "time" or one != parsing.EPOCH)
                 if fault:
                     where = ", ".join(facts.path for facts in raw.files[:3])
                     remedy = f"{fault.remedy} `dates: {{{column.name}: '%d/%m/%Y'}}` has the day first."
@@ -1097,7 +1101,16 @@ def _understood(wide: ir.Table, item: _Loaded, mapped: Sequence[Column], tidy: C
     told |= {f"typed:x_{n}": (_meant(wide[f"raw:{item.mapping[n]}"], item, n), "text", parsing.Reading()) for n in extras}
     wide = parsing.parse_all(wide, told, [f"typed:{n}" if n in item.table.names else f"typed:x_{n}" for n in tidy])
     listed = {f"typed:{column.name}": _allowed(wide[f"typed:{column.name}"], column) for column in mapped if column.allowed}
+    listed |= {f"typed:{column.name}": _as_address(wide[f"typed:{column.name}"]) for column in mapped if column.name in _NAMING}
     return wide.mutate(**listed) if listed else wide
+
+
+# Ids of people; where a system names them by their e-mail address, capitals make no other of it.
+_NAMING = ("person_id", "other_person_id", "referred_person_id")
+
+
+def _as_address(ids: ir.StringColumn) -> ir.StringColumn:
+    return ids.contains("@").ifelse(ids.lower(), ids)
 
 
 def _allowed(value: ir.Column, column: Column) -> ir.Column:
@@ -1108,7 +1121,7 @@ def _typed(raw: ir.Table, item: _Loaded, column: Column) -> ir.Column:
     delivered = item.mapping[column.name]
     there = f"raw:{delivered}" if f"raw:{delivered}" in raw.columns else delivered
     value = parsing.parse(_meant(raw[there], item, column.name), column.kind, item.readings[column.name])
-    return _allowed(value, column)
+    return _as_address(value) if column.name in _NAMING else _allowed(value, column)
 
 
 def _meant(delivered: ir.Column, item: _Loaded, name: str) -> ir.Column:

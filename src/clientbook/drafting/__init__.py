@@ -94,6 +94,8 @@ class Placed:
         The system (its folder) and the file or glob.
     columns
         What was seen of each column.
+    sheet
+        Of a workbook whose sheets hold different things.
     table
         The canonical table; None where none fits.
     mapping
@@ -110,6 +112,7 @@ class Placed:
     path: str
     columns: tuple[Seen, ...]
     raw: object = field(repr=False, default=None)
+    sheet: str | None = None
     table: str | None = None
     mapping: dict[str, str] = field(default_factory=dict)
     checks: dict[str, str] = field(default_factory=dict)
@@ -148,14 +151,17 @@ def draft(folder: Path) -> tuple[str, list[Placed]]:
     deliveries, unread = [], []
     with open_engine("duckdb", scratch=folder / "store" / "scratch") as engine:
         for source, path in _files(folder):
-            try:
-                deliveries.append(_look(engine, folder, source, path))
-            except FaultError as error:
-                unread.append((path, str(error.faults[0].message)))
+            for sheet in _sheets(folder / path):
+                try:
+                    deliveries.append(_look(engine, folder, source, path, sheet))
+                except FaultError as error:
+                    unread.append((path if sheet is None else f"{path}, sheet {sheet}", str(error.faults[0].message)))
         # the parts of a table are looked at as the one that they are
         deliveries = [_look(engine, folder, p.source, p.path) if "*" in p.path else p for p in _gather(deliveries)]
         for placed in deliveries:
             _place(placed)
+        _name_by_email(deliveries)
+        deliveries = _with_people_beside(deliveries)
         _link(deliveries)
         text = _write(folder, deliveries, unread)
     for name in ("scratch", "."):
@@ -213,12 +219,36 @@ def _slug(name: str) -> str:
     return slug if re.match(r"[a-z]", slug) else f"source_{slug}".rstrip("_")
 
 
-def _look(engine: Engine, folder: Path, source: str, path: str) -> Placed:
-    raw = sources.read(engine, folder, path=path)
+def _sheets(file: Path) -> list[str | None]:
+    """Which sheets of a workbook are each a table of their own? None where all are one, or there are none."""
+    if not file.name.lower().endswith(".xlsx"):
+        return [None]
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+    except Exception:  # whatever a damaged archive makes of itself; reading it says what is wrong
+        return [None]
+    try:
+        filled, headers = [], set()
+        for sheet in book.worksheets:
+            sheet.reset_dimensions()
+            first = next((row for row in sheet.iter_rows(values_only=True) if any(cell is not None for cell in row)), None)
+            if sheet.sheet_state == "visible" and first is not None:
+                filled.append(sheet.title)
+                headers.add(frozenset(str(cell).strip().lower() for cell in first if cell is not None))
+        return [None] if len(headers) < 2 else [*filled]
+    finally:
+        book.close()
+
+
+def _look(engine: Engine, folder: Path, source: str, path: str, sheet: str | None = None) -> Placed:
+    raw = sources.read(engine, folder, path=path, sheet=sheet)
     names = [name for name in raw.table.columns if name not in ("_file", "_row", "_arrival")]
     some = engine.keep(raw.table.filter(raw.table["_arrival"] % max(1, raw.files[0].rows // SAMPLE_ROWS) == 0).limit(SAMPLE_ROWS))
     texts = some.select(**{str(i): parsing.text(some[name]) for i, name in enumerate(names)}).to_pyarrow()
-    return Placed(source, path, tuple(_seen(raw, name, texts.column(str(i)).to_pylist()) for i, name in enumerate(names)), raw)
+    seen = tuple(_seen(raw, name, texts.column(str(i)).to_pylist()) for i, name in enumerate(names))
+    return Placed(source, path, seen, raw, sheet)
 
 
 def _seen(raw, name: str, cells: list) -> Seen:
@@ -248,6 +278,8 @@ def _seen(raw, name: str, cells: list) -> Seen:
             kinds.add("time")
             _, fault = parsing.detect_formats(delivered)
             undecided = fault.message if fault else ""
+    if values and most(_COUNTED.match) and set(words.fold(name).split()) & words.TIMES:
+        kinds = {"time"}
     if values and {value.lower() for value in values} <= _FLAGS and len(values) <= 2:
         kinds.add("flag")
     if most(_EMAIL.match) or (sum(1 for v in values if _EMAIL.match(v)) >= 0.6 * max(len(values), 1) and values):
@@ -270,6 +302,10 @@ _DAY = re.compile(
     r"^(\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{4}"
     r"|[A-Za-z]{3,9} \d{1,2}, \d{4}|(19|20)\d{6}(T?\d{6})?)([T ].*)?$"
 )
+
+
+# Seconds or thousandths since 1970, which many a number could be: the name has to say that it is a time.
+_COUNTED = re.compile(r"^1[0-8]\d{8}(\d{3}){0,3}$")
 
 
 def _is_time(value: str) -> bool:
@@ -301,14 +337,9 @@ def _gather(deliveries: list[Placed]) -> list[Placed]:
 def _place(placed: Placed) -> float:
     """The table whose required columns are all there, and which explains most columns; how much it explains."""
     scored = []
-    file = set(
-        re.split(
-            r"[^a-z0-9]+",
-            words.fold(
-                placed.path.rpartition(".")[0] if "*" not in placed.path else placed.path.rpartition("/")[0].rpartition("/")[2]
-            ),
-        )
-    )
+    folder, _, _ = placed.path.rpartition("/")
+    called = folder.rpartition("/")[2] if "*" in placed.path else placed.path.rpartition(".")[0]
+    file = set(words.fold(placed.sheet or called).split())
     for table in CANONICAL.values():
         mapping = _assign(table, placed)
         hint = bool(file & set(words.FILES[table.name].split()))
@@ -317,11 +348,16 @@ def _place(placed: Placed) -> float:
         own = sum(score for name, (_, score) in mapping.items() if name in _TELLING.get(table.name, ()))
         scored.append((-len(missing), exact + 2 * hint + own, table, mapping, missing, hint))
     fitting = [one for one in scored if not one[0]]
+    # who has a quantity and a price is a line of an order, whatever else is said of its buyer
+    lines = {one[2].name for one in fitting if {"quantity", "unit_price"} <= one[3].keys()}
+    fitting = [one for one in fitting if not lines or one[2].name != "people"]
     if not fitting:
         return 0.0
     best = max(fitting, key=lambda one: (one[1], one[2].name))
     runner_up = max((one[1] for one in fitting if one is not best), default=0.0)
     _take(placed, best[2], best[3])
+    _without_sums(placed)
+    _won_by_stage(placed)
     if best[1] - runner_up < 0.5 and not best[5]:
         placed.notes.append(f"could be another table as well as {best[2].name}")
     elif not best[5] and not set(_TELLING.get(best[2].name, ())) & placed.mapping.keys():
@@ -354,11 +390,32 @@ def _take(placed: Placed, table: Table, mapping: Mapping[str, tuple[str, float]]
     placed.table = table.name
     placed.mapping = {name: mapping[name][0] for name in table.names if name in mapping}
     placed.checks = {name: "its name is not plain" for name, (_, score) in mapping.items() if score < _SURE}
+    if table.name == "people" and "email" not in placed.mapping and "email" in placed.column(placed.mapping["person_id"]).kinds:
+        placed.mapping["email"] = placed.mapping["person_id"]
     if table.name == "people" and "external_id" not in placed.mapping:
         # a card's number names the card and whoever carries it
         of = placed.mapping.get("person_id")
         if of and words.compact(words.fold(of)) in words.SYNONYMS["people", "external_id"]:
             placed.mapping["external_id"] = of
+
+
+def _won_by_stage(placed: Placed) -> None:
+    """Where the sales team's own stage says which deals are won, no column need say it again."""
+    of = placed.mapping
+    if placed.table == "opportunities" and "is_won" not in of and "stage_name" in of:
+        ends = {words.compact(words.fold(value)) for value in placed.column(of["stage_name"]).values}
+        if ends & words.WON and ends & words.LOST:
+            of["is_won"] = of["stage_name"]
+
+
+def _without_sums(placed: Placed) -> None:
+    """An amount that stands in one line of each order alone is the order's, and would count beside the lines' prices."""
+    of = placed.mapping
+    if placed.table != "orders" or not {"amount", "unit_price"} <= of.keys():
+        return
+    if placed.column(of["amount"]).filled < MOST * placed.column(of["unit_price"]).filled:
+        placed.notes.append(f"{of.pop('amount')} stands in some lines alone and is left out: it may be the sum of a whole order")
+        placed.checks.pop("amount", None)
 
 
 _SURE = 0.75
@@ -379,6 +436,11 @@ def _assign(table: Table, placed: Placed) -> dict[str, tuple[str, float]]:
         if name not in taken and delivered not in used:
             taken[name] = (delivered, -score)
             used.add(delivered)
+    if table.name == "people" and "person_id" not in taken and "email" in taken:
+        # where no number is given, people are named by their address, each in a row or two
+        address = placed.column(taken["email"][0])
+        if address.distinct >= 0.5 * address.filled:
+            taken["person_id"] = (address.name, _BY_EMAIL)
     if table.name == "people" and {"given_name", "family_name"} <= taken.keys():
         taken.pop("full_name", None)
     return taken
@@ -387,14 +449,21 @@ def _assign(table: Table, placed: Placed) -> dict[str, tuple[str, float]]:
 def _fit(table: Table, name: str, kind: str, seen: Seen, times: int) -> float:
     if not _can_be(kind, name, seen):
         return 0.0
-    folded = words.fold(seen.name)
-    tokens, said = folded.split(), words.compact(folded)
+    tokens = words.fold(seen.name).split()
+    if kind == "money":
+        if "%" in seen.name:
+            return 0.0
+        tokens = tokens[:-1] if len(tokens) > 1 and tokens[-1] in _CURRENCIES else tokens
+    said = "".join(tokens)
     if name == "person_id":
         return _fit_person(table, tokens, said, seen)
     if said == words.compact(words.fold(name)):
         return 1.1
     if said in words.SYNONYMS[table.name, name]:
         return 1.0
+    if table.name == "orders" and name == "order_id" and said in {*words.IDS, "name"}:
+        # the number of the receipt stands in each of its lines
+        return 0.6 * seen.filled / max(seen.rows, 1) if said not in words.PERSONS and _numbered(seen) else 0.0
     own = table.key == name or table.required[:1] == (name,)
     if own and kind == "id" and said in words.IDS:
         return 0.9
@@ -403,11 +472,22 @@ def _fit(table: Table, name: str, kind: str, seen: Seen, times: int) -> float:
     if kind == "time" and name in table.required and times == 1:
         return 0.6
     # the last word is what it is, those before say whose
-    if len(tokens) > 1 and tokens[-1] not in words.IDS and tokens[-1] in words.SYNONYMS[table.name, name]:
+    titled = name == "job_title" and tokens[-1] == "title"
+    if len(tokens) > 1 and tokens[-1] not in words.IDS and tokens[-1] in words.SYNONYMS[table.name, name] and not titled:
         return 0.7
     if name in ("email", "phone") and name in seen.kinds and table.name == "people":
         return 0.65
     return 0.0
+
+
+_CURRENCIES = {"eur", "euro", "usd", "gbp", "chf", "cny", "jpy"}
+_RECEIPT = re.compile(r"^#?[A-Za-z]{0,4}[-/]?\d+$")
+# People may be named by their e-mail address, where nothing else names them.
+_BY_EMAIL = 0.55
+
+
+def _numbered(seen: Seen) -> bool:
+    return bool(seen.values) and sum(1 for value in seen.values if _RECEIPT.match(value)) >= MOST * len(seen.values)
 
 
 def _fit_person(table: Table, tokens: Sequence[str], said: str, seen: Seen) -> float:
@@ -421,20 +501,32 @@ def _fit_person(table: Table, tokens: Sequence[str], said: str, seen: Seen) -> f
         "userid",
         "clientid",
         "memberid",
+        "会员编号",
+        "客户编号",
+        "用户id",
+        "会员id",
     ):
         return 1.1
+    if table.name != "people" and "email" in seen.kinds and set(tokens) & {"email", "mail", "邮箱"}:
+        return _BY_EMAIL
     person = bool(set(tokens) & words.PERSONS)
     given = bool(set(tokens) & words.IDS)
+    if table.name == "people" and seen.distinct < 0.5 * seen.filled:
+        # what many share is said of people, and names none of them
+        return 0.0
     plural = [w for w in words.IDS if said.endswith(w) and said.removesuffix(w) in words.PERSONS]
     if (person and given) or plural:
         return 1.0
-    if person:
+    if person and not set(tokens) & _SAID_OF_PEOPLE:
         return 0.85
     if table.name == "people" and said in words.IDS:
         return 0.9
     if table.name == "people" and said in words.SYNONYMS["people", "external_id"] and seen.distinct == seen.filled == seen.rows:
         return 0.6
     return 0.0
+
+
+_SAID_OF_PEOPLE = frozenset("name names type rating segment group level status since region city country tags note notes".split())
 
 
 def _can_be(kind: str, name: str, seen: Seen) -> bool:
@@ -451,8 +543,12 @@ def _can_be(kind: str, name: str, seen: Seen) -> bool:
         return "number" in seen.kinds and "time" not in seen.kinds
     if kind == "flag":
         return "flag" in seen.kinds or (len(seen.values) <= 2 and {v.lower() for v in seen.values} <= _FLAGS)
+    if name == "person_id" and "email" in seen.kinds:
+        return True
     if kind == "id":
         return "id" in seen.kinds
+    if name in ("full_name", "given_name", "family_name"):
+        return not seen.kinds & {"time", "email", "number"} and not _numbered(seen)
     if name == "currency":
         return all(re.fullmatch(r"[A-Za-z]{3}|[€$£¥]", value) for value in seen.values)
     return not seen.kinds & {"time", "email"} and not (
@@ -461,6 +557,51 @@ def _can_be(kind: str, name: str, seen: Seen) -> bool:
 
 
 # --- Whose ids --------------------------------------------------------------------------------------------------------------
+
+
+def _name_by_email(deliveries: Sequence[Placed]) -> None:
+    """Where all that a source says of people names them by their address, its people are named by it too."""
+    for source in dict.fromkeys(placed.source for placed in deliveries):
+        mine = [p for p in deliveries if p.source == source and p.table and "person_id" in p.mapping]
+        others = [p for p in mine if p.table != "people"]
+        if not others or not all("email" in p.column(p.mapping["person_id"]).kinds for p in others):
+            continue
+        for people in (p for p in mine if p.table == "people" and "email" in p.mapping):
+            if people.mapping["person_id"] != people.mapping["email"]:
+                own = people.mapping["person_id"]
+                people.mapping["person_id"] = people.mapping["email"]
+                people.checks["person_id"] = f"{source} names people by their address elsewhere; the file has {own} too"
+
+
+def _with_people_beside(deliveries: Sequence[Placed]) -> list[Placed]:
+    """The deliveries, with people told from what stands of them in others, where nobody else says who they are."""
+    known = {p.source for p in deliveries if p.table == "people"}
+    registers = [_values(p, p.mapping["person_id"]) for p in deliveries if p.table == "people"]
+    told = []
+    for placed in deliveries:
+        found = _people_in(placed) if placed.table and "person_id" in placed.mapping and placed.source not in known else None
+        if found and not any(_share(_values(placed, placed.mapping["person_id"]), ids) >= FOUND for ids in registers):
+            told.append(found)
+        told.append(placed)
+    return told
+
+
+_SAID_BESIDE = ("given_name", "family_name", "full_name", "email", "phone", "company")
+
+
+def _people_in(placed: Placed) -> Placed | None:
+    of = placed.mapping["person_id"]
+    if placed.table == "people" or "person_id" not in CANONICAL[placed.table].required:
+        return None
+    found = {name: said for name, said in _assign(CANONICAL["people"], placed).items() if name in _SAID_BESIDE}
+    mapping = {"person_id": of} | {name: delivered for name, (delivered, _) in found.items() if delivered != of}
+    if "email" in placed.column(of).kinds:
+        mapping["email"] = of
+    if not {"email", "phone"} & mapping.keys():
+        return None
+    beside = Placed(placed.source, placed.path, placed.columns, placed.raw, placed.sheet, "people", mapping)
+    beside.checks["person_id"] = f"told from what stands of people beside these {placed.table}"
+    return beside
 
 
 def _link(deliveries: list[Placed]) -> None:
@@ -495,8 +636,8 @@ def _place_by_ids(placed: Placed, deliveries: Sequence[Placed]) -> None:
         if any(_share(values, known) >= FOUND for _, known in people):
             as_person = tuple(replace(one, name="person_id") if one.name == seen.name else one for one in placed.columns)
             trial, now = (
-                Placed(placed.source, placed.path, as_person),
-                Placed(placed.source, placed.path, placed.columns),
+                Placed(placed.source, placed.path, as_person, sheet=placed.sheet),
+                Placed(placed.source, placed.path, placed.columns, sheet=placed.sheet),
             )
             if _place(trial) > _place(now):
                 placed.table, placed.notes = trial.table, trial.notes
@@ -508,7 +649,9 @@ def _place_by_ids(placed: Placed, deliveries: Sequence[Placed]) -> None:
 def _values(placed: Placed, name: str) -> frozenset[str]:
     column = placed.raw.table[name]
     found = placed.raw.table.select(v=parsing.text(column)).distinct().limit(200_000).to_pyarrow()
-    return frozenset(value for value in found.column("v").to_pylist() if value is not None)
+    said = (value for value in found.column("v").to_pylist() if value is not None)
+    # capitals make no other person of an e-mail address
+    return frozenset(value.lower() if "@" in value else value for value in said)
 
 
 def _share(values: frozenset[str], known: frozenset[str]) -> float:
@@ -529,7 +672,9 @@ def _owner_of(placed: Placed, name: str, registers) -> None:
         ((_share(values, known), owner) for owner, column, other, known in registers if column == name and other is not placed),
         reverse=True,
     )
-    own = max((share for share, owner in found if owner == placed.source), default=0.0)
+    # what a source keeps in several files is one register
+    others = [one for one in registers if one[2] is not placed and one[:2] == (placed.source, name)]
+    own = _share(values, frozenset().union(*(known for _, _, _, known in others)))
     if not found or not values:
         return
     share, owner = found[0]
@@ -618,7 +763,8 @@ def _lost(placed: Placed) -> str:
 
 def _left_out(placed: Placed) -> list[str]:
     why = f"{_lost(placed)} Say which under `dates`." if placed.table else "no table fits."
-    told = [f"# {placed.source}: {placed.path}: {why} It has: {', '.join(seen.name for seen in placed.columns)}."]
+    where = placed.path + (f", sheet {placed.sheet}" if placed.sheet else "")
+    told = [f"# {placed.source}: {where}: {why} It has: {', '.join(seen.name for seen in placed.columns)}."]
     if placed.table:
         told.append(f"#   It looks like {placed.table}: {', '.join(f'{a}: {b}' for a, b in placed.mapping.items())}")
     return told
@@ -626,8 +772,11 @@ def _left_out(placed: Placed) -> list[str]:
 
 def _entry(placed: Placed, lead: str) -> list[str]:
     blank = " " * len(lead)
-    lines = [f"{blank}# check: {note}" for note in placed.notes] if lead.strip() == "" else []
-    lines.append(f"{lead}path: {_quoted(placed.path)}")
+    notes = [f"{blank}# check: {note}" for note in placed.notes]
+    at = f"{lead}path: {_quoted(placed.path)}"
+    # the dash of a list stands before the path
+    lines = [at, *notes] if lead.strip() else [*notes, at]
+    lines += [f"{blank}sheet: {_quoted(placed.sheet)}"] if placed.sheet else []
     mapped = dict(placed.mapping)
     undecided = [name for name, d in mapped.items() if placed.column(d).undecided]
     for name in undecided:
@@ -656,7 +805,12 @@ def _entry(placed: Placed, lead: str) -> list[str]:
 
 def _values_lines(placed: Placed, mapped: Mapping[str, str], blank: str) -> list[str]:
     told, unknown = {}, []
+    if placed.table == "opportunities" and mapped.get("is_won") == mapped.get("stage_name") is not None:
+        ends = {v: words.compact(words.fold(v)) for v in placed.column(mapped["is_won"]).values}
+        told["is_won"] = {v: "true" if w in words.WON else "false" if w in words.LOST else None for v, w in ends.items()}
     for name, delivered in mapped.items():
+        if name in told:
+            continue
         column, given = CANONICAL[placed.table][name], words.VALUES.get(f"{placed.table}.{name}", {})
         seen = placed.column(delivered)
         if column.kind == "flag":
@@ -672,7 +826,7 @@ def _values_lines(placed: Placed, mapped: Mapping[str, str], blank: str) -> list
     if told:
         lines.append(f"{blank}values:")
         lines += [
-            f"{blank}  {name}: {{{', '.join(f'{_quoted(a, True)}: {_quoted(b, True)}' for a, b in found.items())}}}"
+            f"{blank}  {name}: {{{', '.join(f'{_quoted(a, True)}: {_quoted_or_null(b)}' for a, b in found.items())}}}"
             for name, found in told.items()
         ]
     if unknown:
@@ -717,6 +871,10 @@ def _quoted(text: str, always: bool = False) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
 
 
+def _quoted_or_null(text: str | None) -> str:
+    return "null" if text is None else _quoted(text, True)
+
+
 def say(placed: Sequence[Placed]) -> list[str]:
     """What was made of each delivery, a line each.
 
@@ -727,9 +885,10 @@ def say(placed: Sequence[Placed]) -> list[str]:
     """
     told = []
     for one in placed:
+        where = one.path + (f", sheet {one.sheet}" if one.sheet else "")
         if one.table is None or _lost(one):
-            told.append(f"{one.path}: not placed; it is a comment in the draft.")
+            told.append(f"{where}: not placed; it is a comment in the draft.")
             continue
         checks = f", {len(one.checks) + len(one.notes)} to check" if one.checks or one.notes else ""
-        told.append(f"{one.path}: {one.table}; {len(set(one.mapping.values()))} of {len(one.columns)} columns placed{checks}.")
+        told.append(f"{where}: {one.table}; {len(set(one.mapping.values()))} of {len(one.columns)} columns placed{checks}.")
     return told

@@ -1,6 +1,7 @@
-"""What do systems call their tables and columns, in English, German, French, Spanish and Italian?
+"""What do systems call their tables and columns, in English, German, French, Spanish, Italian and Chinese?
 
-Words are written folded, as by :func:`fold`: small letters, umlauts as two letters, no accents, a blank between words.
+Words are written folded, as by :func:`fold`: small letters, umlauts as two letters, no accents, a blank between words;
+Chinese stays as it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import unicodedata
 
 from clientbook.tables import CANONICAL
 
+# Chinese, where nothing parts the words.
+HAN = "\u3400-\u9fff"
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
 
 
@@ -23,7 +26,7 @@ def fold(name: str) -> str:
     """
     parted = re.sub(r"(?<=[a-zà-ÿ0-9])(?=[A-ZÀ-Þ][a-zà-ÿ])|(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])", " ", name.translate(_UMLAUTS))
     bare = "".join(c for c in unicodedata.normalize("NFKD", parted) if not unicodedata.combining(c))
-    return " ".join(re.sub(r"[^0-9a-z]+", " ", bare.lower()).split())
+    return " ".join(re.sub(rf"[^0-9a-z{HAN}]+", " ", bare.lower()).split())
 
 
 def compact(words: str) -> str:
@@ -135,6 +138,56 @@ _COLUMNS = {
     "aliases.linked_at": "linked, linked at, login, login at, ts, timestamp, time, date, verknuepft am, zeit",
 }  # fmt: skip
 
+# What exports of shops, audiences, tickets and ledgers say beside that, and Chinese ones.
+_MORE = {
+    "people.full_name": "姓名, 名字, 客户名称, 会员姓名, 顾客姓名, 收货人",
+    "people.given_name": "名",
+    "people.family_name": "姓",
+    "email": "邮箱, 电子邮箱, 邮件, 邮箱地址, 电子邮件",
+    "phone": "手机, 手机号, 手机号码, 电话, 联系电话, 电话号码",
+    "birth_date": "生日, 出生日期, 出生年月",
+    "street": "地址, 详细地址, 收货地址",
+    "city": "城市, 所在城市",
+    "postcode": "邮编, 邮政编码",
+    "region": "省, 省份, 地区, province code",
+    "country": "国家, lkz, landkz, cc",
+    "people.company": "公司, 公司名称, 单位, name1",
+    "people.persona": "会员等级, 等级",
+    "people.external_id": "会员卡号, 卡号, ust id nr, ust idnr, vat no",
+    "people.created_at": "注册时间, 注册日期, 创建时间, optin time, opt in time",
+    "people.updated_at": "更新时间, 修改时间, last changed",
+    "account_id": "firma id, firmen id, organization id, 公司编号",
+    "accounts.name": "公司, 公司名称",
+    "order_id": "订单号, 订单编号, 单号",
+    "orders.ordered_at": "created at, created, 下单时间, 订单时间, 订单日期, 购买时间, 付款时间",
+    "product_id": "商品编号, 商品编码, 货号, variant sku",
+    "quantity": "数量, 件数",
+    "orders.unit_price": "e preis, 单价, 价格",
+    "orders.amount": "netto, nettobetrag, 金额, 实付金额, 支付金额, 订单金额",
+    "orders.discount": "优惠, 优惠金额, 折扣金额",
+    "orders.currency": "币种",
+    "orders.campaign": "discount code, 优惠券",
+    "orders.status": "financial status, 订单状态, 状态",
+    "channel": "渠道, 来源",
+    "products.name": "商品名称, 品名",
+    "products.topic": "类别, 分类, 品类",
+    "products.unit_cost": "cost per item, 成本, 成本价",
+    "products.stock_quantity": "inventory qty, inventory quantity, variant inventory qty, 库存",
+    "topic": "warengruppe, produktgruppe, product line, product group, 品类",
+    "events.event_name": "事件, 行为",
+    "events.occurred_at": "时间, 发生时间",
+    "events.text": "keyword, 关键词, 搜索词",
+    "messages.sent_at": "发送时间",
+    "opportunities.opened_at": "angelegt",
+    "cases.closed_at": "solved at, closed on",
+    "cases.opened_at": "创建时间",
+    "consents.indicated_at": "日期, 时间",
+}
+
+# How systems call a deal that is won, and one that is lost.
+WON = frozenset("won closedwon gewonnen abgeschlossengewonnen gagne ganado vinto 赢单 成交".split())
+LOST = frozenset("lost closedlost verloren abgeschlossenverloren perdu perdido perso 输单".split())
+
 # Words for a person, and words for an id: `customer no`, `KundenNr`, or `subscriber` alone.
 PERSONS = frozenset(
     """
@@ -143,19 +196,20 @@ PERSONS = frozenset(
     usuario utente abonne karten card karte
     """.split()
 )
-IDS = frozenset("id no nr number num nummer nummern key code ident kennung schluessel numero uuid guid".split())
-TIMES = frozenset("date datum time zeit zeitpunkt ts timestamp when at am on fecha data horodatage day tag since seit".split())
+PERSONS |= frozenset("kd debitor requester recipient ansprechpartner empfaenger 会员 客户 顾客 用户 买家".split())
+IDS = frozenset("编号 号 号码 代码 id no nr number num nummer nummern key code ident kennung schluessel numero uuid guid".split())
+TIMES = frozenset("时间 日期 created date datum time zeit zeitpunkt ts timestamp when at am on fecha data horodatage day tag since seit".split())
 
 # What a file of such a table is called.
 FILES = {
-    "people": "people person persons customer customers kunde kunden kontakt kontakte contact contacts subscriber subscribers abonnenten member members mitglieder user users anrufer callers client clients clientes clienti karte karten cards leads adressen",
+    "people": "会员 客户 顾客 用户 people person persons customer customers kunde kunden kontakt kontakte contact contacts subscriber subscribers abonnenten member members mitglieder user users anrufer callers client clients clientes clienti karte karten cards leads adressen",
     "aliases": "alias aliases login logins identities identity links mapping xref",
     "accounts": "account accounts konto konten firma firmen company companies organisation organisations organizations unternehmen entreprises empresas aziende",
-    "orders": "order orders bestellung bestellungen auftrag auftraege bon bons beleg belege receipt receipts invoice invoices rechnung rechnungen transaction transactions sale sales verkaeufe umsatz umsaetze purchases kaeufe commandes ventes pedidos ventas ordini vendite retail positionen lines",
+    "orders": "订单 销售 交易 order orders bestellung bestellungen auftrag auftraege bon bons beleg belege receipt receipts invoice invoices rechnung rechnungen transaction transactions sale sales verkaeufe umsatz umsaetze purchases kaeufe commandes ventes pedidos ventas ordini vendite retail positionen lines",
     "deliveries": "delivery deliveries lieferung lieferungen shipment shipments versand livraisons envios consegne",
     "returns": "return returns retoure retouren gutschrift gutschriften refund refunds credits ruecksendungen retours devoluciones resi",
-    "products": "product products artikel produkt produkte item items sku skus material sortiment katalog catalogue catalog produits productos prodotti articles",
-    "events": "event events ereignisse aktivitaet aktivitaeten activity activities clicks clickstream web log logs visits anrufe calls sessions tracking testgruppen groups evenements eventos eventi",
+    "products": "商品 产品 product products artikel produkt produkte item items sku skus material sortiment katalog catalogue catalog produits productos prodotti articles",
+    "events": "事件 行为 aktivitaeten event events ereignisse aktivitaet aktivitaeten activity activities clicks clickstream web log logs visits anrufe calls sessions tracking testgruppen groups evenements eventos eventi",
     "content": "content contents inhalt inhalte assets articles beitraege seiten pages contenus contenidos",
     "messages": "message messages nachrichten sending sendings mailing mailings mails emails versand newsletter campaigns sends envois mensajes messaggi",
     "opportunities": "opportunity opportunities deal deals chance chancen verkaufschancen pipeline opportunites oportunidades",
@@ -196,6 +250,7 @@ def synonyms(table: str, column: str) -> frozenset[str]:
         Canonical names.
     """
     told = _COLUMNS.get(f"{table}.{column}", _COLUMNS.get(column, ""))
+    told = f"{told},{_MORE.get(f'{table}.{column}', _MORE.get(column, ''))}"
     return frozenset(compact(fold(word)) for word in (*told.split(","), column) if word.strip())
 
 

@@ -288,17 +288,21 @@ def emission_change(model: Model, told: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `event_name`, `events`, `written` (the stage that the table says), `learned` (the stage whose visits show it
-        most, all stages alike), `probability` (of that, all stages alike); the most frequent first.
+        most, all stages alike; none where it is seen in all alike), `probability` (of that, all stages alike); the most
+        frequent first.
     """
     half = model.emission.shape[1] // 2
     share = model.emission[:AWAY, :half]
     share = share / np.maximum(share.sum(axis=0), 1e-300)
     best = share.argmax(axis=0)
+    # an event that is seen as much in one stage as in any other tells none
+    tells = share.max(axis=0) - share.min(axis=0) > 1e-6
     table = pd.DataFrame(
         {
             "event_name": told["event_name"], "kind": told["kind"], "events": told["events"],
-            "written": told["stage"], "learned": [STAGES[i] for i in best],
-            "probability": share[best, np.arange(half)],
+            "written": told["stage"],
+            "learned": [STAGES[i] if one else None for i, one in zip(best, tells, strict=True)],
+            "probability": np.where(tells, share[best, np.arange(half)], np.nan),
         }
     )  # fmt: skip
     table = table[table["kind"] == "event"].drop(columns="kind")

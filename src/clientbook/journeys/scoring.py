@@ -224,8 +224,11 @@ def say_foresight(found: Mapping) -> str:
         return "Too little was bought in the last weeks to try the stages on"
     auc = found["table"].set_index("by")["auc"]
     better = "better than" if auc[MODEL] > auc[LAST] else "no better than"
+    ranked = f"the model ranks {better} the last event"
+    if np.isnan(found["decide"]):
+        return f"Nobody was read as deciding then; {ranked}"
     times = found["decide"] / max(found["others"], 1e-9)
-    return f"Who is read as deciding buys {times:.1f} times as often as others; the model ranks {better} the last event"
+    return f"Who is read as deciding buys {times:.1f} times as often as others; {ranked}"
 
 
 def _drawn(seen: Seen, most: int) -> Seen:

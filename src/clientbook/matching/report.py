@@ -316,7 +316,7 @@ def key_numbers(counts: dict[str, int], undecided: int, accounts: pd.DataFrame) 
             known,
             "customers",
             n=counts["records"],
-            note="one human being, whatever system holds them",
+            note="one human being, whatever system holds them; counted is everybody who is in a system's table of people",
         ),
         KeyNumber("Known to more than one system", share, "share", "up", n=known),
         KeyNumber(

@@ -525,11 +525,11 @@ def _family(text: str) -> tuple[str | None, str | None]:
 
 def _whole(text: str) -> tuple[str | None, ...]:
     given, family = split_name(text)
-    every = " ".join(_bare(text))
-    return (
-        given, family, " ".join(_bare(given)) or None if given else None,
-        " ".join(_bare(family, surname=True)) or None if family else None, every or None,
-    )  # fmt: skip
+    first = " ".join(_bare(given)) or None if given else None
+    last = " ".join(_bare(family, surname=True)) or None if family else None
+    # Chinese signs stand without a blank: as one word the whole name would be a further one, and count three times
+    every = " ".join(part for part in (first, last) if part) if chinese_parts(text.strip()) else " ".join(_bare(text))
+    return given, family, first, last, every or None
 
 
 def _from_mail(local: str) -> tuple[str | None, str | None]:

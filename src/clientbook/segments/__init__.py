@@ -543,8 +543,11 @@ def personas(segments: ir.Table) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The public table `personas`: those given, then those without one, then those found; the largest first.
+        The public table `personas`: those given, then those without one, then those found; the largest first. Visitors,
+        of whom nothing but an id is known, are not among those without one.
     """
+    nameless = segments["given_persona"].isnull() & segments["found_persona"].isnull()
+    segments = segments.filter(~((segments["lifecycle"] == "visitor") & nameless))
     both = segments.group_by("given_persona", "found_persona").agg(n=segments.count()).to_pandas()
     parts = []
     for origin, name, other in (("given", "given_persona", "found_persona"), ("found", "found_persona", "given_persona")):
@@ -1021,6 +1024,7 @@ def answer(lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, mone
     told = ", ".join(f"{int(row['customers']):,} {words.get(name, f'are {name}')}" for name, row in counts.iterrows())
     stakes = goals.set_index("goal")
     ids = f" Of {visitors:,} visitors beside them no more is known than an id, such as a browser's." if visitors else ""
+    ids += " Counted is who bought or of whom a name, an address or a number is known."
     listed = [
         f"{name} ({int(row['customers']):,}" + (f", {money(row['expected_margin'])} at stake)" if row["expected_margin"] else ")")
         for name, row in stakes.iterrows()
@@ -1050,7 +1054,8 @@ def key_numbers(lifecycle: pd.DataFrame, goals: pd.DataFrame) -> list[KeyNumber]
     buying = int(sum(counts["customers"].get(name, 0) for name in ("new", "active")))
     stakes = goals.set_index("goal")
     back = stakes.loc["win back"]
-    numbers = [KeyNumber("New and active customers", buying, "customers", "up", n=n)]
+    counted = "of those who bought or of whom more than an id is known"
+    numbers = [KeyNumber("New and active customers", buying, "customers", "up", n=n, note=counted)]
     if back["customers"] and back["expected_margin"]:
         numbers.append(
             KeyNumber("Expected from those to win back", round(float(back["expected_margin"]), 2), "money", "",

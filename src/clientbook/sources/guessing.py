@@ -48,6 +48,8 @@ def guess(request: Request, chunks: Iterable[bytes]) -> tuple[str, Fault]:
     """
     sample = _sample(chunks)
     words = set(_WORD.findall(sample))
+    # a letter that stands alone, as the sign for a diameter does, is a word of no alphabet: beside others it says nothing
+    words = {word for word in words if len(word) > 1} or words
     foreign = [word for word in words if not _is_latin(word)]
     possible = [name for name in _OTHERS if _decodes(sample, name)]
     if len(foreign) * 10 <= len(words) or not possible:

@@ -46,7 +46,10 @@ def answer(value: pd.DataFrame, analysis: Analysis, p: Any, money: Callable[[flo
     newest = scores[scores["origin"] == scores["origin"].max()].set_index("model")
     best, naive = newest.loc[name], newest.loc[NAIVE]
     better = better_rules(scores, name)
-    warning = "".join(f"**On {words}, the rule “{rule}” did better than any model here.** " for words, rule in better)
+    warning = "".join(
+        f"**On {words}, the rule “{rule}” did better than any model here, on the mean over all days tried.** "
+        for words, rule in better
+    )
     if best["rmse"] < naive["rmse"]:
         verdict = f"its error was {1 - best['rmse'] / naive['rmse']:.0%} smaller than that of “{NAIVE}”"
     else:
@@ -191,7 +194,10 @@ def say_rules(scores: pd.DataFrame, chosen: str) -> str:
     if not better:
         return f"No rule did better than {chosen} on any of these measures, on the mean over all origins."
     told = "; ".join(f"on {words}, “{rule}”" for words, rule in better)
-    return f"A rule without a model did better than {chosen}: {told}."
+    return (
+        f"On the mean over all origins (the table shows the newest alone), a rule without a model did better than {chosen}: "
+        f"{told}."
+    )
 
 
 def describe_models(analysis: Analysis) -> pd.DataFrame:
