@@ -34,6 +34,9 @@ _IMPORTED_LATER = (
     "clientbook.content", "clientbook.use_cases", "clientbook.governance", "scipy.stats", "scipy.sparse.csgraph",
     "sklearn.linear_model", "sklearn.ensemble", "sklearn.feature_extraction.text", "sklearn.cluster", "sklearn.metrics",
 )  # fmt: skip
+# Matrices here have few columns: several threads at one of them wait for each other longer than they work. And one thread
+# adds numbers up in the same order on every machine.
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS"), "1")
 
 
 class Child:
@@ -139,6 +142,8 @@ class ForkServer:
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from clientbook.forkserver import serve; serve()"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            # read when numpy is imported, which the server does
+            env=ONE_THREAD | os.environ,
             # Ctrl-C in a terminal is for the runner, who ends its kernels in order
             start_new_session=True,
         )  # fmt: skip

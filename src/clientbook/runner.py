@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from clientbook import cache, failure, history, ipynb, kernels, lock
+from clientbook import cache, failure, forkserver, history, ipynb, kernels, lock
 from clientbook.book import BOOK_VARIABLE, LABELS, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
@@ -563,7 +563,9 @@ class _Execution:
         )
 
     def _environment(self) -> dict[str, str]:
-        told = {name: value for name, value in os.environ.items() if name not in (PERSONAL_VARIABLE, FRESH_VARIABLE)}
+        told = forkserver.ONE_THREAD | os.environ
+        for name in (PERSONAL_VARIABLE, FRESH_VARIABLE):
+            told.pop(name, None)
         told |= {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name, ENGINE_VARIABLE: self.engine}
         asked = {PERSONAL_VARIABLE: self.personal, FRESH_VARIABLE: self.fresh}
         return told | {name: "1" for name, is_so in asked.items() if is_so}
