@@ -28,7 +28,7 @@ _IMPORTED = (
     "ibis.backends.duckdb", "ibis.backends.sql.compilers", "pyarrow.parquet", "pyarrow.compute",
     "matplotlib.backends.backend_agg", "matplotlib.figure", "PIL.Image", "PIL.PngImagePlugin", "scipy.special",
 )  # fmt: skip
-# what several of them need: imported where a second kernel was asked for, while nobody waits
+# what several of them need: imported once the first kernel runs, alone, while nobody waits
 _IMPORTED_LATER = (
     "clientbook.matching", "clientbook.profiling", "clientbook.value", "clientbook.journeys", "clientbook.segments",
     "clientbook.content", "clientbook.use_cases", "clientbook.governance", "scipy.stats", "scipy.sparse.csgraph",
@@ -98,6 +98,11 @@ class ForkServer:
         self._process: subprocess.Popen | None = None
         # of this very process: what a former one still says is for nobody
         self._answers: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        """Begin to import, for a kernel that will be asked for soon; where nothing can be started, :meth:`fork` tells."""
+        with self._asking, contextlib.suppress(OSError):
+            self._start()
 
     def fork(self, argv: Sequence[str], environment: Mapping[str, str], folder: str | None) -> Child | None:
         """Start a kernel.
@@ -188,7 +193,7 @@ def serve() -> None:
     waiting.register(ended, selectors.EVENT_READ)
     begun, forked, later = b"", 0, list(_IMPORTED_LATER)
     while True:
-        ready = waiting.select(0 if forked > 1 and later else None)
+        ready = waiting.select(0 if forked and later else None)
         if not ready:
             importlib.import_module(later.pop(0))
             if not later:

@@ -417,6 +417,9 @@ class _Execution:
         """Every notebook as soon as those before it are done, in threads: signals reach the main one alone."""
         from graphlib import TopologicalSorter
 
+        if not self.earlier:
+            # nothing can be taken over
+            kernels.prepare()
         # before there are threads: two that import the same packages at one moment may each find half of them
         kernels.register()
         for module in (*(notebook.stage.name for notebook in self.chosen), "publish"):
