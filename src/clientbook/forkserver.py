@@ -227,6 +227,8 @@ def _without_collecting() -> None:
 
     gc.collect()
     gc.freeze()
+    # an expression is very many small objects that stay as long as it does: they are looked through less often
+    gc.set_threshold(10_000)
 
 
 def _ended() -> list[tuple[int, int]]:
