@@ -75,6 +75,23 @@ def test_what_is_imported_is_there_already(kernel):
     assert ask("__import__('threading').active_count() < 20") == "True"
 
 
+def test_a_matrix_is_worked_on_by_one_thread(kernel):
+    _, ask = kernel()
+    assert ask("{pool['num_threads'] for pool in __import__('threadpoolctl').threadpool_info()}") == "{1}"
+
+
+def test_a_server_that_was_started_before_is_the_one_that_forks(tmp_path):
+    server = forkserver.ForkServer()
+    server.start()
+    before = server._process.pid
+    file, _ = write_connection_file(str(tmp_path / "k.json"))
+    child = server.fork(["-f", file], dict(os.environ), str(tmp_path))
+    assert server._process.pid == before and psutil.Process(child.pid).ppid() == before
+    child.kill()
+    child.wait(10)
+    server.close()
+
+
 def test_two_kernels_draw_different_random_numbers(kernel):
     assert kernel()[1]("__import__('random').random()") != kernel()[1]("__import__('random').random()")
 

@@ -16,7 +16,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache as remembered
 from pathlib import Path
@@ -352,7 +352,7 @@ def _imported(file: Path, module: str) -> tuple[str, ...]:
     names = []
     with _parser:
         tree = ast.parse(file.read_bytes())
-    for node in ast.walk(tree):
+    for node in _statements(tree.body):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -360,6 +360,14 @@ def _imported(file: Path, module: str) -> tuple[str, ...]:
             origin = ".".join([*base, *([node.module] if node.module else [])])
             names += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
     return tuple(name for name in names if name.partition(".")[0] == "clientbook")
+
+
+def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Every statement, also within others: what they are made of, twenty times as much, holds no import."""
+    for node in body:
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, part, ()))
 
 
 def cells_of(notebook: Path) -> str:

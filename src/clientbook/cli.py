@@ -185,13 +185,14 @@ def lab(
     """Open JupyterLab on the notebooks, with this book. What they write goes to the book's store/lab."""
     from clientbook import runner
     from clientbook.book import BOOK_VARIABLE, open_book
+    from clientbook.forkserver import ONE_THREAD
 
     opened = open_book(book)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={runner.notebooks_folder()}", f"--port={port}"]
     command += ["--no-browser"] if no_browser else []
     # in a container everybody is root, and Jupyter would refuse to start
     command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
-    environment = os.environ | {BOOK_VARIABLE: str(opened.folder)}
+    environment = ONE_THREAD | os.environ | {BOOK_VARIABLE: str(opened.folder)}
     raise typer.Exit(subprocess.call(command, env=environment))
 
 

@@ -28,12 +28,15 @@ _IMPORTED = (
     "ibis.backends.duckdb", "ibis.backends.sql.compilers", "pyarrow.parquet", "pyarrow.compute",
     "matplotlib.backends.backend_agg", "matplotlib.figure", "PIL.Image", "PIL.PngImagePlugin", "scipy.special",
 )  # fmt: skip
-# what several of them need: imported where a second kernel was asked for, while nobody waits
+# what several of them need: imported once the first kernel runs, alone, while nobody waits
 _IMPORTED_LATER = (
     "clientbook.matching", "clientbook.profiling", "clientbook.value", "clientbook.journeys", "clientbook.segments",
     "clientbook.content", "clientbook.use_cases", "clientbook.governance", "scipy.stats", "scipy.sparse.csgraph",
     "sklearn.linear_model", "sklearn.ensemble", "sklearn.feature_extraction.text", "sklearn.cluster", "sklearn.metrics",
 )  # fmt: skip
+# Matrices here have few columns: several threads at one of them wait for each other longer than they work. And one thread
+# adds numbers up in the same order on every machine.
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS"), "1")
 
 
 class Child:
@@ -96,6 +99,11 @@ class ForkServer:
         # of this very process: what a former one still says is for nobody
         self._answers: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
 
+    def start(self) -> None:
+        """Begin to import, for a kernel that will be asked for soon; where nothing can be started, :meth:`fork` tells."""
+        with self._asking, contextlib.suppress(OSError):
+            self._start()
+
     def fork(self, argv: Sequence[str], environment: Mapping[str, str], folder: str | None) -> Child | None:
         """Start a kernel.
 
@@ -139,6 +147,8 @@ class ForkServer:
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from clientbook.forkserver import serve; serve()"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            # read when numpy is imported, which the server does
+            env=ONE_THREAD | os.environ,
             # Ctrl-C in a terminal is for the runner, who ends its kernels in order
             start_new_session=True,
         )  # fmt: skip
@@ -183,7 +193,7 @@ def serve() -> None:
     waiting.register(ended, selectors.EVENT_READ)
     begun, forked, later = b"", 0, list(_IMPORTED_LATER)
     while True:
-        ready = waiting.select(0 if forked > 1 and later else None)
+        ready = waiting.select(0 if forked and later else None)
         if not ready:
             importlib.import_module(later.pop(0))
             if not later:
@@ -217,6 +227,8 @@ def _without_collecting() -> None:
 
     gc.collect()
     gc.freeze()
+    # an expression is very many small objects that stay as long as it does: they are looked through less often
+    gc.set_threshold(10_000)
 
 
 def _ended() -> list[tuple[int, int]]:

@@ -41,6 +41,12 @@ def register() -> str:
     return ENGINE
 
 
+def prepare() -> None:
+    """Import what kernels need beside what else is done, where one will be started for sure."""
+    if forkserver.AVAILABLE:
+        _server.start()
+
+
 def kill_all() -> None:
     """End every kernel of this process at once, with whatever it started."""
     with _guard:

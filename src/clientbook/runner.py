@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from clientbook import cache, failure, history, ipynb, kernels, lock
+from clientbook import cache, failure, forkserver, history, ipynb, kernels, lock
 from clientbook.book import BOOK_VARIABLE, LABELS, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
@@ -417,6 +417,9 @@ class _Execution:
         """Every notebook as soon as those before it are done, in threads: signals reach the main one alone."""
         from graphlib import TopologicalSorter
 
+        if not self.earlier:
+            # nothing can be taken over
+            kernels.prepare()
         # before there are threads: two that import the same packages at one moment may each find half of them
         kernels.register()
         for module in (*(notebook.stage.name for notebook in self.chosen), "publish"):
@@ -563,7 +566,9 @@ class _Execution:
         )
 
     def _environment(self) -> dict[str, str]:
-        told = {name: value for name, value in os.environ.items() if name not in (PERSONAL_VARIABLE, FRESH_VARIABLE)}
+        told = forkserver.ONE_THREAD | os.environ
+        for name in (PERSONAL_VARIABLE, FRESH_VARIABLE):
+            told.pop(name, None)
         told |= {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name, ENGINE_VARIABLE: self.engine}
         asked = {PERSONAL_VARIABLE: self.personal, FRESH_VARIABLE: self.fresh}
         return told | {name: "1" for name, is_so in asked.items() if is_so}
