@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import random
 
@@ -740,6 +741,41 @@ def test_neighbours_of_one_name_are_no_humans_of_one_name(engine):
     # without neighbours, near half of the customers would be two namesakes of a town
     assert precision > 0.98 and len(implied) > 0.7 * 2_000
     assert done.clustered.expected["precision"] == pytest.approx(precision, abs=0.02)
+
+
+def test_one_system_with_few_doubles_is_not_matched_by_name_and_town(engine):
+    """A street that begins with its town, common names, one column for the town: nearly all who look alike are several."""
+    rng = random.Random(4)
+    humans, names, towns = 3_000, [_spelled(i).title() for i in range(80)], [_spelled(900 + i).title() for i in range(5)]
+    rows = []
+    for i in range(humans):
+        town = rng.choice(towns)
+        rows.append({
+            "source": "members", "person_id": f"m{i}", "full_name": f"{rng.choice(names[:50])} {rng.choice(names[30:])}", "city": town,
+            "street": f"{town} {rng.choice(('Lange', 'Kurze', 'Neue'))} Gasse {rng.randrange(1, 990)}", "who": i,
+            "phone": f"+4915{rng.randrange(10**8, 10**9)}", "birth_date": dt.date(rng.randrange(1950, 2004), rng.randrange(1, 13), 7),
+        })  # fmt: skip
+    for i in rng.sample(range(humans), 120):
+        rows.append(rows[i] | {"person_id": f"again{i}", "street": None, "birth_date": None})
+    _, implied = matched_neighbours(pd.DataFrame(rows), engine)
+    assert 90 <= len(implied) <= 125
+    assert (implied["who_x"] == implied["who_y"]).mean() > 0.95
+
+
+@pytest.mark.parametrize("n", [900, 1_500])
+def test_a_group_too_large_to_be_held_is_parted_by_its_weakest_ties(n):
+    """Hundreds of threes that all hang together by weak ties: each three stays, and whoever is alone is alone."""
+    import numpy as np
+
+    rng = np.random.default_rng(n)
+    at = np.arange(n)
+    threes = [(i, i + k, 0.99) for i in range(0, n, 3) for k in (1, 2)] + [(i + 1, i + 2, 0.99) for i in range(0, n, 3)]
+    chain = [(i, i + 3, 0.55 + 0.1 * rng.random()) for i in range(0, n - 3, 3)]
+    alone = [(i, n + j, 0.52) for j, i in enumerate(range(0, n, 30))]
+    edges = pd.DataFrame(sorted(threes + chain + alone), columns=["l", "r", "probability"])
+    told = clusters.cluster(edges, n + len(alone), threshold=0.5).tied.set_index("unique_id")["first"]
+    assert (told[:n] == at // 3 * 3).all()
+    assert (told[n:] == np.arange(n, n + len(alone))).all()
 
 
 def test_what_is_learned_on_a_share_of_the_pairs_finds_the_same_people_with_fewer_rules(engine, monkeypatch):

@@ -651,9 +651,14 @@ def _by_size(loose, size, open_, left, right, p):
 
 
 def _parted(members, left, right, p):
-    for part, l, r, q in _bounded(members, left, right, p):
-        ends = (np.zeros(len(l), "int64"), np.searchsorted(part, l), np.searchsorted(part, r))
-        yield part[None, :], (*ends, q)
+    """A group that is too large in parts, those of one size together."""
+    parts = [part for part in _bounded(members, left, right, p) if len(part[0]) > 1]
+    for k in sorted({len(part) for part, *_ in parts}):
+        alike = [part for part in parts if len(part[0]) == k]
+        number = np.repeat(np.arange(len(alike)), [len(l) for _, l, _, _ in alike])
+        places = [(np.searchsorted(part, l), np.searchsorted(part, r)) for part, l, r, _ in alike]
+        ends = (np.concatenate([side[i] for side in places]) for i in (0, 1))
+        yield np.stack([part for part, *_ in alike]), (number, *ends, np.concatenate([q for *_, q in alike]))
 
 
 def average_linkage(alike: np.ndarray) -> np.ndarray:
@@ -704,7 +709,8 @@ def best_paths(tied: np.ndarray) -> np.ndarray:
 
 
 def _bounded(members, left, right, p):
-    """A group in parts that can be held in memory: while it is too large, its weakest ties are let go."""
+    """A group in parts that can be held in memory: while it is too large, its weakest ties are let go. Whoever is left alone
+    then is in none."""
     if len(members) <= LARGEST:
         yield members, left, right, p
         return
@@ -717,13 +723,16 @@ def _bounded(members, left, right, p):
             break
     if label.max() == 0:
         # thousands that agree in everything are one value, not one human
-        for member in members:
-            yield np.array([member]), left[:0], right[:0], p[:0]
         return
-    for c in range(label.max() + 1):
-        part = members[label == c]
-        own = (label[a] == c) & (label[b] == c)
-        yield from _bounded(part, left[own], right[own], p[own])
+    inside = np.flatnonzero(label[a] == label[b])
+    inside = inside[np.argsort(label[a][inside], kind="stable")]
+    order = np.argsort(label, kind="stable")
+    every = np.arange(label.max() + 1)
+    begin, end = (np.searchsorted(label[order], every, side) for side in ("left", "right"))
+    first, last = (np.searchsorted(label[a][inside], every, side) for side in ("left", "right"))
+    for c in np.flatnonzero(end - begin > 1):
+        own = inside[first[c] : last[c]]
+        yield from _bounded(members[order[begin[c] : end[c]]], left[own], right[own], p[own])
 
 
 def touched(edges: pd.DataFrame, n: int, some: np.ndarray) -> np.ndarray:

@@ -31,6 +31,8 @@ _PRIOR = 0.5
 _CLOSE = 1e-5
 # Of the pairs that agree on something at least so many are strangers: the others are not known so well that none is.
 _LEAST_LEFT = 0.02
+# What people of one area have in common more than others, though they do not share it.
+_LOCAL = ("first", "last", "way")
 # Fewer of a sample say too little.
 _SEEN = 10
 
@@ -143,8 +145,6 @@ def fit(
         # whoever shares hardly anything that is there cannot be told from strangers
         if sum(shared[kind]) < least:
             pairs[kind] = 0.0
-    # one column alone says of a town no more than strangers' agreeing on it does
-    near = near if pairs["area"] else None
     if near is not None:
         in_all = total / near.of
         pairs["area"] = near.pairs * in_all
@@ -176,7 +176,7 @@ def fit(
             probabilities[kind] = updated
         if near is not None:
             told = _responsible(near.patterns, probabilities, pairs, near_whole, namesakes)
-            probabilities["area"], share, more = _area(near, raw, told)
+            probabilities["area"], share, more = _area(near, compared, raw, told)
             pairs["area"] = max(near.pairs * share * in_all, 1.0)
             explained = [one + other for one, other in zip(explained, more, strict=True)]
         # all pairs that there are hold those of one human too; what is left is the strangers'
@@ -241,15 +241,18 @@ def score(
 
 
 def _area(
-    near: Near, raw: Sequence[np.ndarray], parts: dict[str, np.ndarray]
+    near: Near, compared: Sequence[Compared], raw: Sequence[np.ndarray], parts: dict[str, np.ndarray]
 ) -> tuple[list[np.ndarray], float, list[np.ndarray]]:
     """What people of one area agree on, what share of all pairs of one town they are, and how many pairs that explains."""
     weight = parts["area"] * near.counts
     levels, explained = [], []
-    for i, u in enumerate(raw):
+    for i, (one, u) in enumerate(zip(compared, raw, strict=True)):
         seen = near.patterns[:, i] >= 0
         told = np.bincount(near.patterns[seen, i], weights=weight[seen], minlength=len(u))
         explained.append(told * near.pairs / near.counts.sum())
+        if "area" not in one.shared_by and one.name not in _LOCAL:
+            levels.append(u)
+            continue
         # of what hardly any were seen to agree on, what is known of strangers says more
         of = max(told.sum(), 1.0)
         level = np.where(told < _SEEN, np.minimum(u, _SEEN / of), told / of)

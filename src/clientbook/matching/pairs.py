@@ -547,19 +547,27 @@ def _of_one_town(coded: Coded, seed: int) -> models.Near | None:
     same, of = _pairs_of_one(town)
     if same < 1:
         return None
+    left, right = _within(town, same, seed)
+    code, counts = np.unique(coded.patterns(left, right), return_counts=True)
+    names = _whole_names(coded)
+    one_name = None if names is None else _pairs_of_one(names, town)
+    return models.Near(name, same, of, unpacked(code, coded.compared), counts.astype(float), one_name)
+
+
+def _within(town: np.ndarray, pairs: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of places of one town: all of them, or as many as are enough, drawn by lot."""
+    if pairs <= RANDOM_PAIRS:
+        return blocked(Keys(np.arange(len(town)), {"town": (town + 1).astype("uint64")}), [("town",)])
     rng = np.random.default_rng(seed)
     at = np.flatnonzero(town >= 0)
     at = at[np.argsort(town[at], kind="stable")]
     size = np.bincount(town[at])
     begin = np.cumsum(size) - size
-    drawn = rng.choice(len(size), RANDOM_PAIRS, p=size * (size - 1.0) / (2 * same))
+    drawn = rng.choice(len(size), RANDOM_PAIRS, p=size * (size - 1.0) / (2 * pairs))
     one = rng.integers(0, size[drawn])
     other = rng.integers(0, size[drawn] - 1)
     other += other >= one
-    code, counts = np.unique(coded.patterns(at[begin[drawn] + one], at[begin[drawn] + other]), return_counts=True)
-    names = _whole_names(coded)
-    one_name = None if names is None else _pairs_of_one(names, town)
-    return models.Near(name, same, of, unpacked(code, coded.compared), counts.astype(float), one_name)
+    return at[begin[drawn] + one], at[begin[drawn] + other]
 
 
 def _pairs_of_one(codes: np.ndarray, group: np.ndarray | None = None) -> tuple[float, float]:
