@@ -751,14 +751,15 @@ def test_one_system_with_few_doubles_is_not_matched_by_name_and_town(engine):
     for i in range(humans):
         town = rng.choice(towns)
         rows.append({
-            "source": "members", "person_id": f"m{i}", "full_name": f"{rng.choice(names[:50])} {rng.choice(names[30:])}", "city": town,
-            "street": f"{town} {rng.choice(('Lange', 'Kurze', 'Neue'))} Gasse {rng.randrange(1, 990)}", "who": i,
+            "source": "members", "person_id": f"m{i}", "full_name": f"{rng.choice(names[:12])} {rng.choice(names[6:])}", "city": town,
+            "street": f"{town}gasse {rng.randrange(1, 990)}", "who": i,
             "phone": f"+4915{rng.randrange(10**8, 10**9)}", "birth_date": dt.date(rng.randrange(1950, 2004), rng.randrange(1, 13), 7),
         })  # fmt: skip
     for i in rng.sample(range(humans), 120):
         rows.append(rows[i] | {"person_id": f"again{i}", "street": None, "birth_date": None})
     _, implied = matched_neighbours(pd.DataFrame(rows), engine)
-    assert 90 <= len(implied) <= 125
+    # by name and town it would be over a thousand
+    assert 80 <= len(implied) <= 125
     assert (implied["who_x"] == implied["who_y"]).mean() > 0.95
 
 
