@@ -950,3 +950,25 @@ def test_close_calls_name_two_customers_once_and_their_systems():
     assert told[["customers", "systems"]].to_numpy().tolist() == [["c1", "crm, shop"], ["c1, c2", "crm, pos"]]
     assert not {"person_id_a", "customer_a", "source_a"} & set(told.columns)
     assert matching.close_calls(ibis.memtable(pairs.assign(asked_for="estimate"))).empty
+
+
+def test_companies_of_one_name_and_several_domains_in_one_system_stay_apart(engine):
+    held = [
+        {"source": "crm", "account_id": "1", "name": "Adler GmbH", "domain": "adler-berlin.example"},
+        {"source": "crm", "account_id": "2", "name": "Adler AG", "domain": "www.adler-wien.example"},
+        {"source": "crm", "account_id": "3", "name": "Falke GmbH", "domain": "falke.example"},
+        {"source": "erp", "account_id": "F9", "name": "Falke", "domain": "falke-group.example"},
+    ]
+    rows = [
+        {"source": "crm", "person_id": "a", "full_name": "Ann Berg", "account_id": "1", "account_source": "crm"},
+        {"source": "shop", "person_id": "b", "full_name": "Bo Wald", "company": "Adler", "email": "bo@adler-wien.example"},
+        {"source": "shop", "person_id": "c", "full_name": "Cy Moos", "company": "Adler", "email": "cy@gmail.com"},
+        {"source": "shop", "person_id": "d", "full_name": "Di Hag", "company": "Falke"},
+    ]
+    told = frames(matching.match({"people": table("people", rows), "accounts": table("accounts", held)}, engine, "DE", P))
+    same = told["account_identities"].set_index(["source", "source_account_id"])["account_id"]
+    assert same["crm", "1"] != same["crm", "2"] and same["crm", "3"] == same["erp", "F9"]
+    whose = told["identities"].merge(told["customers"], on="customer_id").set_index("person_id")["account_id"]
+    assert whose["a"] == same["crm", "1"] and whose["b"] == same["crm", "2"] and whose["d"] == same["crm", "3"]
+    # which of the two a mere name means, nobody can say
+    assert whose["c"] not in set(same)

@@ -88,11 +88,16 @@ def companies(accounts: pd.DataFrame, firms: list[str], employed: pd.DataFrame) 
     keys = [
         ("delivered", f"{source}\x1f{number}") for source, number in zip(accounts["source"], accounts["account_id"], strict=True)
     ]
+    several = namesakes(accounts)
     links = []
     for key, firm, host in zip(keys, accounts["firm"], accounts["host"], strict=True):
-        links += [(key, ("name", firm))] if firm else []
+        links += [(key, ("name", firm))] if firm and firm not in several else []
         links += [(key, ("domain", host))] if host else []
-    links += [(("domain", domain), ("name", firm)) for domain, firm in zip(employed["domain"], employed["firm"], strict=True)]
+    links += [
+        (("domain", domain), ("name", firm))
+        for domain, firm in zip(employed["domain"], employed["firm"], strict=True)
+        if firm not in several
+    ]
     nodes = sorted({*keys, *(("name", firm) for firm in firms), *(end for link in links for end in link)})
     place = {node: i for i, node in enumerate(nodes)}
     left = np.array([place[a] for a, _ in links], dtype=int)
@@ -105,6 +110,18 @@ def companies(accounts: pd.DataFrame, firms: list[str], employed: pd.DataFrame) 
     rank = told["kind"].map({"delivered": 0, "name": 1, "domain": 2})
     heads = told.assign(rank=rank).sort_values(["rank", "key"]).groupby("label")["key"].first()
     return told.assign(company=told["label"].map(heads)).drop(columns="label")
+
+
+def namesakes(accounts: pd.DataFrame) -> set[str]:
+    """Which names of companies stand for several companies: those that one system holds more than once, by several domains?
+
+    Parameters
+    ----------
+    accounts
+        As from :func:`delivered`.
+    """
+    hosts = accounts.dropna(subset=["firm", "host"]).groupby(["source", "firm"])["host"].nunique()
+    return set(hosts[hosts > 1].index.get_level_values("firm"))
 
 
 def resolve(
@@ -154,8 +171,14 @@ def resolve(
         rows = known.select("source", "person_id", "customer_id").inner_join(records, ["source", "person_id"])
         rows = rows.mutate(_delivered=rows["account_source"] + "\x1f" + rows["account_id"])
         votes = []
-        for rank, (kind, column) in enumerate([("delivered", "_delivered"), ("name", "firm"), ("domain", "domain")]):
-            keys = keyed(kind)
+        # a name of several companies says less than a domain
+        several = ibis.memtable(pd.DataFrame({"_key": sorted(namesakes(given))}), schema={"_key": "string"})
+        name = keyed("name")
+        ways = [
+            (keyed("delivered"), "_delivered"), (name.anti_join(several, "_key"), "firm"), (keyed("domain"), "domain"),
+            (name.semi_join(several, "_key"), "firm"),
+        ]  # fmt: skip
+        for rank, (keys, column) in enumerate(ways):
             found = rows.inner_join(keys, rows[column] == keys["_key"])
             votes.append(
                 found.select(
