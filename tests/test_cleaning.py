@@ -600,6 +600,9 @@ def test_every_table_takes_a_whole_row_and_one_that_lacks_what_it_needs(clean, n
     }
     whole_row = [column.allowed[0] if column.allowed else good[column.kind] for column in table.columns]
     missing = ["" if column.required else cell for column, cell in zip(table.columns, whole_row, strict=True)]
+    if name == "orders":
+        # in another order: else the order's other line says what is missing
+        missing[table.names.index("order_id")] = "008"
     cleaned = clean(f"  crm:\n    {name}: {{path: t.csv}}\n", t__csv=as_csv(table.names, [whole_row, missing]))
     (kept,) = cleaned.tables[name].to_pyarrow().to_pylist()
     expected = {
