@@ -785,6 +785,7 @@ def test_what_is_learned_on_a_share_of_the_pairs_finds_the_same_people_with_fewe
     monkeypatch.setattr(pairs_, "TRAINED_ON", int(done.scored.looked_at.loc[done.scored.looked_at["used"], "pairs"].sum()) // 3)
     fewer, found = matched_neighbours(frame, engine)
     assert len(fewer.scored.rules) < len(done.scored.rules) and len(fewer.scored.edges) < len(done.scored.edges)
+    assert "of one record in 3;" in fewer.scored.note and "one record in" not in done.scored.note
     told = fewer.scored.looked_at
     assert told["used"].sum() == len(fewer.scored.rules)
     assert told.loc[~told["used"], "why"].str.contains("that it adds|pairs").all()

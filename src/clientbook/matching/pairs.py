@@ -393,6 +393,11 @@ def _trained(
         "Two records are compared on Splink's levels of likeness, column by column; a model trained on this book's own "
         "records says how probable it is that two are one human, and not kin or neighbours."
     )
+    if share > 1:
+        note += (
+            f" It learned from the pairs of one record in {share:,}; then only the rules that find somebody whom others do not "
+            "made all of theirs."
+        )
     return Scored(
         edges, told, shown, weight, model, splink_settings(model), "splink", note, odd(model, fitted[1:]),
         found["recall"],
