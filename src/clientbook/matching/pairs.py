@@ -364,8 +364,8 @@ def _trained(
     code = coded.patterns(left, right)
     distinct, counts = np.unique(code, return_counts=True)
     patterns = unpacked(distinct, compared)
-    one_name, near = _of_one_name(coded), _of_one_town(coded, seed)
-    beside = {"one_name": one_name, "near": near}
+    names = _whole_names(coded)
+    beside = {"one_name": None if names is None else _pairs_of_one(names), "near": _of_one_town(coded, names, seed)}
     fitted = [
         models.fit(patterns, counts * float(share), compared, strangers, known, n * (n - 1) / 2, start=start, **beside)
         for start in _STARTS
@@ -541,7 +541,7 @@ def _strangers(coded: Coded, n: int, seed: int) -> tuple[list[np.ndarray], list[
     return shares, known
 
 
-def _of_one_town(coded: Coded, seed: int) -> models.Near | None:
+def _of_one_town(coded: Coded, names: np.ndarray | None, seed: int) -> models.Near | None:
     """What pairs of one town agree on, drawn by lot from all of them; None where no two records name the same."""
     filled = {name: int((coded.codes[name] >= 0).sum()) for name in _TOWNS if name in coded.codes}
     if not filled:
@@ -554,7 +554,6 @@ def _of_one_town(coded: Coded, seed: int) -> models.Near | None:
         return None
     left, right = _within(town, same, seed)
     code, counts = np.unique(coded.patterns(left, right), return_counts=True)
-    names = _whole_names(coded)
     one_name = None if names is None else _pairs_of_one(names, town)
     return models.Near(name, same, of, unpacked(code, coded.compared), counts.astype(float), one_name)
 
@@ -595,12 +594,6 @@ def _whole_names(coded: Coded) -> np.ndarray | None:
     both = (first >= 0) & (last >= 0)
     told[both] = np.unique(first[both] * (last.max() + 1) + last[both], return_inverse=True)[1]
     return told
-
-
-def _of_one_name(coded: Coded) -> tuple[float, float] | None:
-    """How many pairs have one first name and one surname, and how many have both names at all?"""
-    names = _whole_names(coded)
-    return None if names is None else _pairs_of_one(names)
 
 
 def _sizes(codes: np.ndarray) -> np.ndarray:
