@@ -195,13 +195,20 @@ def as_others(people: ibis.Table, nth: int) -> ibis.Table:
     return people.mutate(**changed)
 
 
-def run_parts(book: Path, scratch: Path, parameters, times: int = 1, is_alone: bool = True) -> None:
+def by_lot(people: ibis.Table, book: Path, share: float, engine) -> ibis.Table:
+    """The records of so many of the book's humans: a smaller company, whose people were made each for themselves."""
+    known = engine.read_parquet(book / "truth" / "people.parquet")
+    drawn = known.filter(known["human_id"].hash().cast("string").right(4).cast("int64") < round(share * 10_000))
+    return engine.keep(people.semi_join(drawn, ["source", "person_id"]))
+
+
+def run_parts(book: Path, scratch: Path, parameters, times: int = 1, is_alone: bool = True, share: float = 1.0) -> None:
     """Seconds of each part on a book's people, and of Splink alone on the same records: trained, matched, clustered."""
     from clientbook.matching import clusters, pairs, standard
 
     with engines.open(scratch=scratch) as engine:
         tables = book_tables(book, engine)
-        people = tables["people"]
+        people = tables["people"] if share == 1 else by_lot(tables["people"], book, share, engine)
         if times > 1:
             people = engine.keep(ibis.union(people, *[as_others(people, nth) for nth in range(1, times)]))
         began = _clock()
@@ -272,6 +279,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the clusters")
     parser.add_argument("--parts", action="store_true", help="seconds of each part on the books, with Splink alone beside")
     parser.add_argument("--times", type=int, default=1, help="with --parts: the book's people so many times, as others each time")
+    parser.add_argument("--share", type=float, default=1.0, help="with --parts: of the book's humans so many, by lot")
     parser.add_argument("--without-splink", action="store_true", help="with --parts: not Splink alone")
     options = parser.parse_args()
     parameters = matching.MatchingParameters(**json.loads(options.p))
@@ -283,7 +291,7 @@ def main() -> None:
             if options.keep:
                 known.to_parquet(options.keep / f"{name}.parquet")
     for book in options.books if options.parts else ():
-        run_parts(book, options.scratch, parameters, options.times, not options.without_splink)
+        run_parts(book, options.scratch, parameters, options.times, not options.without_splink, options.share)
     for book in () if options.parts else options.books:
         told, known = run_book(book, options.scratch, parameters)
         rows += _show(told)
