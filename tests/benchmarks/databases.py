@@ -71,7 +71,7 @@ def cleaned(folder: Path, url: str):
     command = [sys.executable, "-m", "clientbook.cli", "run", str(folder), "--only", "cleaning", "--out", str(folder / "reports")]
     took = measure(command, env=os.environ | {"SHOP_URL": url})
     path = next((folder / "store" / "runs").glob("*/tables/orders.parquet"))
-    counted = f"SELECT count(*), sum(amount), count(DISTINCT person_id), max(ordered_at) FROM read_parquet('{path}')"
+    counted = f"SELECT count(*), round(sum(amount), 2), count(DISTINCT person_id), max(ordered_at) FROM read_parquet('{path}')"
     return took, duckdb.execute(counted).fetchone()
 
 
