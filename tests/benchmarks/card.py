@@ -57,7 +57,7 @@ book = open_book(sys.argv[1])
 run = book.store.run("latest")
 started = time.perf_counter()
 reader = card.RunReader(run)
-told = card.as_json(card.card(reader, card.find_one(reader, sys.argv[2], "DE")))
+told = card.as_json(card.card(reader, card.find(reader, sys.argv[2], "DE")[0]))
 print(started - began, time.perf_counter() - started, len(told))
 """
 
