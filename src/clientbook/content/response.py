@@ -41,10 +41,14 @@ PENALTIES = (0.05, 1.0)
 STEP = 0.25
 # Openings tell more of a piece than few answers do, and an expectation of nothing is one of next to nothing.
 OPENINGS = 20.0
-# Fewer orders that name a piece may be chance, or a habit of some shop.
-FEWEST_NAMED = 50
+# Fewer orders that name a piece may be a habit of some shop; where orders are made anyway says how the rest differ.
+FEWEST_NAMED = 20
 # An order that names the piece has its reason, even if it took some time.
 NAMED_DAYS = 30
+# An order so soon after a message says where orders are made, whatever was sent.
+ANYWAY_DAYS = 30
+# So many messages' weight is that of all, where few were sent.
+LIKE_ALL = 50.0
 # So many answers' weight says that what is known is answered like what is new.
 LIKE_NEW = 20.0
 # What is known already goes behind what is new, even where it is answered as often.
@@ -824,15 +828,22 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
         hit = audit.followed(s, bought.select("customer_id", "at").distinct(), days)
     told = stood(s, signs.stages) if signs.standings is None else signs.standings
     s = _beside(_beside(s, hit, "arrival"), told.select("arrival", "stage", "is_open"), "arrival")
+    if names_piece:
+        s = _beside(s, _anyway(s, signs, bought), "arrival")
+    else:
+        s = s.mutate(anyway=ibis.literal(False))
     s = s.mutate(name=standing(s).fill_null("none"), followed=s["followed"].fill_null(False).cast("int64"))
-    each = s.group_by("name", "answered").agg(n=s.count(), orders=as_count(s["followed"].sum()))
-    wide = each.to_pandas().pivot_table(index="name", columns="answered", values=["n", "orders"], fill_value=0)
-    wide = wide.reindex(columns=pd.MultiIndex.from_product([["n", "orders"], [0, 1]]), fill_value=0).sort_index()
+    each = s.group_by("name", "answered").agg(
+        n=s.count(), orders=as_count(s["followed"].sum()), anyway=as_count(s["anyway"].fill_null(False).cast("int64").sum())
+    )
+    wide = each.to_pandas().pivot_table(index="name", columns="answered", values=["n", "orders", "anyway"], fill_value=0)
+    columns = pd.MultiIndex.from_product([["n", "orders", "anyway"], [0, 1]])
+    wide = wide.reindex(columns=columns, fill_value=0).sort_index()
     if wide[("n", 1)].sum() < FEWEST_ANSWERS:
         return None
     n0, n1 = (np.maximum(wide[("n", i)].to_numpy(float), 1) for i in (0, 1))
     if names_piece:
-        drawn, spread = _drawn_share(wide[("orders", 1)].to_numpy(float), n1)
+        drawn, spread = _drawn_share(wide[("orders", 1)].to_numpy(float), n1, wide[("anyway", 0)].to_numpy(float), n0)
     else:
         p0, p1 = ((wide[("orders", i)].to_numpy(float) + 0.5) / (n + 1) for i, n in ((0, n0), (1, n1)))
         drawn, spread = _drawn_difference(p1 - p0, p1 * (1 - p1) / n1 + p0 * (1 - p0) / n0)
@@ -842,12 +853,32 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
     return told.sort_values("stage", key=lambda names: names.map(order), ignore_index=True)
 
 
-def _drawn_share(hits: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rare shares, drawn to that of all as much as they differ no more than chance would have it; and 1.96 errors."""
+def _anyway(s: ir.Table, signs: Signs, bought: ir.Table) -> ir.Table:
+    """Which messages were soon followed by an order on their topic, with or without an answer?"""
+    whose, made = s.select("arrival", "at", key="customer_id"), bought.select("at", key="customer_id")
+    if signs.visits is not None:
+        topical = signs.visits.filter(signs.visits["is_order"], signs.visits["topic"].notnull())
+        if topical.limit(1).to_pyarrow().num_rows:
+            whose = s.filter(s["topic"].notnull())
+            whose = whose.select("arrival", "at", key=whose["customer_id"].concat("\x1f", whose["topic"]))
+            made = topical.select("at", key=topical["customer_id"].concat("\x1f", topical["topic"]))
+    return audit.followed(whose, made.distinct(), ANYWAY_DAYS, "key").select("arrival", anyway="followed")
+
+
+def _drawn_share(hits: np.ndarray, n: np.ndarray, anyway: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rare shares, drawn to what is to be expected as much as they differ no more than chance would have it; and 1.96 errors.
+
+    What is to be expected grows with the share that orders anyway, as much as the shares themselves say.
+    """
     overall = max(hits.sum(), 0.5) / n.sum()
-    weight = _varies(hits, n * overall)
-    total = n * overall + weight
-    return overall * (hits + weight) / total, 1.96 * overall * np.sqrt(hits + weight) / total
+    usual = (anyway.sum() + 0.5) / of.sum()
+    often = np.log((anyway + LIKE_ALL * usual) / (of + LIKE_ALL) / usual)
+    expected = n * overall
+    likely = expected * np.exp(_slope(often, hits, expected) * often)
+    likely *= max(hits.sum(), 0.5) / likely.sum()
+    weight = _varies(hits, likely)
+    share = likely / n
+    return share * (hits + weight) / (likely + weight), 1.96 * share * np.sqrt(hits + weight) / (likely + weight)
 
 
 def _drawn_difference(gain: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
