@@ -884,7 +884,8 @@ def test_an_order_counts_for_the_answer_whose_piece_it_names(engine):
         schema={"account_id": "string", "topic": "string", "stage": "string", "at": "timestamp", "valid_to": "timestamp"},
     )
     signs = response.Signs(sent, stages=stages)
-    told = response.extra_orders(signs, bought, None, START + 400 * DAY, 7, engine).set_index("stage")
+    gains = response.extra_orders(signs, bought, None, START + 400 * DAY, 7, engine)
+    told = gains.by_stage.set_index("stage")
     buyers, named = {row["person_id"] for row in orders}, {}
     for row in orders:
         named.setdefault((row["person_id"], row["campaign"]), []).append(row["ordered_at"])
@@ -898,7 +899,7 @@ def test_an_order_counts_for_the_answer_whose_piece_it_names(engine):
     assert abs(told.loc["none", "extra"] - np.mean(followed)) < 0.002
     unnamed = [dict(row, campaign=None) for row in orders]
     naive = response.extra_orders(signs, table(unnamed, **ORDER, campaign="string"), None, START + 400 * DAY, 7, engine)
-    assert naive.set_index("stage").loc["none", "extra"] < told.loc["none", "extra"]
+    assert naive.by_stage.set_index("stage").loc["none", "extra"] < told.loc["none", "extra"]
 
 
 def test_reasons_to_leave_alone_are_counted_without_what_differs():

@@ -49,6 +49,8 @@ NAMED_DAYS = 30
 ANYWAY_DAYS = 30
 # So many messages' weight is that of all, where few were sent.
 LIKE_ALL = 50.0
+# Channels are too few to learn how much they differ: an order or two that a channel should have brought speaks for itself.
+CHANNEL_ORDERS = 1.0
 # So many answers' weight says that what is known is answered like what is new.
 LIKE_NEW = 20.0
 # What is known already goes behind what is new, even where it is answered as often.
@@ -171,6 +173,23 @@ class Response:
         told = {"model": "logistic regression" if self.is_fitted else "rate of the channel", "intercept": self.base}
         tested = None if self.tested is None else self.tested.to_dict("records")
         return told | {"weights": dict(self.weights), "scales": dict(self.scales), "known": self.known, "tested": tested}
+
+
+@dataclass(frozen=True)
+class Gains:
+    """What an answer brings.
+
+    Attributes
+    ----------
+    by_stage
+        `stage` (`none`; `after …` where the journey was closed), `answered`, `unanswered`, `extra` (orders; never below
+        0), `low`, `high` (95 %).
+    by_channel
+        How many times that an answer by a channel brings; empty where orders do not say it.
+    """
+
+    by_stage: pd.DataFrame
+    by_channel: Mapping[str, float] = field(default_factory=dict)
 
 
 def looked_up(column: ir.StringColumn, values: Mapping[str, float], otherwise: float) -> ir.FloatingValue:
@@ -780,7 +799,7 @@ def visits(
     return ibis.union(first, *[rows.select(*first.columns) for rows in found[1:]]) if found[1:] else first
 
 
-def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.datetime, days: int, engine) -> pd.DataFrame | None:
+def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.datetime, days: int, engine) -> Gains | None:
     """How many orders does an answer bring, by where the customer stood?
 
     Parameters
@@ -798,12 +817,11 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
 
     Returns
     -------
-    pandas.DataFrame or None
-        `stage` (`none`; `after …` where the journey was closed), `answered`, `unanswered`, `extra` (drawn to that of all
-        by its error, never below 0), `low`, `high` (95 %). Of customers with an order at any time. Where orders name the
-        piece as their campaign, it is the share of answers with such an order within 30 days. Else the share that ordered
-        after an answer less that after none: it compares those who answer with those who do not, and is an upper bound.
-        None without orders.
+    Gains or None
+        Of customers with an order at any time. Where orders name the piece as their campaign, it is the share of answers
+        with such an order within 30 days, drawn to what orders that are made anyway would have one expect. Else the
+        share that ordered after an answer less that after none, drawn to that of all: it compares those who answer with
+        those who do not, and is an upper bound. None without orders.
     """
     if orders is None or signs.stages is None:
         return None
@@ -819,7 +837,7 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
     s = sent.filter(sent["at"] < _moment(now - dt.timedelta(days=days)))
     # whose orders are under no name that is known cannot show one
     s = s.semi_join(bought, "customer_id")
-    s = s.select("arrival", "at", "account_id", "customer_id", "topic", "content_id", answered=answered(s))
+    s = s.select("arrival", "at", "account_id", "customer_id", "topic", "channel", "content_id", answered=answered(s))
     if names_piece:
         hit = s.filter(s["answered"] == 1).inner_join(named.rename(ordered="at"), ["customer_id", "content_id"])
         hit = hit.filter(hit["ordered"] > hit["at"], hit["ordered"] <= hit["at"] + ibis.interval(days=days))
@@ -828,15 +846,13 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
         hit = audit.followed(s, bought.select("customer_id", "at").distinct(), days)
     told = stood(s, signs.stages) if signs.standings is None else signs.standings
     s = _beside(_beside(s, hit, "arrival"), told.select("arrival", "stage", "is_open"), "arrival")
-    if names_piece:
-        s = _beside(s, _anyway(s, signs, bought), "arrival")
-    else:
-        s = s.mutate(anyway=ibis.literal(False))
+    s = _beside(s, _anyway(s, signs, bought), "arrival") if names_piece else s.mutate(anyway=ibis.literal(False))
     s = s.mutate(name=standing(s).fill_null("none"), followed=s["followed"].fill_null(False).cast("int64"))
-    each = s.group_by("name", "answered").agg(
+    each = s.group_by("name", "channel", "answered").agg(
         n=s.count(), orders=as_count(s["followed"].sum()), anyway=as_count(s["anyway"].fill_null(False).cast("int64").sum())
-    )
-    wide = each.to_pandas().pivot_table(index="name", columns="answered", values=["n", "orders", "anyway"], fill_value=0)
+    ).order_by("name", "channel", "answered").to_pandas()  # fmt: skip
+    wide = each.pivot_table(index="name", columns="answered", values=["n", "orders", "anyway"],
+                            aggfunc="sum", fill_value=0)  # fmt: skip
     columns = pd.MultiIndex.from_product([["n", "orders", "anyway"], [0, 1]])
     wide = wide.reindex(columns=columns, fill_value=0).sort_index()
     if wide[("n", 1)].sum() < FEWEST_ANSWERS:
@@ -849,8 +865,18 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
         drawn, spread = _drawn_difference(p1 - p0, p1 * (1 - p1) / n1 + p0 * (1 - p0) / n0)
     told = pd.DataFrame({"stage": wide.index, "answered": n1.astype(int), "unanswered": n0.astype(int)})
     told = told.assign(extra=np.maximum(drawn, 0.0), low=drawn - spread, high=drawn + spread).round(6)
+    channels = _by_channel(each[each["answered"] == 1], told) if names_piece else {}
     order = {name: i for i, name in enumerate([*STAGES, *[f"after {name}" for name in AFTER_A_SALE], "none"])}
-    return told.sort_values("stage", key=lambda names: names.map(order), ignore_index=True)
+    return Gains(told.sort_values("stage", key=lambda names: names.map(order), ignore_index=True), channels)
+
+
+def _by_channel(answers: pd.DataFrame, told: pd.DataFrame) -> dict[str, float]:
+    """How many more orders does an answer by a channel bring than any answer at those stages?"""
+    expected = answers["n"] * answers["name"].map(told.set_index("stage")["extra"])
+    each = answers.assign(expected=expected).groupby("channel")[["orders", "expected"]].sum()
+    hits, expected = (each[name].to_numpy(float) for name in ("orders", "expected"))
+    factors = np.round((hits + CHANNEL_ORDERS) / (expected + CHANNEL_ORDERS), 4).tolist()
+    return dict(zip(each.index, factors, strict=True))
 
 
 def _anyway(s: ir.Table, signs: Signs, bought: ir.Table) -> ir.Table:
