@@ -884,7 +884,8 @@ def test_an_order_counts_for_the_answer_whose_piece_it_names(engine):
         schema={"account_id": "string", "topic": "string", "stage": "string", "at": "timestamp", "valid_to": "timestamp"},
     )
     signs = response.Signs(sent, stages=stages)
-    told = response.extra_orders(signs, bought, None, START + 400 * DAY, 7, engine).set_index("stage")
+    gains = response.extra_orders(signs, bought, None, START + 400 * DAY, 7, engine)
+    told = gains.by_stage.set_index("stage")
     buyers, named = {row["person_id"] for row in orders}, {}
     for row in orders:
         named.setdefault((row["person_id"], row["campaign"]), []).append(row["ordered_at"])
@@ -898,7 +899,29 @@ def test_an_order_counts_for_the_answer_whose_piece_it_names(engine):
     assert abs(told.loc["none", "extra"] - np.mean(followed)) < 0.002
     unnamed = [dict(row, campaign=None) for row in orders]
     naive = response.extra_orders(signs, table(unnamed, **ORDER, campaign="string"), None, START + 400 * DAY, 7, engine)
-    assert naive.set_index("stage").loc["none", "extra"] < told.loc["none", "extra"]
+    assert naive.by_stage.set_index("stage").loc["none", "extra"] < told.loc["none", "extra"]
+
+
+def test_what_is_lost_adds_up_to_the_distance_from_the_best():
+    names = ["the best possible", "customers of ours, the rest true", "channel of ours, the rest true",
+             "topic and channel of ours, the rest true", "ours with the best piece, hour and weekday",
+             "ours with the best hour and weekday", "ours with the best hour", "next actions"]  # fmt: skip
+    found = pd.DataFrame({"policy": names, "margin": [100.0, 90.0, 84.0, 70.0, 66.0, 61.0, 58.0, 50.0]})
+    told = content.policy.lost_by(found.sample(frac=1, random_state=1)).set_index("lost_by")
+    assert told["margin"].to_dict() == {
+        "whom to leave alone": 10.0, "channel": 6.0, "topic": 14.0, "stage of the piece": 4.0,
+        "piece of that stage": 5.0, "weekday": 3.0, "hour": 8.0, "in all": 50.0,
+    }  # fmt: skip
+    assert told["of_best"]["in all"] == 0.5
+
+
+def test_a_stage_that_no_order_was_seen_at_is_valued_by_the_orders_made_anyway():
+    hits, n, of = np.array([30.0, 0.0, 0.0]), np.array([1000.0, 1000.0, 40.0]), np.full(3, 10_000.0)
+    share, spread = response._drawn_share(hits, n, np.array([1500.0, 150.0, 1500.0]), of)
+    # few answers without an order speak little against a stage at which much is bought, many speak against it
+    assert share[0] > share[2] > 5 * share[1] and (spread > 0).all()
+    even, _ = response._drawn_share(hits, n, np.zeros(3), of)
+    assert share[2] > even[2] and abs((share * n).sum() / hits.sum() - 1) < 0.35
 
 
 def test_reasons_to_leave_alone_are_counted_without_what_differs():

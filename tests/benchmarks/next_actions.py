@@ -1,4 +1,4 @@
-"""What do the next actions of made companies bring, and where is the rest lost? How right is the audit?
+"""What do the next actions of made companies bring, and by which choice is the rest lost? How right is the audit?
 
 By hand: `python tests/benchmarks/next_actions.py BOOK…`, each a made company with a run. One estimated part after the other
 is replaced by the truth; beside it every reason of the audit, as matched and with the stages as estimated, with the true
@@ -69,6 +69,7 @@ def told(book: str) -> None:
     lost = content.policy_score(step, work.planned, records, signs.sent, who, now, why=True)
     print(f"\n{book}: {seconds:.0f} CPU seconds")
     print(lost.round({"margin": 0, "a_message": 2, "of_best": 3}).to_string(index=False))
+    print(content.policy.lost_by(lost).round({"margin": 0, "of_best": 3}).to_string(index=False))
     print(by_identities(step, found, work.audited).round(3).to_string(index=False))
     planted, found = step.truth("planted"), content.worst(work.pressure, work.audited)
     if planted is not None:

@@ -36,6 +36,8 @@ CART_EVENT = "add_to_cart"
 PIECES_TRIED = 12
 # Journeys of one customer that are weighed against each other.
 TOPICS_TRIED = 8
+# Of what they read beside their journeys, so many topics.
+TOPICS_READ = 3
 # An order within so many days of a message may come from it.
 ORDER_DAYS = 7
 # Where it cannot be learnt, what an account knows is proposed only if it is answered half as often again as what is new.
@@ -52,6 +54,9 @@ SERVES = {
 }
 # A channel or piece that was sent seldom answers like all others: about so many sendings' weight is that of all.
 SHRINKAGE_SENDINGS = 50.0
+_CELL = ("account_id", "topic", "for_stage")
+_OFFERED = {"content_source": "string", "content_id": "string", "content_stage": "string", "is_new": "boolean",
+            "lift": "float64", "explores": "boolean"}  # fmt: skip
 # An asking gets a place in the order of arrival behind everything that was delivered.
 _BEHIND = 1 << 61
 
@@ -125,8 +130,8 @@ class Plan:
     response
         How likely an answer is.
     extra
-        Of :func:`clientbook.content.response.extra_orders`, or None: then an answer is taken to bring a share of the
-        value.
+        The orders that an answer brings, by stage (:class:`clientbook.content.response.Gains`), or None: then an answer
+        is taken to bring a share of the value.
     signs
         What spoke for an answer.
     """
@@ -179,12 +184,15 @@ def plan(facts: Facts, who: Known, rules: Rules, engine) -> Plan:
     days = rules.policy.period_days
     answers = response.fit(signs, channels.to_pandas(), days, rules.now, engine)
     extra = response.extra_orders(signs, facts.orders, who.identities, rules.now, ORDER_DAYS, engine)
-    topics = keep(engine, topics_of_each(base, seen, signs, who, now))
     may = keep(engine, channels_of_each(base, channels, who, rules))
-    best = keep(engine, weigh(topics, may, Weights(answers, extra, rules.share_of_value),
+    # of whom sales can ask is not guessed
+    written = may.filter(may["allowed"]).select("customer_id").distinct().anti_join(_to_be_asked(base, may, facts), "customer_id")
+    topics = keep(engine, topics_of_each(base, seen, signs, who, now, written))
+    offers = keep(engine, offered(topics, facts, counted, answers, who, rules, now))
+    best = keep(engine, weigh(topics, may, offers, Weights(answers, extra, rules.share_of_value),
                               worths(base, facts), signs, rules, engine))  # fmt: skip
     drafts = keep(engine, _drafts(best, first, counted, rules, now))
-    chosen = keep(engine, _with_piece(drafts, facts, counted, answers, who, rules, now))
+    chosen = keep(engine, _with_piece(drafts, offers))
     faults = keep(engine, _faults(chosen, counted, who, rules, now, engine))
     p = _beside(base, may.group_by("customer_id").agg(consented=(may["consented"]).any()))
     p = _beside(p, best.drop("account_id"))
@@ -200,7 +208,8 @@ def plan(facts: Facts, who: Known, rules: Rules, engine) -> Plan:
     told = keep(engine, told.select(*names).order_by(ibis.desc("expected_margin"), "customer_id"))
     # an anti-join has no order of its own: what is written is sorted where it is written
     free = may.filter(may["allowed"]).select("customer_id", "channel").anti_join(first, "customer_id")
-    return Plan(told.order_by(ibis.desc("expected_margin"), "customer_id"), free, answers, extra, signs)
+    by_stage = None if extra is None else extra.by_stage
+    return Plan(told.order_by(ibis.desc("expected_margin"), "customer_id"), free, answers, by_stage, signs)
 
 
 def keep_signs(facts: Facts, who: Known, rules: Rules, counted: ir.Table, engine) -> response.Signs:
@@ -332,11 +341,13 @@ def triggered(facts: Facts, who: Known, rules: Rules) -> ir.Table:
     return every.filter(every["_rank"] == 0).drop("_rank", "_turn")
 
 
-def topics_of_each(base: ir.Table, seen: ir.Table, signs: response.Signs, who: Known, now: ir.TimestampValue) -> ir.Table:
+def topics_of_each(
+    base: ir.Table, seen: ir.Table, signs: response.Signs, who: Known, now: ir.TimestampValue, guessed: ir.Table | None = None
+) -> ir.Table:
     """What may each customer be after, and at which stage are they?
 
     What the account has an open opportunity on, and what the customer asked for, bind; beside it are the topics of a
-    trigger, of open journeys, of what they bought and used, and the one they read most of.
+    trigger, of open journeys, of what they bought and used, and those they read most of.
 
     Parameters
     ----------
@@ -350,12 +361,14 @@ def topics_of_each(base: ir.Table, seen: ir.Table, signs: response.Signs, who: K
         What is known.
     now
         The instant of the run.
+    guessed
+        `customer_id`: for whom all topics are tried where nothing is known of what they are after.
 
     Returns
     -------
     ibis.expr.types.Table
         `customer_id`, `account_id`, `topic`, `stage` (null where it is not known), `is_open` (a journey is), `since`,
-        `hot` (a trigger is about it); at most `TOPICS_TRIED` a customer.
+        `hot` (a trigger is about it), `is_guess`; at most `TOPICS_TRIED` a customer.
     """
     owned = who.deals
     columns = ("customer_id", "topic", "stage", "is_open", "since", "_turn")
@@ -384,12 +397,16 @@ def topics_of_each(base: ir.Table, seen: ir.Table, signs: response.Signs, who: K
     likes = response.interests(signs.habits)
     most = ibis.window(group_by="customer_id", order_by=[ibis.desc("share"), "topic"])
     likes = likes.mutate(_rank=ibis.row_number().over(most))
-    likes = likes.filter(likes["_rank"] == 0)
-    found.append(
-        _columns(likes, topic=likes["topic"], stage=ibis.null("string"), is_open=no, since=ibis.null("timestamp"),
-                 _turn=_number(3))
-    )  # fmt: skip
+    likes = likes.filter(likes["_rank"] < TOPICS_READ)
+    unknown = {"stage": ibis.null("string"), "is_open": no, "since": ibis.null("timestamp")}
+    found.append(_columns(likes, topic=likes["topic"], **unknown, _turn=_number(3)))
     every = _union(*found)
+    if guessed is not None:
+        strangers = guessed.anti_join(every.filter(every["topic"].notnull()), "customer_id")
+        offered = signs.sent.filter(signs.sent["topic"].notnull()).select("topic").distinct()
+        lot = strangers.cross_join(offered)
+        every = _union(every, _columns(lot, topic=lot["topic"], **unknown, _turn=_number(4)))
+    every = every.mutate(is_guess=every["_turn"] == 4)
     # an interval knows the stage better than the rule that who has a cart or a deal decides
     closed = ~every["is_open"]
     order = ibis.window(group_by=["customer_id", "topic"], order_by=[closed, "_turn", ibis.desc("since"), "stage"])
@@ -408,7 +425,7 @@ def topics_of_each(base: ir.Table, seen: ir.Table, signs: response.Signs, who: K
     order = [ibis.desc("hot"), ibis.desc("is_open"), every["stage"].isnull(), ibis.desc("since"), "topic"]
     every = every.mutate(_rank=ibis.row_number().over(ibis.window(group_by="customer_id", order_by=order)))
     every = every.filter(every["_rank"] < TOPICS_TRIED)
-    return every.select("customer_id", "account_id", "topic", "stage", "is_open", "since", "hot")
+    return every.select("customer_id", "account_id", "topic", "stage", "is_open", "since", "hot", "is_guess")
 
 
 def worths(base: ir.Table, facts: Facts) -> ir.Table:
@@ -531,7 +548,7 @@ class Weights:
     """
 
     response: Response
-    extra: pd.DataFrame | None
+    extra: response.Gains | None
     share_of_value: float
 
     def gain(self, rows: ir.Table) -> ir.FloatingValue:
@@ -539,13 +556,16 @@ class Weights:
         share = rows["worth"] * self.share_of_value
         if self.extra is None:
             return share
-        told = dict(zip(self.extra["stage"], self.extra["extra"], strict=True))
+        told = dict(zip(self.extra.by_stage["stage"], self.extra.by_stage["extra"], strict=True))
         at = response.standing(rows).fill_null("none")
         orders = response.looked_up(at, told, float(told.get("none", 0.0)))
+        orders = orders * response.looked_up(rows["channel"], self.extra.by_channel, 1.0)
         return ibis.coalesce(orders * rows["order_margin"], share)
 
 
-def weigh(topics: ir.Table, may: ir.Table, weights: Weights, worth: ir.Table, signs, rules: Rules, engine) -> ir.Table:
+def weigh(
+    topics: ir.Table, may: ir.Table, offers: ir.Table, weights: Weights, worth: ir.Table, signs, rules: Rules, engine
+) -> ir.Table:
     """On which topic, by which channel that a customer allows and wants, is most to be expected?
 
     Parameters
@@ -554,6 +574,8 @@ def weigh(topics: ir.Table, may: ir.Table, weights: Weights, worth: ir.Table, si
         Of :func:`topics_of_each`.
     may
         Of :func:`channels_of_each`.
+    offers
+        Of :func:`offered`: the best piece for each topic says how much more, or less, is to be expected than of a usual one.
     weights
         What an answer is likely to be and to bring.
     worth
@@ -566,13 +588,14 @@ def weigh(topics: ir.Table, may: ir.Table, weights: Weights, worth: ir.Table, si
     ibis.expr.types.Table
         A row for each customer with a topic: `customer_id`, `account_id`, `topic`, `stage`, `is_open`, `since`,
         `for_stage` (whose pieces serve), `channel` (null: none is allowed), `rate` (chance of an answer to a usual
-        piece), `gain`, `cost`, `expected_margin` (null where nobody's worth is known).
+        piece), `gain`, `cost`, `expected_margin` (of the best piece that is left; null where nobody's worth is known).
     """
     now = ibis.literal(rules.now, "timestamp")
     recent = signs.sent.filter(signs.sent["at"] > now - ibis.interval(days=rules.policy.period_days))
     recent = recent.group_by("account_id").agg(recent=recent.count() + 1)
-    for_stage = topics["stage"].fill_null(STAGES[0])
-    t = _beside(topics.mutate(for_stage=for_stage), recent, "account_id")
+    t = _beside(topics.mutate(for_stage=_serves(topics)), recent, "account_id")
+    top = offers.filter(offers["turn"] == 0).select("account_id", "topic", "for_stage", best="lift")
+    t = _beside(t, top, "account_id", "topic", "for_stage")
     nothing = ibis.null("string")
     asks = t.mutate(content_stage=t["for_stage"], content_source=nothing, content_id=nothing, hour=ibis.null("int64"))
     allowed = may.filter(may["allowed"]).select("customer_id", "channel", "cost", channel_rate="rate")
@@ -581,9 +604,11 @@ def weigh(topics: ir.Table, may: ir.Table, weights: Weights, worth: ir.Table, si
     rows = _beside(rows, worth)
     chance = weights.response.chance(rows)
     gain = weights.gain(rows).cast("float64").round(6)
-    rows = rows.mutate(rate=chance, gain=gain, expected_margin=(chance * gain - rows["cost"]).cast("float64").round(2))
-    rows = rows.mutate(score=rows["expected_margin"].fill_null(rows["rate"]))
-    order = [ibis.desc("hot"), ibis.desc("score"), "channel", "topic"]
+    answer = (chance * rows["best"].fill_null(1.0)).clip(0.0, 1.0)
+    margin = (answer * gain - rows["cost"]).cast("float64")
+    rows = rows.mutate(rate=chance, gain=gain, expected_margin=margin.round(6), _none=rows["best"].isnull())
+    rows = rows.mutate(score=rows["expected_margin"].fill_null(answer.round(9)))
+    order = [ibis.desc("hot"), "_none", ibis.desc("score"), "channel", "topic"]
     rows = rows.mutate(_rank=ibis.row_number().over(ibis.window(group_by="customer_id", order_by=order)))
     names = ("channel", "rate", "gain", "cost", "expected_margin")
     best = rows.filter(rows["_rank"] == 0).select("customer_id", "topic", *names, _on=True)
@@ -594,7 +619,21 @@ def weigh(topics: ir.Table, may: ir.Table, weights: Weights, worth: ir.Table, si
     match = [t["customer_id"] == best["customer_id"], t["topic"].identical_to(best["topic"])]
     both = t.left_join(best, match)
     both = both.filter(both["_on"].notnull() | (both["_any"].isnull() & (both["_rank"] == 0)))
-    return both.select("customer_id", "account_id", "topic", "stage", "is_open", "since", "for_stage", *names)
+    return both.select("customer_id", "account_id", "topic", "stage", "is_open", "since", "is_guess", "for_stage", *names)
+
+
+def _serves(topics: ir.Table) -> ir.StringValue:
+    """For which stage are pieces looked for: the one they stand at, else the first."""
+    return topics["stage"].fill_null(STAGES[0])
+
+
+def _to_be_asked(base: ir.Table, may: ir.Table, facts: Facts) -> ir.Table:
+    """Whom could sales ask: contacts of companies who allow calls."""
+    if facts.accounts is None or "kind" not in facts.accounts.columns:
+        return _nobody()
+    companies = facts.accounts.filter(facts.accounts["kind"] == COMPANY).select("account_id")
+    calls = may.filter(may["allowed"], may["channel"] == CALL).select("customer_id")
+    return base.semi_join(companies, "account_id").semi_join(calls, "customer_id").select("customer_id")
 
 
 def too_little(base, topics, may, drafts, first, facts: Facts, counted, rules: Rules, now) -> ir.Table:
@@ -610,11 +649,7 @@ def too_little(base, topics, may, drafts, first, facts: Facts, counted, rules: R
     ibis.expr.types.Table
         `customer_id`, `question`: the one worth asking.
     """
-    if facts.accounts is None or "kind" not in facts.accounts.columns:
-        return _nobody(question="string")
-    companies = facts.accounts.filter(facts.accounts["kind"] == COMPANY).select("account_id")
-    calls = may.filter(may["allowed"], may["channel"] == CALL).select("customer_id")
-    lead = base.anti_join(topics, "customer_id").semi_join(companies, "account_id").semi_join(calls, "customer_id")
+    lead = base.anti_join(topics, "customer_id").semi_join(_to_be_asked(base, may, facts), "customer_id")
     lead = lead.anti_join(first, "customer_id").anti_join(drafts.filter(drafts["fits"]), "account_id")
     group = f"{rules.policy.per}_id"
     recent = counted.filter(counted["at"] > now - ibis.interval(days=rules.policy.period_days))
@@ -707,18 +742,36 @@ def _drafts(best: ir.Table, first: ir.Table, counted: ir.Table, rules: Rules, no
     return d.mutate(fits=d["got"] + d["place"] + 1 <= rules.policy.max_messages)
 
 
-def _with_piece(drafts, facts: Facts, counted, answers: Response, who: Known, rules: Rules, now) -> ir.Table:
+def _with_piece(drafts: ir.Table, offers: ir.Table) -> ir.Table:
     """Each draft with a piece for its stage or the one after; two contacts of an account never get the same."""
-    d, owned = drafts.filter(drafts["fits"]), who.deals
-    nothing = {"content_source": "string", "content_id": "string", "content_stage": "string", "is_new": "boolean",
-               "lift": "float64", "explores": "boolean"}  # fmt: skip
+    d = drafts.filter(drafts["fits"])
+    d = d.mutate(turn=ibis.row_number().over(ibis.window(group_by=list(_CELL), order_by="place")))
+    same = [d[name].identical_to(offers[name]) for name in (*_CELL, "turn")]
+    return d.inner_join(offers, same).select(*d.columns, *_OFFERED)
+
+
+def offered(topics: ir.Table, facts: Facts, counted: ir.Table, answers: Response, who: Known, rules: Rules, now) -> ir.Table:
+    """Which pieces are left for each account on each topic, the best first?
+
+    Parameters
+    ----------
+    topics
+        Of :func:`topics_of_each`.
+    facts, counted, answers, who, rules, now
+        As :func:`plan` makes them.
+
+    Returns
+    -------
+    ibis.expr.types.Table
+        `account_id`, `topic`, `for_stage`, `turn` (0 is the best), the piece, `content_stage`, `is_new`, `lift` (answers
+        beside those to a usual piece of the stage), `explores`.
+    """
     if facts.pieces is None:
-        return d.filter(False).mutate(**{name: ibis.null(kind) for name, kind in nothing.items()})
-    cell = ("account_id", "topic", "for_stage")
-    d = d.mutate(turn=ibis.row_number().over(ibis.window(group_by=list(cell), order_by="place")))
-    of = ("content_source", "content_id")
+        names = {"account_id": "string", "topic": "string", "for_stage": "string", "turn": "int64"} | _OFFERED
+        return _nobody(**names).drop("customer_id")
+    owned, of = who.deals, ("content_source", "content_id")
     shelf = _shelf(facts.pieces, counted, answers).rename(_stage="for_stage")
-    asked = d.select(*cell).distinct()
+    asked = topics.mutate(for_stage=_serves(topics)).select(*_CELL).distinct()
     fitting = (shelf["_stage"] == asked["for_stage"]) & (asked["topic"].isnull() | (shelf["_topic"] == asked["topic"]))
     tried = asked.inner_join(shelf, fitting)
     if owned is not None:
@@ -743,10 +796,9 @@ def _with_piece(drafts, facts: Facts, counted, answers: Response, who: Known, ru
     known = tried["is_new"].ifelse(1.0, KNOWN_PIECE if answers.known is None else answers.known).cast("float64")
     tried = tried.mutate(explores=explores, _luck=luck, worthy=(tried["lift"] * tried["for_it"] * known).round(6))
     order = ["_luck", ibis.desc("worthy"), *of]
-    tried = tried.mutate(turn=ibis.row_number().over(ibis.window(group_by=list(cell), order_by=order)))
-    same = [d[name].identical_to(tried[name]) for name in (*cell, "turn")]
-    joined = d.inner_join(tried.select(*cell, "turn", *nothing), same)
-    return joined.select(*d.columns, *nothing)
+    tried = tried.mutate(turn=ibis.row_number().over(ibis.window(group_by=list(_CELL), order_by=order)))
+    tried = tried.drop("lift").rename(lift="worthy")
+    return tried.select(*_CELL, "turn", *_OFFERED)
 
 
 def _shelf(pieces: ir.Table, counted: ir.Table, answers: Response) -> ir.Table:
@@ -824,7 +876,8 @@ def _told(p: ir.Table, rules: Rules, who: Known) -> ir.Table:
     since = _day(p["since"], rules.zone)
     serves = response.looked_up_words(p["for_stage"], SERVES, "a piece")
     stands = ibis.cases(
-        (p["stage"].isnull(), _text("most of what they read is about ", topic, "; ")),
+        (p["is_guess"].fill_null(False), _text("nothing is known of what they are after, and ", topic, " is answered most; ")),
+        (p["stage"].isnull(), _text("they read about ", topic, "; ")),
         (p["is_open"].fill_null(False), _text("at the stage ", p["stage"], " of ", topic, " since ", since, "; ")),
         else_=_text("they bought ", topic, " and were last seen at the stage ", p["stage"], " on ", since, "; "),
     )

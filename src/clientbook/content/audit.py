@@ -295,10 +295,13 @@ def without_consent(sent: ir.Table, consents: ir.Table) -> ir.Table:
     kinds = m.select("customer_id", "purpose", "channel").distinct()
     said = kinds.inner_join(c, ["customer_id", "purpose"])
     said = said.filter(said["_on"].isnull() | (said["_on"] == said["channel"])).drop("_on")
+    # what was said at one instant is put together before it is asked for, once and not for each message
+    said = said.group_by("customer_id", "purpose", "channel", "at").agg(
+        given=(said["status"] == "given").all(), until=said["valid_to"].cast("timestamp").min()
+    )
     found = latest(m, said, ("customer_id", "purpose", "channel"))
-    allows = (found["status"] == "given") & (found["valid_to"].isnull() | (found["valid_to"] > found["asked_at"]))
-    judged = found.group_by("arrival").agg(allowed=allows.all())
-    return m.anti_join(judged.filter(judged["allowed"]), "arrival").select("arrival")
+    allows = found["given"] & (found["until"].isnull() | (found["until"] > found["asked_at"]))
+    return m.anti_join(found.filter(allows), "arrival").select("arrival")
 
 
 def under_complaint(sent: ir.Table, complaints: ir.Table) -> ir.Table:

@@ -272,7 +272,45 @@ def _replaced(made: Made, could: pd.DataFrame, ours: pd.DataFrame, top: pd.DataF
         each = both[same].groupby("customer_id")["margin"].max()
         rows.append((name, len(each), each.sum()))
     alone = top[~top["customer_id"].isin(ours["customer_id"])]
+    drawn = ours["explores"].fillna(False).to_numpy(bool)
+    each = both.groupby("customer_id")["margin"].max().reindex(ours["customer_id"]).to_numpy()
+    rows += [("ours whose piece is drawn by lot", int(drawn.sum()), made.worth(h, **given)[drawn].sum()),
+             ("the best possible of these", int(drawn.sum()), np.nansum(each[drawn]))]  # fmt: skip
     return [*rows, ("the best possible of those whom ours leaves alone", len(alone), alone["margin"].sum())]
+
+
+def lost_by(found: pd.DataFrame) -> pd.DataFrame:
+    """By which choice is the margin lost that the best possible policy makes more than ours?
+
+    One choice after the other is taken over from the best, whom to write to first and the hour last; the steps add up.
+
+    Parameters
+    ----------
+    found
+        Of :func:`score_actions`, with `why`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `lost_by`, `margin`, `of_best`: whom to leave alone, the channel, the topic, the stage of the piece, the piece of
+        that stage, the weekday, the hour; and `in all`.
+    """
+    margin = found.set_index("policy")["margin"]
+    names = [name for name, _ in _STEPS]
+    left = margin[["the best possible", *(policy for _, policy in _STEPS)]].to_numpy(float)
+    rows = pd.DataFrame({"lost_by": [*names, "in all"], "margin": [*(left[:-1] - left[1:]), left[0] - left[-1]]})
+    return rows.assign(of_best=rows["margin"] / (left[0] or np.nan)).round(6)
+
+
+_STEPS = (
+    ("whom to leave alone", "customers of ours, the rest true"),
+    ("channel", "channel of ours, the rest true"),
+    ("topic", "topic and channel of ours, the rest true"),
+    ("stage of the piece", "ours with the best piece, hour and weekday"),
+    ("piece of that stage", "ours with the best hour and weekday"),
+    ("weekday", "ours with the best hour"),
+    ("hour", "next actions"),
+)
 
 
 def _at(index, wanted) -> np.ndarray:

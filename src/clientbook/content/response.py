@@ -41,10 +41,16 @@ PENALTIES = (0.05, 1.0)
 STEP = 0.25
 # Openings tell more of a piece than few answers do, and an expectation of nothing is one of next to nothing.
 OPENINGS = 20.0
-# Fewer orders that name a piece may be chance, or a habit of some shop.
-FEWEST_NAMED = 50
+# Fewer orders that name a piece may be a habit of some shop; where orders are made anyway says how the rest differ.
+FEWEST_NAMED = 20
 # An order that names the piece has its reason, even if it took some time.
 NAMED_DAYS = 30
+# An order so soon after a message says where orders are made, whatever was sent.
+ANYWAY_DAYS = 30
+# So many messages' weight is that of all, where few were sent.
+LIKE_ALL = 50.0
+# Channels are too few to learn how much they differ: an order or two that a channel should have brought speaks for itself.
+CHANNEL_ORDERS = 1.0
 # So many answers' weight says that what is known is answered like what is new.
 LIKE_NEW = 20.0
 # What is known already goes behind what is new, even where it is answered as often.
@@ -167,6 +173,23 @@ class Response:
         told = {"model": "logistic regression" if self.is_fitted else "rate of the channel", "intercept": self.base}
         tested = None if self.tested is None else self.tested.to_dict("records")
         return told | {"weights": dict(self.weights), "scales": dict(self.scales), "known": self.known, "tested": tested}
+
+
+@dataclass(frozen=True)
+class Gains:
+    """What an answer brings.
+
+    Attributes
+    ----------
+    by_stage
+        `stage` (`none`; `after …` where the journey was closed), `answered`, `unanswered`, `extra` (orders; never below
+        0), `low`, `high` (95 %).
+    by_channel
+        How many times that an answer by a channel brings; empty where orders do not say it.
+    """
+
+    by_stage: pd.DataFrame
+    by_channel: Mapping[str, float] = field(default_factory=dict)
 
 
 def looked_up(column: ir.StringColumn, values: Mapping[str, float], otherwise: float) -> ir.FloatingValue:
@@ -776,7 +799,7 @@ def visits(
     return ibis.union(first, *[rows.select(*first.columns) for rows in found[1:]]) if found[1:] else first
 
 
-def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.datetime, days: int, engine) -> pd.DataFrame | None:
+def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.datetime, days: int, engine) -> Gains | None:
     """How many orders does an answer bring, by where the customer stood?
 
     Parameters
@@ -794,12 +817,11 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
 
     Returns
     -------
-    pandas.DataFrame or None
-        `stage` (`none`; `after …` where the journey was closed), `answered`, `unanswered`, `extra` (drawn to that of all
-        by its error, never below 0), `low`, `high` (95 %). Of customers with an order at any time. Where orders name the
-        piece as their campaign, it is the share of answers with such an order within 30 days. Else the share that ordered
-        after an answer less that after none: it compares those who answer with those who do not, and is an upper bound.
-        None without orders.
+    Gains or None
+        Of customers with an order at any time. Where orders name the piece as their campaign, it is the share of answers
+        with such an order within 30 days, drawn to what orders that are made anyway would have one expect. Else the
+        share that ordered after an answer less that after none, drawn to that of all: it compares those who answer with
+        those who do not, and is an upper bound. None without orders.
     """
     if orders is None or signs.stages is None:
         return None
@@ -815,7 +837,7 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
     s = sent.filter(sent["at"] < _moment(now - dt.timedelta(days=days)))
     # whose orders are under no name that is known cannot show one
     s = s.semi_join(bought, "customer_id")
-    s = s.select("arrival", "at", "account_id", "customer_id", "topic", "content_id", answered=answered(s))
+    s = s.select("arrival", "at", "account_id", "customer_id", "topic", "channel", "content_id", answered=answered(s))
     if names_piece:
         hit = s.filter(s["answered"] == 1).inner_join(named.rename(ordered="at"), ["customer_id", "content_id"])
         hit = hit.filter(hit["ordered"] > hit["at"], hit["ordered"] <= hit["at"] + ibis.interval(days=days))
@@ -824,30 +846,65 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
         hit = audit.followed(s, bought.select("customer_id", "at").distinct(), days)
     told = stood(s, signs.stages) if signs.standings is None else signs.standings
     s = _beside(_beside(s, hit, "arrival"), told.select("arrival", "stage", "is_open"), "arrival")
+    s = _beside(s, _anyway(s, signs, bought), "arrival") if names_piece else s.mutate(anyway=ibis.literal(False))
     s = s.mutate(name=standing(s).fill_null("none"), followed=s["followed"].fill_null(False).cast("int64"))
-    each = s.group_by("name", "answered").agg(n=s.count(), orders=as_count(s["followed"].sum()))
-    wide = each.to_pandas().pivot_table(index="name", columns="answered", values=["n", "orders"], fill_value=0)
-    wide = wide.reindex(columns=pd.MultiIndex.from_product([["n", "orders"], [0, 1]]), fill_value=0).sort_index()
+    each = s.group_by("name", "channel", "answered").agg(
+        n=s.count(), orders=as_count(s["followed"].sum()), anyway=as_count(s["anyway"].fill_null(False).cast("int64").sum())
+    ).order_by("name", "channel", "answered").to_pandas()  # fmt: skip
+    wide = each.pivot_table(index="name", columns="answered", values=["n", "orders", "anyway"],
+                            aggfunc="sum", fill_value=0)  # fmt: skip
+    columns = pd.MultiIndex.from_product([["n", "orders", "anyway"], [0, 1]])
+    wide = wide.reindex(columns=columns, fill_value=0).sort_index()
     if wide[("n", 1)].sum() < FEWEST_ANSWERS:
         return None
     n0, n1 = (np.maximum(wide[("n", i)].to_numpy(float), 1) for i in (0, 1))
     if names_piece:
-        drawn, spread = _drawn_share(wide[("orders", 1)].to_numpy(float), n1)
+        drawn, spread = _drawn_share(wide[("orders", 1)].to_numpy(float), n1, wide[("anyway", 0)].to_numpy(float), n0)
     else:
         p0, p1 = ((wide[("orders", i)].to_numpy(float) + 0.5) / (n + 1) for i, n in ((0, n0), (1, n1)))
         drawn, spread = _drawn_difference(p1 - p0, p1 * (1 - p1) / n1 + p0 * (1 - p0) / n0)
     told = pd.DataFrame({"stage": wide.index, "answered": n1.astype(int), "unanswered": n0.astype(int)})
     told = told.assign(extra=np.maximum(drawn, 0.0), low=drawn - spread, high=drawn + spread).round(6)
+    channels = _by_channel(each[each["answered"] == 1], told) if names_piece else {}
     order = {name: i for i, name in enumerate([*STAGES, *[f"after {name}" for name in AFTER_A_SALE], "none"])}
-    return told.sort_values("stage", key=lambda names: names.map(order), ignore_index=True)
+    return Gains(told.sort_values("stage", key=lambda names: names.map(order), ignore_index=True), channels)
 
 
-def _drawn_share(hits: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rare shares, drawn to that of all as much as they differ no more than chance would have it; and 1.96 errors."""
+def _by_channel(answers: pd.DataFrame, told: pd.DataFrame) -> dict[str, float]:
+    """How many more orders does an answer by a channel bring than any answer at those stages?"""
+    expected = answers["n"] * answers["name"].map(told.set_index("stage")["extra"])
+    each = answers.assign(expected=expected).groupby("channel")[["orders", "expected"]].sum()
+    hits, expected = (each[name].to_numpy(float) for name in ("orders", "expected"))
+    factors = np.round((hits + CHANNEL_ORDERS) / (expected + CHANNEL_ORDERS), 4).tolist()
+    return dict(zip(each.index, factors, strict=True))
+
+
+def _anyway(s: ir.Table, signs: Signs, bought: ir.Table) -> ir.Table:
+    """Which messages were soon followed by an order on their topic, with or without an answer?"""
+    whose, made = s.select("arrival", "at", key="customer_id"), bought.select("at", key="customer_id")
+    if signs.visits is not None:
+        topical = signs.visits.filter(signs.visits["is_order"], signs.visits["topic"].notnull())
+        if topical.limit(1).to_pyarrow().num_rows:
+            whose = s.filter(s["topic"].notnull())
+            whose = whose.select("arrival", "at", key=whose["customer_id"].concat("\x1f", whose["topic"]))
+            made = topical.select("at", key=topical["customer_id"].concat("\x1f", topical["topic"]))
+    return audit.followed(whose, made.distinct(), ANYWAY_DAYS, "key").select("arrival", anyway="followed")
+
+
+def _drawn_share(hits: np.ndarray, n: np.ndarray, anyway: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rare shares, drawn to what is to be expected as much as they differ no more than chance would have it; and 1.96 errors.
+
+    What is to be expected grows with the share that orders anyway, as much as the shares themselves say.
+    """
     overall = max(hits.sum(), 0.5) / n.sum()
-    weight = _varies(hits, n * overall)
-    total = n * overall + weight
-    return overall * (hits + weight) / total, 1.96 * overall * np.sqrt(hits + weight) / total
+    usual = (anyway.sum() + 0.5) / of.sum()
+    often = np.log((anyway + LIKE_ALL * usual) / (of + LIKE_ALL) / usual)
+    expected = n * overall
+    likely = expected * np.exp(_slope(often, hits, expected) * often)
+    likely *= max(hits.sum(), 0.5) / likely.sum()
+    weight = _varies(hits, likely)
+    share = likely / n
+    return share * (hits + weight) / (likely + weight), 1.96 * share * np.sqrt(hits + weight) / (likely + weight)
 
 
 def _drawn_difference(gain: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
