@@ -362,3 +362,23 @@ def test_fills_keep_their_colour_in_few_colours():
     assert len(seen) <= figures.COLOURS
     fills = {tuple(int(charts.BLUE[i : i + 2], 16) for i in (1, 3, 5)), (255, 255, 255)}
     assert all(seen.get(colour, 0) > 5_000 for colour in fills)
+
+
+def test_what_a_figure_cannot_write_is_numbered_and_told_below_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **kinds: shown.append(data))
+    fig = charts.bars(["上海 市", "Łódź", "서울 & co", "上海 市"], [3, 2, 1, 1], finding="上海 市 buys most")
+    charts.show(fig, "上海 市 buys most: 3.")
+    picture, below = shown
+    assert picture["text/plain"] == "上海 市 buys most: 3."
+    assert below["text/html"].endswith(">In the figure [1] is 上海 市, [2] is 서울.</p>")
+    assert [tick.get_text() for tick in fig.axes[0].get_yticklabels()] == ["[1]", "Łódź", "[2] & co", "[1]"]
+    assert fig._report_title[0] == "[1] buys most"
+
+
+def test_a_figure_that_can_write_all_its_words_has_nothing_below_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **kinds: shown.append(data))
+    frame = pd.DataFrame({"Größe": [1.0, 2], "цена": [2.0, 1]}, index=["ναι", "não"])
+    charts.show(charts.heatmap(frame, finding="≥ 2 ⇄ 1 → “ok”"), "alt")
+    assert len(shown) == 1

@@ -96,6 +96,31 @@ def test_a_sound_book_is_checked_by_its_folder_or_its_file(call, make_book, insi
     assert sorted(path.name for path in folder.iterdir()) == ["clientbook.yaml", "o.csv"]
 
 
+def test_rows_that_the_policy_bears_are_told_and_are_no_fault(call, make_book):
+    rows = ORDERS + "".join(f"a{n},2024-01-05,5\n" for n in range(8)) + ",2024-01-05,5\n"
+    folder = make_book(SOUND, o__csv=rows)
+    code, out, complaint = call("check", folder)
+    assert code == 1 and "1 fault.\nA book that can do without such rows says so in its policy" in complaint
+    for limit, wanted in ((0.9, 0), (0.95, 1)):
+        folder.joinpath("clientbook.yaml").write_text(SOUND + f"policy: [{{rule: rows that can be used, at_least: {limit}}}]\n")
+        code, out, complaint = call("check", folder)
+        assert code == wanted and "person_id is missing" in complaint
+        assert ("Nothing is at fault: 1 row rejected, no more than the book's policy bears." in out) == (wanted == 0)
+    folder.joinpath("clientbook.yaml").write_text(SOUND + "policy: [{rule: rows that can be used, at_least: 0.5}]\n")
+    folder.joinpath("labels.csv").write_text("source_a,person_id_a,source_b,person_id_b,answer\nshop,a,shop,b,perhaps\n")
+    code, _, complaint = call("check", folder)
+    assert code == 1 and "1 fault; 1 row rejected beside, no more than the book's policy bears." in complaint
+
+
+@pytest.mark.parametrize("command", ["check", "runs", "schedule"])
+def test_who_only_looks_at_a_book_makes_none(call, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CLIENTBOOK_BOOK", raising=False)
+    code, out, complaint = call(command)
+    assert (code, out) == (2, "") and "clientbook demo" in complaint
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_is_no_book_is_told(call, tmp_path):
     for path, told in ((tmp_path, "no clientbook.yaml"), (tmp_path / "gone", "no such folder")):
         code, out, complaint = call("check", path)
@@ -118,6 +143,7 @@ def test_every_fault_of_the_data_is_told_on_a_line_of_its_own(call, make_book):
     assert code == 1
     assert sorted(complaint.splitlines()) == [
         "2 faults.",
+        "A book that can do without such rows says so in its policy: {rule: rows that can be used, at_least: 0.98}.",
         "sources.shop.orders, o.csv, row 2, column 'ordered_at': ordered_at is not a valid time.",
         "sources.shop.orders, o.csv, row 3, column 'person_id': person_id is missing.",
     ]

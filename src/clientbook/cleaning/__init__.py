@@ -776,6 +776,17 @@ def draw_trend(shares: pd.DataFrame):
     return charts.lines(shares, finding=say_trend(shares), detail=detail, format="percent")
 
 
+def usable(rows: Sequence[dict]) -> float:
+    """Which share of the delivered rows can be used?
+
+    Parameters
+    ----------
+    rows
+        As in :attr:`Cleaned.rows`.
+    """
+    return sum(row["kept"] + row["returns"] for row in rows) / max(sum(row["rows_in"] for row in rows), 1)
+
+
 def key_numbers(cleaned_rows: Sequence[dict], quality: pd.DataFrame | None = None) -> list[KeyNumber]:
     """Which numbers of this stage are watched from run to run?
 
@@ -787,10 +798,8 @@ def key_numbers(cleaned_rows: Sequence[dict], quality: pd.DataFrame | None = Non
         As from :func:`quality`, where it was asked for.
     """
     total = {name: sum(row[name] for row in cleaned_rows) for name in ROW_COUNTS}
-    delivered = max(total["rows_in"], 1)
-    usable = (total["kept"] + total["returns"]) / delivered
     watched = [
-        KeyNumber("Rows that can be used", round(usable, 6), "share", "up", n=total["rows_in"]),
+        KeyNumber("Rows that can be used", round(usable(cleaned_rows), 6), "share", "up", n=total["rows_in"]),
         KeyNumber("Rows rejected", total["rejected"], "rows", "down", n=total["rows_in"]),
         KeyNumber("Rows delivered", total["rows_in"], "rows", n=total["rows_in"]),
     ]
@@ -806,7 +815,7 @@ def answer(rows: Sequence[dict]) -> str:
     """Are the delivered rows fit for use? In two sentences of Markdown."""
     total = {name: sum(row[name] for row in rows) for name in ROW_COUNTS}
     files = len(rows)
-    share = (total["kept"] + total["returns"]) / max(total["rows_in"], 1)
+    share = usable(rows)
     rest = [
         (total["rejected"], "could not be used and were set aside with their reason"),
         (total["merged"], "had been delivered twice"),

@@ -546,15 +546,14 @@ def personas(segments: ir.Table) -> pd.DataFrame:
         The public table `personas`: those given, then those without one, then those found; the largest first. Visitors,
         of whom nothing but an id is known, are not among those without one.
     """
-    nameless = segments["given_persona"].isnull() & segments["found_persona"].isnull()
-    segments = segments.filter(~((segments["lifecycle"] == "visitor") & nameless))
     both = segments.group_by("given_persona", "found_persona").agg(n=segments.count()).to_pandas()
     parts = []
     for origin, name, other in (("given", "given_persona", "found_persona"), ("found", "found_persona", "given_persona")):
-        each = segments.group_by(persona=segments[name]).agg(
-            customers=segments.count(), buyers=segments["purchases"].notnull().sum(), clv=total(segments["clv"]),
-            orders=segments["purchases"].sum().fill_null(0), valued=segments["clv"].count(),
-            journey=segments["stage"].mode(), topic=segments["topic"].mode(),
+        rows = segments.filter(~((segments["lifecycle"] == "visitor") & segments[name].isnull()))
+        each = rows.group_by(persona=rows[name]).agg(
+            customers=rows.count(), buyers=rows["purchases"].notnull().sum(), clv=total(rows["clv"]),
+            orders=rows["purchases"].sum().fill_null(0), valued=rows["clv"].count(),
+            journey=rows["stage"].mode(), topic=rows["topic"].mode(),
         )  # fmt: skip
         told = each.order_by("persona").to_pandas()
         told["share"] = (told["customers"] / max(told["customers"].sum(), 1)).round(6)

@@ -16,7 +16,8 @@ from clientbook.exact import total
 from clientbook.stage import KeyNumber
 from clientbook.value.backtest import NAIVE, better_rules, choose
 from clientbook.value.decisions import allowing
-from clientbook.value.estimate import TIERS, YEAR
+from clientbook.value.estimate import TIERS
+from clientbook.value.rules import YEAR
 from clientbook.value.summary import key, summarise
 
 if TYPE_CHECKING:

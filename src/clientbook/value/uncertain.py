@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from clientbook.exact import total
-from clientbook.value.estimate import YEAR, discounted_orders
+from clientbook.value.estimate import discounted_orders
 from clientbook.value.intervals import total_bounds
 from clientbook.value.ledger import ledger, return_lags, shares_of_all, sums, with_net
 from clientbook.value.models import PurchaseModel
+from clientbook.value.rules import YEAR
 from clientbook.value.spend import SpendModel
 from clientbook.value.summary import compress, summarise
 
