@@ -115,7 +115,8 @@ def check(book: Book, *, every_row: bool = False) -> Report:
 
 def _borne(book: Book, rows: Sequence[dict]) -> bool:
     """Does the policy say how many rows must be usable, and are so many?"""
-    limits = [rule.at_least for rule in book.settings.policy if rule.rule == "rows that can be used" and rule.at_least is not None]
+    rules = [rule for rule in book.settings.policy if rule.rule == "rows that can be used"]
+    limits = [rule.at_least for rule in rules if rule.at_least is not None]
     return bool(limits) and cleaning.usable(rows) >= max(limits)
 
 

@@ -418,7 +418,7 @@ def _there(book: Path | None):
     from clientbook.faults import UsageError
 
     if book is None and not os.environ.get(BOOK_VARIABLE) and not (Path(DEFAULT) / SETTINGS).is_file():
-        raise UsageError(f"Which book? There is no {DEFAULT} here: name the folder of one, or make that one with `clientbook demo`.")
+        raise UsageError(f"Which book? There is no {DEFAULT} here: name its folder, or make that one with `clientbook demo`.")
     return open_book(book)
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import difflib
 import functools
 import operator
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,7 @@ from clientbook.cleaning.repeats import Judged
 from clientbook.cleaning.scoring import score
 from clientbook.cleaning.sense import sense
 from clientbook.cleaning.standards import RULES
+from clientbook.consent import MARKETING
 from clientbook.engine import Engine, row_hash
 from clientbook.faults import Fault, FaultError
 from clientbook.site import numbers
@@ -210,9 +212,30 @@ def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] 
     for row in cleaned.rows:
         if row["rows_in"] != sum(row[name] for name in ROW_COUNTS[1:]):
             raise AssertionError(f"rows of {row['file']} are not accounted for: {row}")
+    cleaned.notes += _other_purposes(cleaned.tables.get("consents"))
     cleaned.cells = pd.concat(quality, ignore_index=True) if quality else pd.DataFrame()
     # what reads the tables again reads them as they are written, once they are: the quality is asked for by itself
     return cleaned
+
+
+_FOR_MARKETING = re.compile(r"marketing|newsletter|werb|advert|promo|mailing|publicit|pubblicit|reclame|营销|推广")
+
+
+def _other_purposes(consents: ir.Table | None) -> list[str]:
+    """What is said where no consent is for marketing, as the book names that in its own words.
+
+    Only words that speak of marketing are repeated: what else stands in the column may be anything.
+    """
+    if consents is None:
+        return []
+    counted = consents.group_by("purpose").agg(n=consents.count()).order_by(ibis.desc("n"), "purpose").limit(100).to_pandas()
+    if counted.empty or MARKETING in set(counted["purpose"]):
+        return []
+    meant = [name for name in counted["purpose"] if _FOR_MARKETING.search(name.lower())][:3]
+    told = f"consents: none is for the purpose {MARKETING}, which messages have that name no other, so that nobody allows it."
+    pairs = ", ".join(f"{name}: {MARKETING}" for name in meant)
+    said = f" Is {' and '.join(map(repr, meant))} that?" if meant else " If one of its purposes is that, say which."
+    return [f"{told}{said} Below the table in clientbook.yaml: values: {{purpose: {{{pairs or f'…: {MARKETING}'}}}}}."]
 
 
 def quality(cleaned: Cleaned, tables: Mapping[str, ir.Table], book: Book) -> pd.DataFrame:

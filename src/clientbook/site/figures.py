@@ -124,7 +124,7 @@ def png(fig: Figure, width: int | None = None) -> bytes:
     with look():
         try:
             if width:
-                fig.set_size_inches(width / DENSITY, max(size[1] * _TALLER, 3.2))
+                fig.set_size_inches(width / DENSITY, max(size[1] * _TALLER, 3.2 if size[1] > 1 else 1.3))
                 _head(fig, *head)
                 axes.fit_below(fig)
             fig.dpi = DENSITY * SCALE

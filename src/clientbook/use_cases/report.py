@@ -189,7 +189,8 @@ def answer(done: Study, written: pd.DataFrame, money: Callable[[float], str]) ->
     lines = [first, f"{say_best(written)}."]
     new = float(written["from_new"].sum())
     every = float(written["incremental_margin"].sum())
-    if every > 0:
+    # a loss with either would make it a share of nothing
+    if every > 0 and 0 <= new <= every:
         lines.append(f"Of the extra margin {new / every:.0%} comes from customers won within a year, the rest from those there.")
     lines += [f"{say_sources(done.sources)}. {say_columns(done.columns)}."]
     if len(done.missing):
