@@ -439,7 +439,7 @@ def agreement_map(shares: pd.DataFrame, *, finding: str):
     # names that cross wide columns would run into each other
     named = named.set_axis([textwrap.fill(str(name), 14) for name in named.columns], axis=1)
     lines = max([1, *(name.count("\n") + 1 for name in named.columns)])
-    fig, ax = charts.figure(height=140 + 18 * lines + 34 * max(2, len(named)))
+    fig, ax = charts.figure(height=90 if named.empty else 140 + 18 * lines + 34 * max(2, len(named)))
     with charts.look():
         if named.empty:
             ax.axis("off")
@@ -1025,7 +1025,7 @@ def answer(lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, mone
     ids = f" Of {visitors:,} visitors beside them no more is known than an id, such as a browser's." if visitors else ""
     ids += " Counted is who bought or of whom a name, an address or a number is known."
     listed = [
-        f"{name} ({int(row['customers']):,}" + (f", {money(row['expected_margin'])} at stake)" if row["expected_margin"] else ")")
+        f"{name} ({int(row['customers']):,}{f', {money(row.expected_margin)} at stake' if row.expected_margin > 0 else ''})"
         for name, row in stakes.iterrows()
         if row["customers"]
     ]

@@ -127,12 +127,15 @@ def say_waiting(policies: pd.DataFrame) -> str:
     policies
         Of serving scarce stock.
     """
-    extra = policies.set_index("policy")["extra"]
+    known = policies.set_index("policy")
+    extra = known["extra"]
     value, spend, most = extra[waiting.BY_VALUE], extra[waiting.BY_SPEND], extra[waiting.FORESIGHT]
     if value <= 0:
         return "Serving by value at risk would have brought no more than first come, first served"
     share = f" and {value / most:.0%} of what knowing the future would" if most > 0 else ""
-    return f"Value at risk would have brought {'more than' if value > spend else 'no more than'} last year's spend{share}"
+    # the interval of what it would have brought beyond the usual order
+    unsure = ", which may be chance" if known.loc[waiting.BY_VALUE, "low"] <= 0 else ""
+    return f"Value at risk would have brought {'more than' if value > spend else 'no more than'} last year's spend{share}{unsure}"
 
 
 def say_sources(sources: pd.DataFrame) -> str:

@@ -184,6 +184,11 @@ def say_identities(total_: float, drawn: Drawn, money: Callable[[float], str]) -
         return "Who is who is taken for certain here: no record moves in another plausible way to put them together."
     low, mean, high = alone(drawn)
     side = "more" if mean > total_ else "less"
+    if money(low) == money(high) == money(total_):
+        return (
+            f"In {len(drawn.totals)} other ways to put the records together, which touch {drawn.share:.1%} of the customers at a "
+            f"time, the total stays at {money(low)}."
+        )
     return (
         f"In {len(drawn.totals)} other ways to put the records together, which touch {drawn.share:.1%} of the customers at a "
         f"time, the total lies between {money(low)} and {money(high)}, on average {abs(mean / total_ - 1):.1%} {side} than here."
