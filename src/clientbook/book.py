@@ -416,7 +416,7 @@ def open_book(folder: str | Path | None = None) -> Book:
         raise FaultError(Fault("there is no such folder.", "A book is a folder with a clientbook.yaml.", file=str(folder)))
     if not file.is_file():
         raise FaultError(
-            Fault("there is no clientbook.yaml in this folder.", "`clientbook init` drafts one for a folder of files.", file=str(folder))
+            Fault("there is no clientbook.yaml in this folder.", "`clientbook init` drafts one from its files.", file=str(folder))
         )
     return Book(folder, read_settings(file))
 

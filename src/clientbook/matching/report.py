@@ -209,7 +209,8 @@ def say_conflicts(told: pd.DataFrame) -> str:
     if known.empty or not known["conflicts"].sum():
         return "No customer's records contradict each other."
     most = known.sort_values(["share", "column"], ascending=[False, True]).iloc[0]
-    return f"Records contradict each other most about the {most['column']}: of {numbers.share(most['share'], 0)} of the customers who have one."
+    share = numbers.share(most["share"], 0)
+    return f"Records contradict each other most about the {most['column']}: of {share} of the customers who have one."
 
 
 def kinds(accounts: ir.Table) -> pd.DataFrame:

@@ -227,6 +227,8 @@ def column(values: Sequence[Any], kind: Format, currency: str | None = None) -> 
     return [
         f"{_signed(f'{x:,.{decimals}f}')}{unit}"
         if x is not None and abs(x) < 1e6 and (x == 0 or abs(x) >= 0.5 * 10**-decimals) and as_is[:1] not in "<>"
+        # what is not quite all is never said to be all
+        and not (unit and x < 100 <= round(x, decimals))
         else as_is
         for x, as_is in zip(reals, written, strict=True)
     ]
