@@ -122,7 +122,9 @@ def test_who_only_looks_at_a_book_makes_none(call, tmp_path, monkeypatch, comman
 
 
 def test_a_folder_that_is_no_book_is_told(call, tmp_path):
-    for path, told in ((tmp_path, "no clientbook.yaml"), (tmp_path / "gone", "no such folder")):
+    file = tmp_path / "o.csv"
+    file.write_text(ORDERS)
+    for path, told in ((tmp_path, "no clientbook.yaml"), (tmp_path / "gone", "no such folder"), (file, "is a file")):
         code, out, complaint = call("check", path)
         assert (code, out) == (1, "")
         assert told in complaint and str(path) in complaint

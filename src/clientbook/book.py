@@ -413,7 +413,8 @@ def open_book(folder: str | Path | None = None) -> Book:
         folder = folder.parent
     file = folder / SETTINGS
     if not folder.is_dir():
-        raise FaultError(Fault("there is no such folder.", "A book is a folder with a clientbook.yaml.", file=str(folder)))
+        told = "is a file, and no folder." if folder.exists() else "there is no such folder."
+        raise FaultError(Fault(told, "A book is a folder with a clientbook.yaml.", file=str(folder)))
     if not file.is_file():
         raise FaultError(
             Fault("there is no clientbook.yaml in this folder.", "`clientbook init` drafts one from its files.", file=str(folder))
