@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 
 import pytest
 
-from clientbook import checking, cli
+from clientbook import book, checking, cli
 
 SOUND = "name: Made\nsources: {shop: {orders: {path: o.csv}}}\n"
 ORDERS = "person_id,ordered_at,amount\n007,2024-01-05,5\n"
@@ -119,6 +121,26 @@ def test_who_only_looks_at_a_book_makes_none(call, tmp_path, monkeypatch, comman
     code, out, complaint = call(command)
     assert (code, out) == (2, "") and "clientbook demo" in complaint
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.EACCES, "right"), (errno.ENOSPC, "room"), (errno.EROFS, "another place"), (errno.EIO, "unforeseen")]
+)
+def test_a_disk_that_refuses_is_told_with_its_place_and_the_remedy(call, monkeypatch, tmp_path, number, told):
+    def refuse(*args, **more):
+        raise OSError(number, os.strerror(number), str(tmp_path / "kept"))
+
+    monkeypatch.setattr(checking, "check", refuse)
+    monkeypatch.setattr(book, "open_book", lambda folder: None)
+    code, _, complaint = call("check", tmp_path)
+    assert code == 1 and told in complaint and "Traceback" not in complaint
+    assert (str(tmp_path / "kept") in complaint) == (told != "unforeseen")
+
+
+def test_a_made_company_that_cannot_be_written_is_told(call, tmp_path):
+    (tmp_path / "file").write_text("x")
+    code, _, complaint = call("demo", tmp_path / "file" / "inside", "--people", 300)
+    assert code == 2 and "cannot be written" in complaint and "Name another folder" in complaint
 
 
 def test_a_folder_that_is_no_book_is_told(call, tmp_path):

@@ -474,7 +474,7 @@ def make_company(folder: Path, progress: Callable[[str, float], None] | None = N
     Raises
     ------
     UsageError
-        If the folder holds something else, or there are too few people.
+        If the folder holds something else or cannot be written, or there are too few people.
     """
     from clientbook import demo
 
@@ -482,6 +482,8 @@ def make_company(folder: Path, progress: Callable[[str, float], None] | None = N
         demo.make(folder, progress=progress, **options)
     except ValueError as error:
         raise UsageError(f"{error}.") from None
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}. Name another folder.") from error
 
 
 def default_book(progress: Callable[[str, float], None] | None = None) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import json
 import os
 import subprocess
@@ -361,12 +362,22 @@ def main() -> None:
             _complain(usage)
             sys.exit(2)
         _trace(debug)
+        if isinstance(error, OSError) and error.errno in _REMEDIES:
+            _complain(f"{error.filename or 'A file'}: {error.strerror}. {_REMEDIES[error.errno]}")
+            sys.exit(1)
         # the message of an error that nobody foresaw may quote a cell
         told = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         _complain(f"Something unforeseen happened ({type(error).__name__}{told}).")
         if not debug:
             _complain("The same command with --debug shows where.")
         sys.exit(1)
+
+
+_RIGHT, _ROOM = "Give this user the right to it, or name another place.", "Make room on that disk, or name another place."
+_REMEDIES = {
+    errno.EACCES: _RIGHT, errno.EPERM: _RIGHT, errno.EROFS: "It can only be read: name another place.",
+    errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM,
+}  # fmt: skip
 
 
 def _trace(debug: bool) -> None:
