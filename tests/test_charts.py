@@ -373,7 +373,8 @@ def test_shares_below_each_other_are_as_exact_as_they_are_known():
 def test_an_empty_table_of_shares_draws_its_finding_alone():
     fig = charts.heatmap(pd.DataFrame(columns=["need", "use"]), finding="Nothing was sent", xlabel="x")
     assert not fig.axes[0].axison and fig.get_size_inches()[1] < 1 and fig._report_title[0] == "Nothing was sent"
-    assert len(charts.png(fig)) and len(charts.png(fig, figures.NARROW))
+    long = charts.heatmap(pd.DataFrame(columns=["need"]), finding="Nothing was sent whose stage is known " * 3, detail="share " * 30)
+    assert all(len(charts.png(each, width)) for each in (fig, long) for width in (None, figures.NARROW))
 
 
 def test_an_amount_that_is_long_is_written_small_and_stays_whole():

@@ -95,7 +95,8 @@ def _head(fig: Figure, finding: str, detail: str) -> None:
             block = _wrap(said, width, size, share)
             fig.text(0.004, 1 - top / height, block, va="top", gid=_HEAD, **{**style, "fontsize": size})
             top += (block.count("\n") + 1) * size * leading + 3
-        fig.get_layout_engine().set(rect=(0, 0, 1, 1 - (top + 7) / height))
+        # however long the words are, something is left below them for the axes
+        fig.get_layout_engine().set(rect=(0, 0, 1, max(1 - (top + 7) / height, 0.05)))
 
 
 def _wrap(said: str, width: float, size: float, share: float) -> str:
@@ -124,7 +125,7 @@ def png(fig: Figure, width: int | None = None) -> bytes:
     with look():
         try:
             if width:
-                fig.set_size_inches(width / DENSITY, max(size[1] * _TALLER, 3.2 if size[1] > 1 else 1.3))
+                fig.set_size_inches(width / DENSITY, max(size[1] * _TALLER, 3.2 if size[1] > 1 else 1.8))
                 _head(fig, *head)
                 axes.fit_below(fig)
             fig.dpi = DENSITY * SCALE
