@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from clientbook import charts
 from clientbook.site import axes, figures, numbers
 from clientbook.site.article import markdown
+from clientbook.site.display import KeyNumbers
 from clientbook.site.sanitise import Tidier, plain
 
 NB = "\u00a0"
@@ -362,3 +363,41 @@ def test_fills_keep_their_colour_in_few_colours():
     assert len(seen) <= figures.COLOURS
     fills = {tuple(int(charts.BLUE[i : i + 2], 16) for i in (1, 3, 5)), (255, 255, 255)}
     assert all(seen.get(colour, 0) > 5_000 for colour in fills)
+
+
+def test_shares_below_each_other_are_as_exact_as_they_are_known():
+    assert numbers.column([1.0, 1.0, 1.0, 0.9976], "percent") == [f"100{NB}%"] * 3 + [f"99.8{NB}%"]
+    assert numbers.column([0.02411, 0.00161, 0.0], "percent") == [f"2.41{NB}%", f"0.16{NB}%", f"0.00{NB}%"]
+
+
+def test_an_empty_table_of_shares_draws_its_finding_alone():
+    fig = charts.heatmap(pd.DataFrame(columns=["need", "use"]), finding="Nothing was sent", xlabel="x")
+    assert not fig.axes[0].axison and fig.get_size_inches()[1] < 1 and fig._report_title[0] == "Nothing was sent"
+    long = charts.heatmap(pd.DataFrame(columns=["need"]), finding="Nothing was sent whose stage is known " * 3, detail="share " * 30)
+    assert all(len(charts.png(each, width)) for each in (fig, long) for width in (None, figures.NARROW))
+
+
+def test_an_amount_that_is_long_is_written_small_and_stays_whole():
+    cards = [{"name": "Expected value", "value": value, "unit": "", "notes": [], "line": ""} for value in ("CNY 353,000", "1,340")]
+    soup = BeautifulSoup(KeyNumbers(tuple(cards))._repr_html_(), "html.parser")
+    assert [each["class"] for each in soup.select("dd")] == [["value", "long"], ["value"]]
+
+
+def test_what_a_figure_cannot_write_is_numbered_and_told_below_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **kinds: shown.append(data))
+    fig = charts.bars(["上海 市", "Łódź", "서울 & co", "上海 市"], [3, 2, 1, 1], finding="上海 市 buys most")
+    charts.show(fig, "上海 市 buys most: 3.")
+    picture, below = shown
+    assert picture["text/plain"] == "上海 市 buys most: 3."
+    assert below["text/html"].endswith(">In the figure [1] is 上海 市, [2] is 서울.</p>")
+    assert [tick.get_text() for tick in fig.axes[0].get_yticklabels()] == ["[1]", "Łódź", "[2] & co", "[1]"]
+    assert fig._report_title[0] == "[1] buys most"
+
+
+def test_a_figure_that_can_write_all_its_words_has_nothing_below_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **kinds: shown.append(data))
+    frame = pd.DataFrame({"Größe": [1.0, 2], "цена": [2.0, 1]}, index=["ναι", "não"])
+    charts.show(charts.heatmap(frame, finding="≥ 2 ⇄ 1 → “ok”"), "alt")
+    assert len(shown) == 1

@@ -458,6 +458,21 @@ def test_several_sources_stand_in_one_table_each_with_its_own_columns(clean):
     assert rows(cleaned.tables["orders"], "ordered_on")[1] == (dt.date(2024, 2, 1),)
 
 
+def test_consents_that_name_marketing_by_another_word_are_told_with_the_remedy(clean):
+    header = ("person_id", "purpose", "status", "indicated_at")
+
+    def notes(*purposes, more=""):
+        sources = f"\n  crm:\n    consents: {{path: c.csv{more}}}\n"
+        told = clean(sources, c__csv=as_csv(header, [(str(n), name, "given", "2024-01-05") for n, name in enumerate(purposes)]))
+        return [note for note in told.notes if note.startswith("consents:")]
+
+    (note,) = notes("Newsletter", "ann@example.org")
+    assert "Is 'Newsletter' that?" in note and "values: {purpose: {Newsletter: marketing}}" in note and "ann" not in note
+    (note,) = notes("service")
+    assert "service" not in note and "values: {purpose: {…: marketing}}" in note
+    assert notes("Newsletter", "marketing") == notes("Newsletter", more=", values: {purpose: {Newsletter: marketing}}") == []
+
+
 def test_values_are_translated_blanks_and_extra_columns_too(clean):
     sources = """
   crm:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 
 import pytest
 
-from clientbook import checking, cli
+from clientbook import book, checking, cli
 
 SOUND = "name: Made\nsources: {shop: {orders: {path: o.csv}}}\n"
 ORDERS = "person_id,ordered_at,amount\n007,2024-01-05,5\n"
@@ -96,8 +98,55 @@ def test_a_sound_book_is_checked_by_its_folder_or_its_file(call, make_book, insi
     assert sorted(path.name for path in folder.iterdir()) == ["clientbook.yaml", "o.csv"]
 
 
+def test_rows_that_the_policy_bears_are_told_and_are_no_fault(call, make_book):
+    rows = ORDERS + "".join(f"a{n},2024-01-05,5\n" for n in range(8)) + ",2024-01-05,5\n"
+    folder = make_book(SOUND, o__csv=rows)
+    code, out, complaint = call("check", folder)
+    assert code == 1 and "1 fault.\nA book that can do without such rows says so in its policy" in complaint
+    for limit, wanted in ((0.9, 0), (0.95, 1)):
+        folder.joinpath("clientbook.yaml").write_text(SOUND + f"policy: [{{rule: rows that can be used, at_least: {limit}}}]\n")
+        code, out, complaint = call("check", folder)
+        assert code == wanted and "person_id is missing" in complaint
+        assert ("Nothing is at fault: 1 row rejected, no more than the book's policy bears." in out) == (wanted == 0)
+    folder.joinpath("clientbook.yaml").write_text(SOUND + "policy: [{rule: rows that can be used, at_least: 0.5}]\n")
+    folder.joinpath("labels.csv").write_text("source_a,person_id_a,source_b,person_id_b,answer\nshop,a,shop,b,perhaps\n")
+    code, _, complaint = call("check", folder)
+    assert code == 1 and "1 fault; 1 row rejected beside, no more than the book's policy bears." in complaint
+
+
+@pytest.mark.parametrize("command", ["check", "runs", "schedule"])
+def test_who_only_looks_at_a_book_makes_none(call, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CLIENTBOOK_BOOK", raising=False)
+    code, out, complaint = call(command)
+    assert (code, out) == (2, "") and "clientbook demo" in complaint
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.EACCES, "right"), (errno.ENOSPC, "room"), (errno.EROFS, "another place"), (errno.EIO, "unforeseen")]
+)
+def test_a_disk_that_refuses_is_told_with_its_place_and_the_remedy(call, monkeypatch, tmp_path, number, told):
+    def refuse(*args, **more):
+        raise OSError(number, os.strerror(number), str(tmp_path / "kept"))
+
+    monkeypatch.setattr(checking, "check", refuse)
+    monkeypatch.setattr(book, "open_book", lambda folder: None)
+    code, _, complaint = call("check", tmp_path)
+    assert code == 1 and told in complaint and "Traceback" not in complaint
+    assert (str(tmp_path / "kept") in complaint) == (told != "unforeseen")
+
+
+def test_a_made_company_that_cannot_be_written_is_told(call, tmp_path):
+    (tmp_path / "file").write_text("x")
+    code, _, complaint = call("demo", tmp_path / "file" / "inside", "--people", 300)
+    assert code == 2 and "cannot be written" in complaint and "Name another folder" in complaint
+
+
 def test_a_folder_that_is_no_book_is_told(call, tmp_path):
-    for path, told in ((tmp_path, "no clientbook.yaml"), (tmp_path / "gone", "no such folder")):
+    file = tmp_path / "o.csv"
+    file.write_text(ORDERS)
+    for path, told in ((tmp_path, "no clientbook.yaml"), (tmp_path / "gone", "no such folder"), (file, "is a file")):
         code, out, complaint = call("check", path)
         assert (code, out) == (1, "")
         assert told in complaint and str(path) in complaint
@@ -118,6 +167,7 @@ def test_every_fault_of_the_data_is_told_on_a_line_of_its_own(call, make_book):
     assert code == 1
     assert sorted(complaint.splitlines()) == [
         "2 faults.",
+        "A book that can do without such rows says so in its policy: {rule: rows that can be used, at_least: 0.98}.",
         "sources.shop.orders, o.csv, row 2, column 'ordered_at': ordered_at is not a valid time.",
         "sources.shop.orders, o.csv, row 3, column 'person_id': person_id is missing.",
     ]

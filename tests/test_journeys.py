@@ -352,6 +352,20 @@ def test_the_book_goes_before_the_default_and_rows_add_up_to_one():
         assert sum(journeys.row_of(name, {}).values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("german", "english"),
+    [
+        ("Angebot versendet", "offer sent"), ("Anruf", "call"), ("Messe", "brochure"), ("In den Warenkorb", "add_to_cart"),
+        ("Bestellung", "order"), ("Kündigung", "cancelled"), ("Rücksendung", "return"), ("Weiterempfehlung", "recommended"),
+        ("Bewertung", "review"), ("Nachbestellung", "reorder"), ("Produkt angesehen", "product_viewed"), ("Suche", "search"),
+        ("Probe-Termin", "appointment"), ("Preisliste", "prices"), ("Störung gemeldet", "ticket"), ("Schulung", "training"),
+        ("terminated", "message_read"),
+    ],
+)  # fmt: skip
+def test_german_names_say_what_the_english_ones_do(german, english):
+    assert journeys.row_of(german, {}) == journeys.row_of(english, {})
+
+
 def test_names_made_from_other_tables_speak_only_where_the_book_says_so():
     seen = pd.DataFrame({"event_name": ["survey", "case", "zzz"], "kind": ["survey", "case", "event"]})
     found = journeys.stage_table(seen, {"case": {"use": 1.0}}).set_index("event_name")

@@ -283,6 +283,13 @@ def test_personas_count_all_and_keep_those_without_one_apart():
     visitors = [(f"v{i}", None, None, None, None, None) for i in range(3)]
     assert segments.personas(shown(people([*rows, *visitors]))).equals(told)
     assert told["share"].sum() == pytest.approx(1.0, abs=1e-5)
+    # nor where something was found in what they did
+    found = shown(people([*rows, *visitors]))
+    found = found.mutate(found_persona=(found["lifecycle"] == "visitor").ifelse("reader", found["found_persona"].cast("string")))
+    readers = found.filter(found["found_persona"] == "reader").to_pandas()["customer_id"]
+    assert {name for name, *_ in visitors} <= set(readers)
+    both = segments.personas(found).set_index("persona")["customers"]
+    assert both.drop("reader").to_dict() == told.set_index("persona")["customers"].to_dict()
     assert list(segments.personas(shown(None)).columns) == list(told.columns)
 
 

@@ -148,7 +148,8 @@ def test_totals_of_draws_equal_a_plain_computation(sold):
     assert drawn.totals["customers"].tolist() == [3, 3] and 0 < drawn.share < 0.1
     rows = value.identity_intervals(total, found, drawn, 0.95)
     assert rows["low"][1] <= rows["low"][0] < total < rows["high"][0] <= rows["high"][1]
-    assert "2 other ways" in value.say_identities(total, drawn, lambda amount: f"{amount:.0f}")
+    assert "lies between" in value.say_identities(total, drawn, lambda amount: f"{amount:.4f}")
+    assert value.say_identities(total, drawn, lambda amount: "CNY 3 M").endswith("the total stays at CNY 3 M.")
 
 
 def test_without_draws_the_interval_is_the_forecasts_own(sold):

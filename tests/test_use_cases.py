@@ -312,6 +312,13 @@ def test_only_what_can_be_computed_is_and_the_rest_says_what_it_takes(engine):
         one.split(": ")[0]: len(one.split(": ")[1].split(", ")) for one in row["needs"].split("; ")
     }  # fmt: skip
     told = use_cases.answer(done, written, lambda amount: f"{amount:.0f} EUR")
+    # what the new bring is a share of the whole only where neither loses
+    shares = {each: use_cases.answer(done, written.assign(incremental_margin=10.0, from_new=each), str) for each in (4.0, -3.0, 12.0)}
+    assert [each for each, said in shares.items() if "comes from customers won" in said] == [4.0] and "40%" in shares[4.0]
+    waits = pd.DataFrame({"policy": [use_cases.waiting.BY_VALUE, use_cases.waiting.BY_SPEND, use_cases.waiting.FORESIGHT],
+                          "extra": [5.0, 4.0, 10.0], "low": [1.0, 1.0, 1.0]})  # fmt: skip
+    assert use_cases.say_waiting(waits).endswith("50% of what knowing the future would")
+    assert use_cases.say_waiting(waits.assign(low=-1.0)).endswith("would, which may be chance")
     assert "4 more could not be computed" in told and use_cases.key_numbers(written)[0].n == 1
     assert list(done.sources.columns) == list(use_cases.STAGE.tables[1].names)
     assert list(done.columns.columns) == list(use_cases.STAGE.tables[2].names)

@@ -413,10 +413,11 @@ def open_book(folder: str | Path | None = None) -> Book:
         folder = folder.parent
     file = folder / SETTINGS
     if not folder.is_dir():
-        raise FaultError(Fault("there is no such folder.", "A book is a folder with a clientbook.yaml.", file=str(folder)))
+        told = "is a file, and no folder." if folder.exists() else "there is no such folder."
+        raise FaultError(Fault(told, "A book is a folder with a clientbook.yaml.", file=str(folder)))
     if not file.is_file():
         raise FaultError(
-            Fault("there is no clientbook.yaml in this folder.", "Write one, as the README shows.", file=str(folder))
+            Fault("there is no clientbook.yaml in this folder.", "`clientbook init` drafts one from its files.", file=str(folder))
         )
     return Book(folder, read_settings(file))
 
@@ -473,7 +474,7 @@ def make_company(folder: Path, progress: Callable[[str, float], None] | None = N
     Raises
     ------
     UsageError
-        If the folder holds something else, or there are too few people.
+        If the folder holds something else or cannot be written, or there are too few people.
     """
     from clientbook import demo
 
@@ -481,6 +482,8 @@ def make_company(folder: Path, progress: Callable[[str, float], None] | None = N
         demo.make(folder, progress=progress, **options)
     except ValueError as error:
         raise UsageError(f"{error}.") from None
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}. Name another folder.") from error
 
 
 def default_book(progress: Callable[[str, float], None] | None = None) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -34,11 +34,32 @@ class Report:
         How many faults that stands for.
     notes
         What was read, and cells that will be emptied.
+    warnings
+        Rows that are rejected, where the book's policy says how many rows must be usable, and so many are.
+    set_aside
+        How many rows that stands for.
+    rejects
+        Are there rejected rows among the faults?
     """
 
     faults: list[Fault] = field(default_factory=list)
     wrong: int = 0
     notes: list[str] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+    set_aside: int = 0
+    rejects: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """How did it end?"""
+        rows = f"{self.set_aside:,} {'row' if self.set_aside == 1 else 'rows'} rejected"
+        if self.faults:
+            told = f"{self.wrong:,} {'fault' if self.wrong == 1 else 'faults'}"
+            if self.set_aside:
+                return f"{told}; {rows} beside, no more than the book's policy bears."
+            hint = "\nA book that can do without such rows says so in its policy: {rule: rows that can be used, at_least: 0.98}."
+            return f"{told}.{hint if self.rejects else ''}"
+        return f"Nothing is at fault: {rows}, no more than the book's policy bears." if self.set_aside else "Nothing is at fault."
 
 
 def check(book: Book, *, every_row: bool = False) -> Report:
@@ -79,10 +100,24 @@ def check(book: Book, *, every_row: bool = False) -> Report:
             report.notes += _emptied(cleaned.tables["changes"], delivered)
         rejected = cleaned.tables["rejected"]
         groups = rejected.group_by("source", "table", "file", "column", "reason").agg(rows=rejected.count())
+        borne = _borne(book, cleaned.rows)
         for group in groups.order_by("file", "source", "table", "column", "reason").to_pandas().itertuples():
-            report.wrong += int(group.rows)
-            report.faults += _faults(rejected, group, every_row)
+            found = _faults(rejected, group, every_row)
+            if borne:
+                report.warnings += found
+                report.set_aside += int(group.rows)
+            else:
+                report.faults += found
+                report.wrong += int(group.rows)
+                report.rejects = True
     return report
+
+
+def _borne(book: Book, rows: Sequence[dict]) -> bool:
+    """Does the policy say how many rows must be usable, and are so many?"""
+    rules = [rule for rule in book.settings.policy if rule.rule == "rows that can be used"]
+    limits = [rule.at_least for rule in rules if rule.at_least is not None]
+    return bool(limits) and cleaning.usable(rows) >= max(limits)
 
 
 @contextlib.contextmanager

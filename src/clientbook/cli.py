@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import json
 import os
 import subprocess
@@ -27,6 +28,9 @@ app = typer.Typer(
 
 BookArgument = Annotated[
     Path | None, typer.Argument(metavar="BOOK", help="The book's folder; with none, the default book, made if it is not there.")
+]
+ThereArgument = Annotated[
+    Path | None, typer.Argument(metavar="BOOK", help="The book's folder; with none, the default book, where it is.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -157,22 +161,21 @@ def init(
 
 @app.command(epilog="Example: [bold]clientbook check data/cdnow[/bold]")
 def check(
-    book: BookArgument = None,
+    book: ThereArgument = None,
     every: Annotated[bool, typer.Option("--all", help="List every row, also where very many have the same fault.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """Read and validate everything in a book, and execute nothing. Exit code 1 if anything is at fault."""
     from clientbook import checking
-    from clientbook.book import open_book
 
-    report = checking.check(open_book(book), every_row=every)
+    report = checking.check(_there(book), every_row=every)
     for line in report.notes:
         typer.echo(line)
-    for fault in report.faults:
+    for fault in (*report.warnings, *report.faults):
         typer.echo(str(fault), err=True)
     if report.faults:
-        raise ClientbookError(f"{report.wrong:,} {'fault' if report.wrong == 1 else 'faults'}.")
-    typer.echo("Nothing is at fault.")
+        raise ClientbookError(report.verdict)
+    typer.echo(report.verdict)
 
 
 @app.command(epilog="Example: [bold]clientbook lab data/cdnow[/bold]")
@@ -184,10 +187,10 @@ def lab(
 ) -> None:
     """Open JupyterLab on the notebooks, with this book. What they write goes to the book's store/lab."""
     from clientbook import runner
-    from clientbook.book import BOOK_VARIABLE, open_book
+    from clientbook.book import BOOK_VARIABLE
     from clientbook.forkserver import ONE_THREAD
 
-    opened = open_book(book)
+    opened = _open(book)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={runner.notebooks_folder()}", f"--port={port}"]
     command += ["--no-browser"] if no_browser else []
     # in a container everybody is root, and Jupyter would refuse to start
@@ -198,16 +201,15 @@ def lab(
 
 @app.command(epilog="Example: [bold]clientbook runs data/cdnow --last 10[/bold]")
 def runs(
-    book: BookArgument = None,
+    book: ThereArgument = None,
     last: Annotated[int, typer.Option(min=1, help="How many, the newest.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON lines, all that is remembered of each.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """List past runs: when, data as of, how long, how they ended, and what changed."""
     from clientbook import history
-    from clientbook.book import open_book
 
-    opened = open_book(book)
+    opened = _there(book)
     past = history.read(opened.store.folder)
     if not past:
         typer.echo(f"{opened.folder} has no run yet; `clientbook run {opened.folder}` makes one.")
@@ -237,16 +239,15 @@ def runs(
 
 @app.command(epilog="Example: [bold]clientbook schedule data/cdnow --at 02:30[/bold]")
 def schedule(
-    book: BookArgument = None,
+    book: ThereArgument = None,
     at: Annotated[str, typer.Option(metavar="HH:MM", help="When, every day.")] = "02:30",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where reports go.")] = Path("reports"),
     debug: DebugOption = False,
 ) -> None:
     """Print a systemd timer, a crontab line and an Airflow task, any of which runs the book every night."""
     from clientbook import schedule as schedules
-    from clientbook.book import open_book
 
-    typer.echo(schedules.told(open_book(book), at, out.resolve()))
+    typer.echo(schedules.told(_there(book), at, out.resolve()))
 
 
 WhoArgument = Annotated[
@@ -361,12 +362,22 @@ def main() -> None:
             _complain(usage)
             sys.exit(2)
         _trace(debug)
+        if isinstance(error, OSError) and error.errno in _REMEDIES:
+            _complain(f"{error.filename or 'A file'}: {error.strerror}. {_REMEDIES[error.errno]}")
+            sys.exit(1)
         # the message of an error that nobody foresaw may quote a cell
         told = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         _complain(f"Something unforeseen happened ({type(error).__name__}{told}).")
         if not debug:
             _complain("The same command with --debug shows where.")
         sys.exit(1)
+
+
+_RIGHT, _ROOM = "Give this user the right to it, or name another place.", "Make room on that disk, or name another place."
+_REMEDIES = {
+    errno.EACCES: _RIGHT, errno.EPERM: _RIGHT, errno.EROFS: "It can only be read: name another place.",
+    errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM,
+}  # fmt: skip
 
 
 def _trace(debug: bool) -> None:
@@ -409,6 +420,16 @@ def _open(book: Path | None):
         typer.echo(f"There is no {DEFAULT} yet: making a company to try everything on.", err=True)
         with _making() as progress:
             default_book(progress)
+    return open_book(book)
+
+
+def _there(book: Path | None):
+    """The book that is there: who only looks at one makes none."""
+    from clientbook.book import BOOK_VARIABLE, DEFAULT, SETTINGS, open_book
+    from clientbook.faults import UsageError
+
+    if book is None and not os.environ.get(BOOK_VARIABLE) and not (Path(DEFAULT) / SETTINGS).is_file():
+        raise UsageError(f"Which book? There is no {DEFAULT} here: name its folder, or make that one with `clientbook demo`.")
     return open_book(book)
 
 

@@ -178,7 +178,8 @@ def actions(read: Read, as_of: dt.date, most: int = 5) -> pd.DataFrame:
     rejected = read("rejected")
     count = int(rejected.count().to_pandas()) if rejected is not None else 0
     if count:
-        repair = {"action": f"Repair {count:,} rows that could not be used", "why": "they count for nobody until then"}
+        repair = {"action": f"Repair {count:,} {'row' if count == 1 else 'rows'} that could not be used"}
+        repair |= {"why": f"{'it counts' if count == 1 else 'they count'} for nobody until then"}
         told = pd.concat([told, pd.DataFrame([repair | {"page": "01_cleaning"}])], ignore_index=True)
     return told
 

@@ -6,6 +6,7 @@ import datetime as dt
 import difflib
 import functools
 import operator
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,7 @@ from clientbook.cleaning.repeats import Judged
 from clientbook.cleaning.scoring import score
 from clientbook.cleaning.sense import sense
 from clientbook.cleaning.standards import RULES
+from clientbook.consent import MARKETING
 from clientbook.engine import Engine, row_hash
 from clientbook.faults import Fault, FaultError
 from clientbook.site import numbers
@@ -210,9 +212,30 @@ def clean(book: Book, engine: Engine, as_of: dt.date, loaded: Sequence[_Loaded] 
     for row in cleaned.rows:
         if row["rows_in"] != sum(row[name] for name in ROW_COUNTS[1:]):
             raise AssertionError(f"rows of {row['file']} are not accounted for: {row}")
+    cleaned.notes += _other_purposes(cleaned.tables.get("consents"))
     cleaned.cells = pd.concat(quality, ignore_index=True) if quality else pd.DataFrame()
     # what reads the tables again reads them as they are written, once they are: the quality is asked for by itself
     return cleaned
+
+
+_FOR_MARKETING = re.compile(r"marketing|newsletter|werb|advert|promo|mailing|publicit|pubblicit|reclame|营销|推广")
+
+
+def _other_purposes(consents: ir.Table | None) -> list[str]:
+    """What is said where no consent is for marketing, as the book names that in its own words.
+
+    Only words that speak of marketing are repeated: what else stands in the column may be anything.
+    """
+    if consents is None:
+        return []
+    counted = consents.group_by("purpose").agg(n=consents.count()).order_by(ibis.desc("n"), "purpose").limit(100).to_pandas()
+    if counted.empty or MARKETING in set(counted["purpose"]):
+        return []
+    meant = [name for name in counted["purpose"] if _FOR_MARKETING.search(name.lower())][:3]
+    told = f"consents: none is for the purpose {MARKETING}, which messages have that name no other, so that nobody allows it."
+    pairs = ", ".join(f"{name}: {MARKETING}" for name in meant)
+    said = f" Is {' and '.join(map(repr, meant))} that?" if meant else " If one of its purposes is that, say which."
+    return [f"{told}{said} Below the table in clientbook.yaml: values: {{purpose: {{{pairs or f'…: {MARKETING}'}}}}}."]
 
 
 def quality(cleaned: Cleaned, tables: Mapping[str, ir.Table], book: Book) -> pd.DataFrame:
@@ -776,6 +799,17 @@ def draw_trend(shares: pd.DataFrame):
     return charts.lines(shares, finding=say_trend(shares), detail=detail, format="percent")
 
 
+def usable(rows: Sequence[dict]) -> float:
+    """Which share of the delivered rows can be used?
+
+    Parameters
+    ----------
+    rows
+        As in :attr:`Cleaned.rows`.
+    """
+    return sum(row["kept"] + row["returns"] for row in rows) / max(sum(row["rows_in"] for row in rows), 1)
+
+
 def key_numbers(cleaned_rows: Sequence[dict], quality: pd.DataFrame | None = None) -> list[KeyNumber]:
     """Which numbers of this stage are watched from run to run?
 
@@ -787,10 +821,8 @@ def key_numbers(cleaned_rows: Sequence[dict], quality: pd.DataFrame | None = Non
         As from :func:`quality`, where it was asked for.
     """
     total = {name: sum(row[name] for row in cleaned_rows) for name in ROW_COUNTS}
-    delivered = max(total["rows_in"], 1)
-    usable = (total["kept"] + total["returns"]) / delivered
     watched = [
-        KeyNumber("Rows that can be used", round(usable, 6), "share", "up", n=total["rows_in"]),
+        KeyNumber("Rows that can be used", round(usable(cleaned_rows), 6), "share", "up", n=total["rows_in"]),
         KeyNumber("Rows rejected", total["rejected"], "rows", "down", n=total["rows_in"]),
         KeyNumber("Rows delivered", total["rows_in"], "rows", n=total["rows_in"]),
     ]
@@ -806,7 +838,7 @@ def answer(rows: Sequence[dict]) -> str:
     """Are the delivered rows fit for use? In two sentences of Markdown."""
     total = {name: sum(row[name] for row in rows) for name in ROW_COUNTS}
     files = len(rows)
-    share = (total["kept"] + total["returns"]) / max(total["rows_in"], 1)
+    share = usable(rows)
     rest = [
         (total["rejected"], "could not be used and were set aside with their reason"),
         (total["merged"], "had been delivered twice"),

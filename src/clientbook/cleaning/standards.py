@@ -529,6 +529,12 @@ _SYNONYMS = {
     "USA": "US", "U.S.A.": "US", "U.S.": "US", "AMERICA": "US", "BRD": "DE", "EIRE": "IE", "HOLLAND": "NL", "SUISSE": "CH", "SVIZZERA": "CH",
     "EL": "GR", "RUSSIA": "RU", "KOREA": "KR", "SOUTH KOREA": "KR", "CZECH REPUBLIC": "CZ", "TURKEY": "TR", "TÜRKEI": "TR", "RSA": "ZA", "UAE": "AE",
 }  # fmt: skip
+# The signs of cars (as registered under the Vienna Convention) that are not the two letters as well, and that stand for
+# nothing else in a form: J, M, N and V may be a yes, a gender, a no and a tick.
+_PLATES = {
+    "A": "AT", "B": "BE", "D": "DE", "E": "ES", "F": "FR", "H": "HU", "I": "IT", "L": "LU", "P": "PT", "S": "SE", "FL": "LI",
+    "SLO": "SI", "RSM": "SM", "SRB": "RS", "MNE": "ME", "BIH": "BA", "EST": "EE", "IRL": "IE", "FIN": "FI", "GBZ": "GI",
+}  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -568,7 +574,7 @@ def _countries() -> dict[str, str]:
     for three, two in get_global("territory_aliases").items():
         if re.fullmatch(r"[A-Z]{3}", three) and len(two) == 1 and two[0] in codes:
             known.setdefault(three, two[0])
-    return known | _SYNONYMS | {code: code for code in codes}
+    return known | _SYNONYMS | _PLATES | {code: code for code in codes}
 
 
 def country(text: str, own: Collection[str] = (), kept: Collection[str] = ()) -> Standard:
@@ -577,7 +583,7 @@ def country(text: str, own: Collection[str] = (), kept: Collection[str] = ()) ->
     Parameters
     ----------
     text
-        A name in one of seventeen languages, or a code of two or three letters.
+        A name in one of seventeen languages, a code of two or three letters, or the sign of its cars.
     own, kept
         As for :func:`is_placeholder`.
 

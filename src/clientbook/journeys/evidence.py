@@ -11,8 +11,9 @@ import pandas as pd
 
 from clientbook.tables import STAGES
 
-# What the usual names of events say, unless the book says otherwise: the share of such events that belong to a stage.
-# A name that stands here is taken whole; else the first pattern that is found in it decides.
+# What the usual names of events say in English and German (umlauts as ae, oe, ue), unless the book says otherwise: the share
+# of such events that belong to a stage. A name that stands here is taken whole; else the first pattern that is found in it
+# decides.
 BY_NAME: dict[str, dict[str, float]] = {
     "view": {"need": 0.5, "research": 0.5},
     "page_view": {"need": 0.5, "research": 0.5},
@@ -25,31 +26,47 @@ BY_NAME: dict[str, dict[str, float]] = {
     "transaction": {"adopt": 0.6, "use": 0.4},
     "call": {"research": 0.4, "decide": 0.3, "use": 0.3},
     "visit_in_store": {"research": 0.5, "decide": 0.5},
+    "ansicht": {"need": 0.5, "research": 0.5},
+    "seitenaufruf": {"need": 0.5, "research": 0.5},
+    "seitenansicht": {"need": 0.5, "research": 0.5},
+    "katalog": {"research": 0.6, "need": 0.4},
+    "besuch": {"research": 0.5, "decide": 0.5},
+    "anruf": {"research": 0.4, "decide": 0.3, "use": 0.3},
+    "telefonat": {"research": 0.4, "decide": 0.3, "use": 0.3},
 }
 
 BY_PATTERN: tuple[tuple[str, dict[str, float]], ...] = (
     # who sends something back, or leaves, is not on the way to anything
-    (r"unsubscri|refund|^return|cancel", {}),
-    (r"refer|recommend|invite_?friend|testimonial|advoca", {"recommend": 1.0}),
-    (r"review|rating|reference_given", {"recommend": 0.8, "use": 0.2}),
-    (r"community|forum|share", {"use": 0.5, "recommend": 0.5}),
-    (r"reorder|renew|upgrade|upsell|refill", {"use": 1.0}),
-    (r"user_?meeting|user_?group|advanced|course|training|certif", {"use": 0.8, "adopt": 0.2}),
-    (r"onboard|first_?steps|getting_?started|setup|install|activat|tutorial|welcome", {"adopt": 0.9, "use": 0.1}),
-    (r"manual|support|help|faq|how_?to|ticket|delivery|track", {"adopt": 0.6, "use": 0.4}),
-    (r"success_?story|case_?study|customer_?story", {"decide": 0.7, "research": 0.3}),
-    (r"pric|quote|offer|proposal|terms|tarif", {"decide": 0.8, "research": 0.2}),
-    (r"cart|basket|checkout|payment|wish_?list", {"decide": 1.0}),
-    (r"demo|sample|trial|fitting|appointment|sales_?visit|negotiat", {"decide": 0.8, "research": 0.2}),
-    (r"^(order|purchase|buy|bought)|_(order|purchase)d?$", {"adopt": 0.6, "use": 0.4}),
-    (r"compar|webinar|white_?paper|report|download|guide|brochure|register|sign_?up|ask|inquir|enquir|contact_form",
+    (r"unsubscri|refund|^return|cancel|abmeld|abbestell|kuendig|storn|retoure|rueckgabe|ruecksend|erstatt", {}),
+    (r"refer|recommend|invite_?friend|testimonial|advoca|empfehl|empfohlen", {"recommend": 1.0}),
+    (r"review|rating|reference_given|bewert|rezension", {"recommend": 0.8, "use": 0.2}),
+    (r"community|forum|share|geteilt|stammtisch", {"use": 0.5, "recommend": 0.5}),
+    (r"reorder|renew|upgrade|upsell|refill|nachbestell|nachkauf|verlaenger", {"use": 1.0}),
+    (r"user_?meeting|user_?group|advanced|course|training|certif|anwendertreffen|schulung|(^|_)kurs",
+     {"use": 0.8, "adopt": 0.2}),
+    (r"onboard|first_?steps|getting_?started|setup|install|activat|tutorial|welcome|erste_?schritte|inbetriebnahme|einrichtung|"
+     r"aktivier|willkommen", {"adopt": 0.9, "use": 0.1}),
+    (r"manual|support|help|faq|how_?to|ticket|delivery|track|handbuch|anleitung|hilfe|liefer|sendungsverfolg|"
+     r"kundendienst|stoerung", {"adopt": 0.6, "use": 0.4}),
+    (r"success_?story|case_?study|customer_?story|erfolgsgeschichte|fallstudie|anwenderbericht",
+     {"decide": 0.7, "research": 0.3}),
+    (r"pric|quote|offer|proposal|terms|tarif|preis|angebot|kostenvoranschlag|konditionen", {"decide": 0.8, "research": 0.2}),
+    (r"cart|basket|checkout|payment|wish_?list|warenkorb|(^|_)kasse|zahlung|merkzettel|merkliste|wunschliste", {"decide": 1.0}),
+    (r"demo|sample|trial|fitting|appointment|sales_?visit|negotiat|vorfuehrung|muster|anprobe|termin(?!at)|"
+     r"(kunden|vertriebs|vor_ort_)besuch|verhandl", {"decide": 0.8, "research": 0.2}),
+    (r"^(order|purchase|buy|bought|bestell|kauf|gekauft|auftrag)|_(order|purchase)d?$|_(bestellung|bestellt|kauf|gekauft)$",
+     {"adopt": 0.6, "use": 0.4}),
+    (r"compar|webinar|white_?paper|report|download|guide|brochure|register|sign_?up|ask|inquir|enquir|contact_form|"
+     r"vergleich|bericht|herunter_?(ge)?lad|leitfaden|broschuere|prospekt|registrier|anmeld|anfrage|(^|_)messe(besuch|_|$)",
      {"research": 0.8, "need": 0.2}),
-    (r"product|item|article_detail|spec", {"research": 0.5, "decide": 0.4, "use": 0.1}),
-    (r"account|login|log_?in|profile|dashboard|invoice", {"use": 0.7, "adopt": 0.3}),
-    (r"search|query", {"need": 0.5, "research": 0.4, "decide": 0.1}),
-    (r"article|blog|video|news|podcast|landing|social|home|advert|campaign", {"need": 0.7, "research": 0.3}),
+    (r"product|item|article_detail|spec|produkt|artikel", {"research": 0.5, "decide": 0.4, "use": 0.1}),
+    (r"account|login|log_?in|profile|dashboard|invoice|konto|einlog|eingeloggt|rechnung", {"use": 0.7, "adopt": 0.3}),
+    (r"search|query|suche", {"need": 0.5, "research": 0.4, "decide": 0.1}),
+    (r"article|blog|video|news|podcast|landing|social|home|advert|campaign|beitrag|startseite|werb|"
+     r"kampagne", {"need": 0.7, "research": 0.3}),
 )  # fmt: skip
 
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _PATTERNS = tuple((re.compile(pattern), row) for pattern, row in BY_PATTERN)
 
 
@@ -68,7 +85,7 @@ def row_of(event_name: str, stages: Mapping[str, Mapping[str, float]]) -> dict[s
     dict
         Stage to probability, which add up to 1; empty where the name says nothing.
     """
-    plain = re.sub(r"[\s\-./]+", "_", event_name.strip().lower())
+    plain = re.sub(r"[\s\-./]+", "_", event_name.strip().lower().translate(_UMLAUTS))
     if event_name in stages:
         row = stages[event_name]
     elif plain in BY_NAME:

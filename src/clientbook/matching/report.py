@@ -14,6 +14,7 @@ from clientbook.matching.clusters import CONFLICTS, DEFAULT_RULES, ORIGINS, UNIT
 from clientbook.matching.incremental import MOST_SINCE, NOBODY, Day
 from clientbook.matching.model import parameter_table
 from clientbook.matching.pairs import Scored
+from clientbook.site import numbers
 from clientbook.stage import KeyNumber
 
 # An answer that is expected to put so much of a pair right is worth a minute.
@@ -208,7 +209,8 @@ def say_conflicts(told: pd.DataFrame) -> str:
     if known.empty or not known["conflicts"].sum():
         return "No customer's records contradict each other."
     most = known.sort_values(["share", "column"], ascending=[False, True]).iloc[0]
-    return f"Records contradict each other most about the {most['column']}: of {most['share']:.0%} of the customers who have one."
+    share = numbers.share(most["share"], 0)
+    return f"Records contradict each other most about the {most['column']}: of {share} of the customers who have one."
 
 
 def kinds(accounts: ir.Table) -> pd.DataFrame:

@@ -439,7 +439,7 @@ def agreement_map(shares: pd.DataFrame, *, finding: str):
     # names that cross wide columns would run into each other
     named = named.set_axis([textwrap.fill(str(name), 14) for name in named.columns], axis=1)
     lines = max([1, *(name.count("\n") + 1 for name in named.columns)])
-    fig, ax = charts.figure(height=140 + 18 * lines + 34 * max(2, len(named)))
+    fig, ax = charts.figure(height=90 if named.empty else 140 + 18 * lines + 34 * max(2, len(named)))
     with charts.look():
         if named.empty:
             ax.axis("off")
@@ -546,15 +546,14 @@ def personas(segments: ir.Table) -> pd.DataFrame:
         The public table `personas`: those given, then those without one, then those found; the largest first. Visitors,
         of whom nothing but an id is known, are not among those without one.
     """
-    nameless = segments["given_persona"].isnull() & segments["found_persona"].isnull()
-    segments = segments.filter(~((segments["lifecycle"] == "visitor") & nameless))
     both = segments.group_by("given_persona", "found_persona").agg(n=segments.count()).to_pandas()
     parts = []
     for origin, name, other in (("given", "given_persona", "found_persona"), ("found", "found_persona", "given_persona")):
-        each = segments.group_by(persona=segments[name]).agg(
-            customers=segments.count(), buyers=segments["purchases"].notnull().sum(), clv=total(segments["clv"]),
-            orders=segments["purchases"].sum().fill_null(0), valued=segments["clv"].count(),
-            journey=segments["stage"].mode(), topic=segments["topic"].mode(),
+        rows = segments.filter(~((segments["lifecycle"] == "visitor") & segments[name].isnull()))
+        each = rows.group_by(persona=rows[name]).agg(
+            customers=rows.count(), buyers=rows["purchases"].notnull().sum(), clv=total(rows["clv"]),
+            orders=rows["purchases"].sum().fill_null(0), valued=rows["clv"].count(),
+            journey=rows["stage"].mode(), topic=rows["topic"].mode(),
         )  # fmt: skip
         told = each.order_by("persona").to_pandas()
         told["share"] = (told["customers"] / max(told["customers"].sum(), 1)).round(6)
@@ -1026,7 +1025,7 @@ def answer(lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, mone
     ids = f" Of {visitors:,} visitors beside them no more is known than an id, such as a browser's." if visitors else ""
     ids += " Counted is who bought or of whom a name, an address or a number is known."
     listed = [
-        f"{name} ({int(row['customers']):,}" + (f", {money(row['expected_margin'])} at stake)" if row["expected_margin"] else ")")
+        f"{name} ({int(row['customers']):,}{f', {money(row.expected_margin)} at stake' if row.expected_margin > 0 else ''})"
         for name, row in stakes.iterrows()
         if row["customers"]
     ]

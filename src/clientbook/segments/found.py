@@ -28,7 +28,7 @@ LEAST_SURE = 0.5
 # What is said of a customer, in words; the weight of something seen once.
 ASPECTS = {
     "buys": ("buys {}", 1.0), "source": ("orders through {}", 1.0), "month": ("orders in quarter {}", 1.0),
-    "lines": ("{} lines an order", 1.0), "pieces": ("orders {} pieces of a thing", 1.0), "tier": ("{} goods", 1.0),
+    "lines": ("{} an order", 1.0), "pieces": ("orders {} pieces of a thing", 1.0), "tier": ("{} goods", 1.0),
     "returned": ("{}", 1.0), "reduced": ("{}", 1.0), "industry": ("{}", 2.0), "kind": ("{}", 2.0), "role": ("{}", 1.0),
     "reads": ("reads about {}", 0.3), "hours": ("is about {}", 0.3), "born": ("born in the {}s", 1.0),
 }  # fmt: skip
@@ -140,7 +140,9 @@ def _orders(tables, who) -> list[ir.Table]:
     told = [
         _counted(each, "buys", each["topic"]), _counted(each, "source", each["source"]),
         _counted(each, "month", each["day"].quarter()),
-        _counted(each, "lines", ibis.cases((each["lines"] == 1, "one"), (each["lines"] < 4, "a few"), else_="many")),
+        _counted(each, "lines", ibis.cases(
+            (each["lines"] == 1, "one line"), (each["lines"] < 4, "a few lines"), else_="many lines"
+        )),
         _counted(each, "pieces", pieces), _counted(each, "tier", each["tier"]),
         _counted(each, "reduced", each["reduced"].ifelse("buys reduced", "pays the full price")),
     ]  # fmt: skip

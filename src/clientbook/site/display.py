@@ -62,6 +62,10 @@ def answer(text_markdown: str) -> Answer:
     return Answer(text_markdown)
 
 
+# Longer amounts, such as those in a currency without a sign, are written smaller: a card breaks no number in two.
+LONG = 8
+
+
 @dataclass(frozen=True)
 class KeyNumbers:
     """A few numbers, each on a card."""
@@ -74,7 +78,8 @@ class KeyNumbers:
                 '<dl class="cards">',
                 *(
                     f'<div class="card"><dt>{html.escape(card["name"])}</dt>'
-                    f'<dd class="value">{html.escape(card["value"])}{_unit(card["unit"])}</dd>'
+                    f'<dd class="{"value long" if len(card["value"]) > LONG else "value"}">'
+                    f"{html.escape(card['value'])}{_unit(card['unit'])}</dd>"
                     + "".join(f'<dd class="note">{inline(note)}</dd>' for note in card["notes"])
                     + card["line"]
                     + "</div>"

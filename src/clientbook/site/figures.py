@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import sys
 import textwrap
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clientbook.site import axes, words
+from clientbook.site import axes, glyphs, words
 from clientbook.site.palette import DENSITY, INK, MUTED, SCALE, look
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def _head(fig: Figure, finding: str, detail: str) -> None:
             block = _wrap(said, width, size, share)
             fig.text(0.004, 1 - top / height, block, va="top", gid=_HEAD, **{**style, "fontsize": size})
             top += (block.count("\n") + 1) * size * leading + 3
-        fig.get_layout_engine().set(rect=(0, 0, 1, 1 - (top + 7) / height))
+        # however long the words are, something is left below them for the axes
+        fig.get_layout_engine().set(rect=(0, 0, 1, max(1 - (top + 7) / height, 0.05)))
 
 
 def _wrap(said: str, width: float, size: float, share: float) -> str:
@@ -123,7 +125,7 @@ def png(fig: Figure, width: int | None = None) -> bytes:
     with look():
         try:
             if width:
-                fig.set_size_inches(width / DENSITY, max(size[1] * _TALLER, 3.2))
+                fig.set_size_inches(width / DENSITY, max(size[1] * _TALLER, 3.2 if size[1] > 1 else 1.8))
                 _head(fig, *head)
                 axes.fit_below(fig)
             fig.dpi = DENSITY * SCALE
@@ -178,12 +180,16 @@ def show(fig: Figure, alt: str) -> None:
     from IPython.display import display
 
     alt = words.plain(alt)
+    numbered = glyphs.number_unwritable(fig)
     data = png(fig)
     width, height = (round(inches * DENSITY) for inches in fig.get_size_inches())
     metadata = {"alt": " ".join(alt.split()), "width": width, "height": height}
     if getattr(fig, "_report_title", None) and width > NARROW:
         metadata["narrow"] = base64.b64encode(png(fig, NARROW)).decode("ascii")
     display({"image/png": data, "text/plain": alt}, metadata={"image/png": metadata}, raw=True)
+    if numbered:
+        told = f"In the figure {', '.join(f'{number} is {said}' for number, said in numbered.items())}."
+        display({"text/html": f'<p class="table-note">{html.escape(told)}</p>', "text/plain": told}, raw=True)
     if "matplotlib.pyplot" in sys.modules:
         # Else a notebook shows a figure made with pyplot a second time.
         sys.modules["matplotlib.pyplot"].close(fig)

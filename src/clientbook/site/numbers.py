@@ -222,10 +222,13 @@ def column(values: Sequence[Any], kind: Format, currency: str | None = None) -> 
     if all(round(x, 9).is_integer() for x in known):
         return written
     wanted = sorted(min(6, max(0, 2 - math.floor(math.log10(x)))) for x in known)
-    decimals = wanted[len(wanted) // 2]
+    # no share of what is counted here is known to a thousandth of a percent
+    decimals = min(wanted[len(wanted) // 2], 2) if unit else wanted[len(wanted) // 2]
     return [
         f"{_signed(f'{x:,.{decimals}f}')}{unit}"
         if x is not None and abs(x) < 1e6 and (x == 0 or abs(x) >= 0.5 * 10**-decimals) and as_is[:1] not in "<>"
+        # what is not quite all is never said to be all
+        and not (unit and x < 100 <= round(x, decimals))
         else as_is
         for x, as_is in zip(reals, written, strict=True)
     ]

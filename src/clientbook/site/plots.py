@@ -380,6 +380,12 @@ def heatmap(
     values = frame.to_numpy(dtype=float)
     write = numbers.formatter(format, currency)
     rows, columns = values.shape
+    if not values.size:
+        # the finding says why there is nothing to see
+        fig, ax = figure(height=90)
+        ax.set_axis_off()
+        title(ax, finding, detail)
+        return fig
     write_values = rows * columns <= 144 and columns <= 12 if write_values is None else write_values
     fig, ax = figure(height=int(min(560, 130 + (30 if write_values else 14) * max(rows, 6))))
     with look():

@@ -262,7 +262,7 @@ class _Decisions:
     def recover(self, without, whole):
         """Late orders."""
         if not self._promised() or self._only_from("deliveries", without):
-            raise NothingToShow("Deliveries with `promised_at` would tell which orders were late.")
+            raise NothingToShow("Deliveries with promised_at would tell which orders were late.")
         rows = self._once(
             "late",
             lambda: waiting.late_orders(
@@ -278,7 +278,7 @@ class _Decisions:
         """By net value, not by revenue."""
         events = self.tables.get("events")
         if events is None:
-            raise NothingToShow("Events `…_treated` and `…_control` of a mailing sent by lot would tell what writing adds.")
+            raise NothingToShow("Events …_treated and …_control of a mailing sent by lot would tell what writing adds.")
         rows = self._once("trial", lambda: retarget.trial(self.lines, events, self.who, self.as_of, self.zone))
         if without is not None and (rows["in_source"] == without).all():
             raise NothingToShow("The trial is that source's.")

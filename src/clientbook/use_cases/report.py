@@ -127,12 +127,15 @@ def say_waiting(policies: pd.DataFrame) -> str:
     policies
         Of serving scarce stock.
     """
-    extra = policies.set_index("policy")["extra"]
+    known = policies.set_index("policy")
+    extra = known["extra"]
     value, spend, most = extra[waiting.BY_VALUE], extra[waiting.BY_SPEND], extra[waiting.FORESIGHT]
     if value <= 0:
         return "Serving by value at risk would have brought no more than first come, first served"
     share = f" and {value / most:.0%} of what knowing the future would" if most > 0 else ""
-    return f"Value at risk would have brought {'more than' if value > spend else 'no more than'} last year's spend{share}"
+    # the interval of what it would have brought beyond the usual order
+    unsure = ", which may be chance" if known.loc[waiting.BY_VALUE, "low"] <= 0 else ""
+    return f"Value at risk would have brought {'more than' if value > spend else 'no more than'} last year's spend{share}{unsure}"
 
 
 def say_sources(sources: pd.DataFrame) -> str:
@@ -189,7 +192,8 @@ def answer(done: Study, written: pd.DataFrame, money: Callable[[float], str]) ->
     lines = [first, f"{say_best(written)}."]
     new = float(written["from_new"].sum())
     every = float(written["incremental_margin"].sum())
-    if every > 0:
+    # a loss with either would make it a share of nothing
+    if every > 0 and 0 <= new <= every:
         lines.append(f"Of the extra margin {new / every:.0%} comes from customers won within a year, the rest from those there.")
     lines += [f"{say_sources(done.sources)}. {say_columns(done.columns)}."]
     if len(done.missing):

@@ -71,7 +71,7 @@ def trial(lines: ir.Table, events: ir.Table, identities: ir.Table | None, as_of:
     if counts.empty:
         raise NothingToShow(
             f"There is no mailing that was sent to some by lot and kept from others, over {FEWEST} customers and "
-            f"{ANSWER_DAYS} days old: events `…_treated` and `…_control` would tell what writing adds."
+            f"{ANSWER_DAYS} days old: events …_treated and …_control would tell what writing adds."
         )
     last = counts.iloc[-1]
     chosen = over.filter(over["mailing"] == last["mailing"]).mutate(key=over["customer_id"])

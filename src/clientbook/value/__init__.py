@@ -86,6 +86,7 @@ from clientbook.value.report import (
     tiers,
     totals,
 )
+from clientbook.value.rules import YEAR
 from clientbook.value.scoring import score
 from clientbook.value.season import Season, Trial, season_by, trial_span
 from clientbook.value.spend import SpendModel, fit_spend, with_first_purchase
@@ -211,7 +212,6 @@ __all__ = [
     "worth",
 ]
 
-YEAR = 365
 # The interval of the total holds so often; that of a single customer as often as asked.
 TOTAL_LEVEL = 0.95
 

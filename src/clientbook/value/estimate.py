@@ -12,10 +12,10 @@ import pandas as pd
 from clientbook.exact import exact
 from clientbook.value.intervals import Bounds, spending
 from clientbook.value.models import PurchaseModel
+from clientbook.value.rules import YEAR
 from clientbook.value.spend import SpendModel
 from clientbook.value.summary import compress
 
-YEAR = 365
 TIERS = ("A", "B", "C", "D", "E")
 
 

@@ -93,7 +93,7 @@ def before_matching(
         ("expected value of all", was["clv"], facts["clv"], "money"),
         ("customers whom the old view split", facts["records"], facts["split"], "records, customers"),
         ("value that it did not see in one place", facts["missed"], 0.0, "money"),
-        ("of the best tenth, not in its best tenth", facts["unseen"], facts["best"], "customers of"),
+        ("in the best tenth: unseen by the old view, and all", facts["unseen"], facts["best"], "customers"),
     ]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(before=frame["before"].astype(float).round(2), after=frame["after"].astype(float).round(2))

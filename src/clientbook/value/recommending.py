@@ -10,8 +10,8 @@ import pandas as pd
 
 from clientbook.customers import with_customer
 from clientbook.exact import total
+from clientbook.value.rules import YEAR
 
-YEAR = 365
 # How often somebody recommends leans on everybody's with the weight of so many years.
 SHRINKAGE_YEARS = 3.0
 FEWEST_REFERRED = 20

@@ -16,7 +16,8 @@ from clientbook.exact import total
 from clientbook.stage import KeyNumber
 from clientbook.value.backtest import NAIVE, better_rules, choose
 from clientbook.value.decisions import allowing
-from clientbook.value.estimate import TIERS, YEAR
+from clientbook.value.estimate import TIERS
+from clientbook.value.rules import YEAR
 from clientbook.value.summary import key, summarise
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def answer(value: pd.DataFrame, analysis: Analysis, p: Any, money: Callable[[flo
     best, naive = newest.loc[name], newest.loc[NAIVE]
     better = better_rules(scores, name)
     warning = "".join(
-        f"**On {words}, the rule “{rule}” did better than any model here, on the mean over all days tried.** "
+        f" **On {words}, the rule “{rule}” did better than any model here, on the mean over all days tried.**"
         for words, rule in better
     )
     if best["rmse"] < naive["rmse"]:
@@ -58,9 +59,9 @@ def answer(value: pd.DataFrame, analysis: Analysis, p: Any, money: Callable[[flo
     short = f"{abs(bias):.0%} too {'few' if bias < 0 else 'many'} purchases in all"
     held = f" The interval for a single customer held {best['coverage']:.0%} of them." if np.isfinite(best["coverage"]) else ""
     return (
-        f"{warning}**{int(row['customers']):,} customers are expected to bring {money(row['clv'])} in "
+        f"**{int(row['customers']):,} customers are expected to bring {money(row['clv'])} in "
         f"{span(p.horizon_days)}, between {money(analysis.total_low)} and {money(analysis.total_high)} with 95 % "
-        f"confidence; the best tenth of them brings {row['top_tenth']:.0%} of it.** "
+        f"confidence; the best tenth of them brings {row['top_tenth']:.0%} of it.**{warning} "
         f"Tested on the last {int(best['holdout_days'])} days, {name} was asked for what came: {verdict}; it foresaw "
         f"{short}.{held}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+# Days.
 YEAR = 365
 SAME_AGAIN = "same again"
 LAST_YEAR = "last year's revenue"

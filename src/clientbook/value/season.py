@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-YEAR = 365
+from clientbook.value.rules import YEAR
+
 # A month's own count weighs against as many purchases that know no season.
 CAUTION_PURCHASES = 100.0
 # Each month has to be seen once before, and this many days after tell whether knowing them helps.

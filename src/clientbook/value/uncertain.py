@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from clientbook.exact import total
-from clientbook.value.estimate import YEAR, discounted_orders
+from clientbook.value.estimate import discounted_orders
 from clientbook.value.intervals import total_bounds
 from clientbook.value.ledger import ledger, return_lags, shares_of_all, sums, with_net
 from clientbook.value.models import PurchaseModel
+from clientbook.value.rules import YEAR
 from clientbook.value.spend import SpendModel
 from clientbook.value.summary import compress, summarise
 
@@ -183,6 +184,11 @@ def say_identities(total_: float, drawn: Drawn, money: Callable[[float], str]) -
         return "Who is who is taken for certain here: no record moves in another plausible way to put them together."
     low, mean, high = alone(drawn)
     side = "more" if mean > total_ else "less"
+    if money(low) == money(high) == money(total_):
+        return (
+            f"In {len(drawn.totals)} other ways to put the records together, which touch {drawn.share:.1%} of the customers at a "
+            f"time, the total stays at {money(low)}."
+        )
     return (
         f"In {len(drawn.totals)} other ways to put the records together, which touch {drawn.share:.1%} of the customers at a "
         f"time, the total lies between {money(low)} and {money(high)}, on average {abs(mean / total_ - 1):.1%} {side} than here."
