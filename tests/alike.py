@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 # What is rounded to six decimals may be rounded to either side.
@@ -34,6 +35,9 @@ def differences(one: Path, other: Path, most: int = 5) -> list[str]:
         return [f"columns: {sorted(set(a.column_names) ^ set(b.column_names)) or 'in another order'}"]
     if a.num_rows != b.num_rows:
         return [f"rows: {a.num_rows} and {b.num_rows}"]
+    order = [(name, "ascending") for name in a.column_names]
+    if not any(pa.types.is_nested(field.type) for field in a.schema) and a.sort_by(order).equals(b.sort_by(order)):
+        return []
     told = []
     for x, y in zip(*(sorted(table.to_pylist(), key=_place) for table in (a, b)), strict=True):
         # a row's own values may be of a person; which column differs is all that is told

@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from alike import differences
 
-from clientbook import cleaning, parsing
+from clientbook import cleaning, content, journeys, matching, parsing, profiling, stage, value
 from clientbook import engine as engines
 from clientbook.book import make_company, open_book
+from clientbook.content import audit, pressure
 from clientbook.faults import FaultError
+from clientbook.store import Run
 
 pytest.importorskip("pyspark", reason="PySpark is not installed")
 if shutil.which("java") is None:
@@ -43,12 +45,12 @@ def cluster(tmp_path_factory):
     settings = tmp_path_factory.mktemp("settings")
     (settings / "spark-defaults.conf").write_text(
         "spark.sql.codegen.wholeStage false\nspark.sql.codegen.factoryMode NO_CODEGEN\nspark.sql.adaptive.enabled false\n"
-        "spark.sql.shuffle.partitions 2\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_CONF_DIR", str(settings))
         patch.setenv(session.MASTER_VARIABLE, "local-cluster[2,1,1024]")
         with engines.open("spark", scratch=tmp_path_factory.mktemp("cluster")) as opened:
+            opened._session.conf.set("spark.sql.shuffle.partitions", "2")
             yield opened
 
 
@@ -143,24 +145,142 @@ def company(tmp_path_factory):
     return folder
 
 
+def write_clean(engine, company: Path, folder: Path) -> Path:
+    """The clean tables of a company as an engine makes them."""
+    found = cleaning.clean(open_book(company), engine, DAY)
+    for name, rows in found.tables.items():
+        engine.write_parquet(rows, folder / f"{name}.parquet")
+    (folder / "rows.json").write_text(json.dumps(found.rows))
+    return folder
+
+
 @pytest.fixture(scope="module")
-def cleaned(cluster, alone, company, tmp_path_factory):
-    """The folders of both engines' clean tables."""
-    folders = {}
-    for engine in (cluster, alone):
-        folder = folders[engine.name] = tmp_path_factory.mktemp(engine.name)
-        found = cleaning.clean(open_book(company), engine, DAY)
-        for name, rows in found.tables.items():
-            engine.write_parquet(rows, folder / f"{name}.parquet")
-        (folder / "rows.json").write_text(json.dumps(found.rows))
-    return folders
+def cleaned(alone, company, tmp_path_factory):
+    return write_clean(alone, company, tmp_path_factory.mktemp("cleaned"))
 
 
-def test_every_clean_table_is_the_same(cleaned):
-    names = sorted(path.name for path in cleaned["duckdb"].glob("*.parquet"))
+def test_every_clean_table_is_the_same(cluster, cleaned, company, tmp_path):
+    other = write_clean(cluster, company, tmp_path)
+    names = sorted(path.name for path in other.glob("*.parquet"))
     assert len(names) > 15
-    assert {n: d for n in names if (d := differences(cleaned["duckdb"] / n, cleaned["spark"] / n))} == {}
-    assert (cleaned["duckdb"] / "rows.json").read_text() == (cleaned["spark"] / "rows.json").read_text()
+    assert {n: d for n in names if (d := differences(cleaned / n, other / n))} == {}
+    assert (cleaned / "rows.json").read_text() == (other / "rows.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def found(alone, company, cleaned):
+    """A folder of clean tables, of who is who, and of where everybody stands, all made by DuckDB; and the book."""
+    folder, book = cleaned, open_book(company)
+    read = reader(alone, folder)
+    tables = {name: read(name) for name in matching.STAGE.uses}
+    made = matching.match(tables, alone, book.settings.country, matching.MatchingParameters())
+    for name, rows in made.tables.items():
+        alone.write_parquet(rows, folder / f"{name}.parquet")
+    tables = {name: read(name) for name in journeys.READS}
+    subject = journeys.choose_subject(None, tables["resolved_accounts"])
+    timeline = alone.keep(journeys.compose(tables, subject, alone))
+    told, zone = journeys.stage_table_of(timeline, book.settings.journeys.stages), book.settings.timezone
+    ways = journeys.follow(timeline, journeys.as_evidence(told), alone, zone=zone, gap_days=90)
+    reading = journeys.read_stages(journeys.seen_of(ways), told, DAY, alone, zone=zone)
+    alone.write_parquet(journeys.stage_intervals(reading, ways, subject), folder / "stage_intervals.parquet")
+    return folder, book
+
+
+def reader(engine, folder):
+    return lambda name: engine.read_parquet(folder / f"{name}.parquet") if (folder / f"{name}.parquet").is_file() else None
+
+
+@pytest.fixture
+def same(cluster, alone, found, tmp_path):
+    """Whether what is made on both engines from the same tables differs, and how many rows it has."""
+
+    def compared(make):
+        made = []
+        for engine in (alone, cluster):
+            for name, rows in make(engine, reader(engine, found[0]), found[1]).items():
+                file = tmp_path / engine.name / f"{name}.parquet"
+                file.parent.mkdir(exist_ok=True)
+                (engine if isinstance(rows, ibis.Table) else alone).write_parquet(
+                    rows if isinstance(rows, ibis.Table) else ibis.memtable(rows), file
+                )
+                made.append(name)
+        names = dict.fromkeys(made)
+        files = {name: [tmp_path / engine.name / f"{name}.parquet" for engine in (alone, cluster)] for name in names}
+        assert {name: d for name, (one, other) in files.items() if (d := differences(one, other))} == {}
+        for one, other in files.values():
+            # a table that Spark made is read like any other
+            assert pq.read_schema(one).remove_metadata().equals(pq.read_schema(other).remove_metadata())
+        return {name: pq.read_metadata(one).num_rows for name, (one, _) in files.items()}
+
+    return compared
+
+
+def test_what_stands_in_the_columns_is_the_same(same):
+    def make(engine, read, book):
+        tables = {name: read(name) for name in ("people", "aliases", "orders", "messages", "rejected")}
+        p = profiling.ProfilingParameters(shape_rows=300)
+        made = (profiling.column_profiles, profiling.overlaps, profiling.correspondences)
+        return {function.__name__: function(tables, engine, p) for function in made} | {
+            "cost": profiling.bad_data_cost(tables), "fresh": profiling.freshness(tables, DAY),
+        }  # fmt: skip
+
+    assert all(same(make).values())
+
+
+def test_the_timeline_is_the_same(same):
+    def make(engine, read, book):
+        tables = {name: read(name) for name in journeys.READS}
+        who = journeys.who_is_who(tables, engine)
+        return {"who": who} | {subject: journeys.compose(tables, subject, engine, who) for subject in ("account", "customer")}
+
+    assert all(same(make).values())
+
+
+def test_the_audit_of_messages_is_the_same(same):
+    def make(engine, read, book):
+        policy = book.settings.contact_policy
+        who = audit.learn(audit.Circumstances(**{n: read(n) for n in audit.Circumstances.__dataclass_fields__}), "complaint", engine)
+        sent = audit.keep(engine, audit.sendings(read("messages"), read("content"), who.identities, who.customers))
+        audited = audit.keep(engine, audit.audit(sent, who, policy, engine))
+        windows = pressure.windows(sent, policy.period_days, book.settings.timezone)
+        known = {name: getattr(who, name) for name in ("consents", "wishes", "complaints", "deals", "stages")}
+        return {"message_audit": content.public(audited), "pressure": windows, "sent": sent, "audited": audited, **known}
+
+    assert all(same(make).values())
+
+
+def test_what_customers_brought_is_the_same(same):
+    def make(engine, read, book):
+        orders, _ = value.in_one_currency(read("orders"), book.settings.currency)
+        others = (read(name) for name in ("returns", "identities", "products", "cases"))
+        return {"ledger": value.ledger(orders, *others)}
+
+    assert all(same(make).values())
+
+
+def test_a_step_works_on_both(cluster, found, monkeypatch):
+    """What grows is made on Spark; what is written or brought is on the driver, and of a size that it takes."""
+    monkeypatch.setenv(stage.ENGINE_VARIABLE, "spark")
+    folder = found[0].parent / "step"
+    (folder / "tables").mkdir(parents=True)
+    shutil.copy(found[0] / "orders.parquet", folder / "tables")
+    declared = stage.Stage("value", ("value", "sums"), "", uses=("orders",), on_spark=("sums",))
+    step = stage.Step(declared, found[1], Run(folder), folder, stage.Parameters())
+    assert step.engine.name == "duckdb" and step.large.name == "spark"
+    orders = step.read("orders", step.large)
+    sums = orders.group_by("source").agg(n=orders.count(), last=orders["ordered_at"].max())
+    own = step.read("orders")
+    here = own.group_by("source").agg(n=own.count(), last=own["ordered_at"].max()).order_by("source").to_pandas()
+    for told in (step.bring(sums), step.write("sums", sums.order_by("source"))):
+        assert told._find_backends()[0][0].name == "duckdb"
+        assert told.order_by("source").to_pandas().equals(here)
+    # what the driver made goes through the driver
+    assert step.write("value", own.select("order_id")).count().to_pyarrow().as_py() == own.count().to_pyarrow().as_py()
+    monkeypatch.setattr(stage, "MOST_ROWS_ON_DRIVER", len(here) - 1)
+    with pytest.raises(FaultError, match="orders"):
+        step.read("orders")
+    with pytest.raises(FaultError, match="this machine takes"):
+        step.bring(sums)
 
 
 CONNECT = """
@@ -220,7 +340,8 @@ def test_a_run_on_spark_says_what_worked_on_what(make_book, tmp_path):
     assert "On Spark: 01_cleaning" in done.stdout
     (folder,) = (book / "store" / "runs").iterdir()
     told = json.loads((folder / "run.json").read_text())
-    assert told["engine"] == "spark" and told["engines"]["01_cleaning"] == "spark" and told["engines"]["04_value"] == "duckdb"
+    assert told["engine"] == "spark" and told["engines"]["01_cleaning"] == "spark" and told["engines"]["04_value"] == "spark+duckdb"
+    assert told["engines"]["03_matching"] == "duckdb" and told["made_on_spark"]["04_value"] == ["ledger"]
     assert told["versions"]["pyspark"].startswith("4.")
     assert pq.read_metadata(folder / "tables" / "orders.parquet").num_rows == 400
     assert not list((book / "store" / "scratch").iterdir())

@@ -57,11 +57,15 @@ class _RunCommand(TyperCommand):
 
 
 def _where(chosen) -> str:
-    """Which notebooks run where, with Spark?"""
+    """Which notebooks, and which tables of others, are worked on where, with Spark?"""
     from clientbook import runner
 
-    spark, driver = (", ".join(names) or "none" for names in runner.on_spark(chosen))
-    return f"On Spark: {spark}. On this machine's DuckDB, from the tables that Spark wrote: {driver}."
+    made = runner.on_spark(chosen)
+    whole = [name for name, tables in made.items() if "*" in tables]
+    parts = [f"{', '.join(tables)} of {name}" for name, tables in made.items() if tables and "*" not in tables]
+    told = "; ".join([", ".join(whole) or "none whole", *parts])
+    rest = ", ".join(name for name in made if name not in whole) or "none"
+    return f"On Spark: {told}. On this machine's DuckDB, from what Spark wrote: {'all else in ' if parts else ''}{rest}."
 
 
 @app.command(cls=_RunCommand)

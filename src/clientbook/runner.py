@@ -32,7 +32,7 @@ from clientbook.stage import (
     RUN_VARIABLE,
     Stage,
     check_parameters,
-    engine_of,
+    engines_of,
     load_stage,
 )
 from clientbook.store import Run, sweep, whole, write_json
@@ -211,12 +211,9 @@ def check_engine(engine: str) -> None:
         check_installed()
 
 
-def on_spark(known: Iterable[Notebook]) -> tuple[list[str], list[str]]:
-    """Which notebooks run on Spark where that is asked for, and which on the driver's DuckDB, from what Spark wrote?"""
-    told: tuple[list[str], list[str]] = ([], [])
-    for notebook in sorted(known, key=lambda each: each.name):
-        told[0 if notebook.stage.on_spark else 1].append(notebook.name)
-    return told
+def on_spark(known: Iterable[Notebook]) -> dict[str, tuple[str, ...]]:
+    """Which tables of which notebook does Spark make where that is asked for? `*` means all; the rest is DuckDB's."""
+    return {each.name: each.stage.on_spark for each in sorted(known, key=lambda each: each.name)}
 
 
 def parse_parameters(given: Iterable[str], known: Sequence[Notebook]) -> dict[str, dict[str, str]]:
@@ -330,7 +327,7 @@ class _Execution:
     def __init__(self, book, known, chosen, values, out, watch, fresh, jobs, timeout, personal, engine="duckdb"):
         self.book, self.known, self.chosen, self.values = book, known, chosen, values
         self.out, self.fresh, self.jobs, self.timeout, self.personal = out, fresh, jobs, timeout, personal
-        self.engines = {notebook.name: engine_of(notebook.stage, engine) for notebook in chosen}
+        self.engines = {notebook.name: "+".join(engines_of(notebook.stage, engine)) for notebook in chosen}
         self.engine, self.jobs = engine, self.jobs if engine == "duckdb" else 1
         self.steps = {notebook.name: Progress(notebook.name) for notebook in chosen}
         self.began = dt.datetime.now(dt.UTC)
@@ -407,7 +404,7 @@ class _Execution:
             "timezone": self.book.settings.timezone,
             "currency": self.book.settings.currency,
             "engine": self.engine,
-            **({} if self.engine == "duckdb" else {"engines": self.engines}),
+            **({} if self.engine == "duckdb" else {"engines": self.engines, "made_on_spark": on_spark(self.chosen)}),
             "started": self.began.isoformat(timespec="seconds"),
             "parameters": {name: value.model_dump(mode="json") for name, value in self.values.items()},
             "versions": {"python": platform.python_version()} | {name: _version(name) for name in versioned},

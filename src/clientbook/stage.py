@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clientbook.book import Book, open_book
+from clientbook.engine import Engine
 from clientbook.engine import open as open_engine
 from clientbook.faults import ClientbookError, Fault, FaultError, UsageError
 from clientbook.store import Run, whole, write_json
@@ -57,7 +58,8 @@ class Stage:
     remembers
         Whether it reads what earlier runs left.
     on_spark
-        Whether Spark works on its tables where the run asks for Spark; else this machine's DuckDB does, on what Spark wrote.
+        Tables of `writes` that Spark makes where the run asks for Spark, from what grows with the book; `*` means all of
+        them. The others are made by this machine's DuckDB, from the tables that Spark wrote.
     book_files
         Files beside `clientbook.yaml` that people keep and that it reads where they are there.
     writes
@@ -78,7 +80,7 @@ class Stage:
     hears: tuple[str, ...] = ()
     reads_files: bool = False
     remembers: bool = False
-    on_spark: bool = False
+    on_spark: tuple[str, ...] = ()
     book_files: tuple[str, ...] = ()
     parameters: type[Parameters] = Parameters
     tables: tuple[Table, ...] = ()
@@ -137,15 +139,23 @@ class Step:
         missing = " and ".join(f"`{name}`" for name in stage.needs if not self.has(name))
         if missing:
             raise NothingToShow(f"This book has no {missing}. With it, this page would show {stage.shows}.")
-        asked = os.environ.get(ENGINE_VARIABLE) or "duckdb"
-        self.engine_name = engine_of(stage, asked)
-        if self.engine_name != asked:
-            check_size(stage, source)
+        self.engine_names = engines_of(stage, os.environ.get(ENGINE_VARIABLE) or "duckdb")
 
     @cached_property
     def engine(self):
         """Where tables are worked on."""
-        engine = open_engine(self.engine_name, scratch=self.book.store.folder / "scratch")
+        return self._opened(self.engine_names[-1])
+
+    @cached_property
+    def large(self):
+        """Where those tables are made that the stage says can be made on Spark: there, if the run asks for it.
+
+        Elsewhere it is `engine` itself. What is made on it is written, or brought to `engine` by :meth:`bring`.
+        """
+        return self.engine if len(self.engine_names) == 1 else self._opened(self.engine_names[0])
+
+    def _opened(self, name: str):
+        engine = open_engine(name, scratch=self.book.store.folder / "scratch")
         atexit.register(engine.close)
         return engine
 
@@ -197,11 +207,49 @@ class Step:
         """Whether a table is there to be read."""
         return self._source is not None and table in self._source.tables
 
-    def read(self, table: str):
-        """A table of the stages before, as an Ibis expression; None where an optional one is not there."""
+    def read(self, table: str, engine: Engine | None = None):
+        """A table of the stages before, as an Ibis expression; None where an optional one is not there.
+
+        Parameters
+        ----------
+        table
+            Its name; the stage must say that it reads it.
+        engine
+            Where it is read: `large` for what the stage makes there; None means `engine`.
+
+        Raises
+        ------
+        FaultError
+            The run asks for Spark, and the table is too large for this machine's DuckDB.
+        """
         if table not in (*self.stage.needs, *self.stage.uses, *self.stage.writes) and "*" not in self.stage.uses:
             raise ClientbookError(f"{self.stage.name} does not say that it reads {table!r}; add it to its STAGE.")
-        return self._source.read(table, self.engine.connection) if self.has(table) else None
+        if not self.has(table):
+            return None
+        engine = engine or self.engine
+        if engine.name == "duckdb" and (os.environ.get(ENGINE_VARIABLE) or "duckdb") != "duckdb":
+            check_size(self.stage, table, self._source.path(table))
+        return self._source.read(table, engine.connection)
+
+    def bring(self, rows):
+        """What was made on `large`, on `engine`; the same where they are one.
+
+        Parameters
+        ----------
+        rows
+            An Ibis expression, or None.
+
+        Raises
+        ------
+        FaultError
+            It is too large for this machine's DuckDB.
+        """
+        if rows is None or self.large is self.engine:
+            return rows
+        path = self.engine.scratch_file(".parquet")
+        self.large.write_parquet(rows, path)
+        check_size(self.stage, "what it works on", path)
+        return self.engine.read_parquet(path)
 
     def heard(self, stage: str) -> dict[str, Any]:
         """What another stage said of itself: key numbers, inputs, row counts; empty if it did not run."""
@@ -234,9 +282,12 @@ class Step:
         import ibis
 
         rows = rows if isinstance(rows, ibis.Table) else ibis.memtable(rows)
+        # frames belong to no engine
+        there = {backend.name for backend in rows._find_backends()[0]}
+        maker = self.large if there and self.engine.connection.name not in there else self.engine
         path = self._target / "tables" / f"{table}.parquet"
         with whole(path) as draft:
-            self.engine.write_parquet(rows, draft)
+            maker.write_parquet(rows, draft)
         self._wrote(path)
         return self.engine.read_parquet(path)
 
@@ -273,8 +324,8 @@ class Step:
         self.record(written=sorted(set(self._written)))
 
 
-def engine_of(stage: Stage, asked: str) -> str:
-    """Which engine works on a stage's tables?
+def engines_of(stage: Stage, asked: str) -> tuple[str, ...]:
+    """Which engines work on a stage's tables? One, or Spark and then this machine's DuckDB.
 
     Parameters
     ----------
@@ -283,37 +334,39 @@ def engine_of(stage: Stage, asked: str) -> str:
     asked
         The engine that the run asks for.
     """
-    return asked if stage.on_spark else "duckdb"
+    if asked == "duckdb" or not stage.on_spark:
+        return ("duckdb",)
+    return (asked,) if "*" in stage.on_spark or set(stage.on_spark) >= set(stage.writes) else (asked, "duckdb")
 
 
-def check_size(stage: Stage, source: Run | None) -> None:
-    """Can the driver's DuckDB take the tables that Spark wrote?
+def check_size(stage: Stage, told: str, path: Path) -> None:
+    """Can the driver's DuckDB take a table that Spark wrote?
 
     Parameters
     ----------
     stage
-        Which reads them.
-    source
-        The run that holds them.
+        Which reads it.
+    told
+        What it is.
+    path
+        Where it is.
 
     Raises
     ------
     FaultError
-        One has more than `MOST_ROWS_ON_DRIVER` rows.
+        It has more than `MOST_ROWS_ON_DRIVER` rows.
     """
     import pyarrow.parquet as pq
 
-    there = source.tables if source is not None else ()
-    for table in there if "*" in stage.uses else sorted({*stage.needs, *stage.uses} & set(there)):
-        rows = pq.read_metadata(source.path(table)).num_rows
-        if rows > MOST_ROWS_ON_DRIVER:
-            raise FaultError(
-                Fault(
-                    f"{stage.name} does not run on Spark, and `{table}` has {rows:,} rows; the driver takes "
-                    f"{MOST_ROWS_ON_DRIVER:,}.",
-                    "Leave it out with --only, or run the book on a machine with more memory with --engine duckdb.",
-                )
+    rows = pq.read_metadata(path).num_rows
+    if rows > MOST_ROWS_ON_DRIVER:
+        raise FaultError(
+            Fault(
+                f"{stage.name} brings `{told}` to this machine, and it has {rows:,} rows; this machine takes "
+                f"{MOST_ROWS_ON_DRIVER:,}.",
+                "Leave it out with --only, or run the book on a machine with more memory with --engine duckdb.",
             )
+        )
 
 
 def load_stage(name: str) -> Stage:

@@ -225,6 +225,7 @@ STAGE = Stage(
         "products", "orders", "deliveries", "responsiveness", "message_audit", "people",
     ),
     writes=("content_map", "message_audit", "pressure", "next_actions", "accounts_view"),
+    on_spark=("message_audit", "pressure"),
     shows="which of the messages were right when they were sent, what is wrong with the others, and what to send next",
     parameters=ContentParameters,
     tables=TABLES,
@@ -298,19 +299,14 @@ def analyse(step: Step) -> Work:
     if not step.has("messages") and not step.has("content"):
         raise NothingToShow(f"This book has no `messages` and no `content`. With them, this page would show {STAGE.shows}.")
     settings, p, engine = step.book.settings, step.parameters, step.engine
+    rule, zone = settings.contact_policy, settings.timezone
     found = Circumstances(**{name: step.read(name) for name in Circumstances.__dataclass_fields__})
-    who = audit.learn(found, p.complaint, engine)
     messages, content, events = (step.read(name) for name in ("messages", "content", "events"))
-    sent = audit.keep(engine, audit.sendings(_or_none(messages), content, who.identities, who.customers))
+    who, sent, audited, windows = _audited(step, found)
     pieces = audit.keep(engine, mapping.pieces(content, sent, events))
     told = step.write("content_map", mapping.content_map(pieces, sent, events))
-    rule, zone = settings.contact_policy, settings.timezone
-    audited = audit.keep(engine, audit.audit(sent, who, rule, engine))
-    windows = pressure.windows(sent, rule.period_days, zone).order_by("account_id", "window_end")
     if messages is None:
-        return Work(pieces, told, audited, audit.keep(engine, windows), None, (), guesses=guess.guesses(content))
-    step.write("message_audit", public(audited))
-    windows = step.write("pressure", windows)
+        return Work(pieces, told, audited, windows, None, (), guesses=guess.guesses(content))
     names = ("value", "orders", "deliveries", "events", "resolved_accounts", "responsiveness", "opportunity_people",
              "products")  # fmt: skip
     facts = actions.Facts(sent, pieces, *(step.read(name) for name in names))
@@ -346,6 +342,30 @@ def analyse(step: Step) -> Work:
         guess.guesses(content, guess.readers(audited)), guess.asked_and_offered(signs.visits, counted, who.deals),
         guess.beside_deals(signs.visits, who.customers, who.deals), view, step.read("value"),
     )  # fmt: skip
+
+
+def _audited(step: Step, found: Circumstances) -> tuple[audit.Known, ir.Table, ir.Table, ir.Table]:
+    """What was known, what was sent, what was wrong with it, and how much it was: made where messages are, and then brought.
+
+    `message_audit` and `pressure` are written, in a book with messages.
+    """
+    settings, engine, rule = step.book.settings, step.large, step.book.settings.contact_policy
+    there = {name: step.read(name, engine) for name in (*Circumstances.__dataclass_fields__, "messages", "content")}
+    messages, content = there.pop("messages"), there.pop("content")
+    who = audit.learn(Circumstances(**there), step.parameters.complaint, engine)
+    sent = audit.keep(engine, audit.sendings(_or_none(messages), content, who.identities, who.customers))
+    audited = audit.keep(engine, audit.audit(sent, who, rule, engine))
+    windows = pressure.windows(sent, rule.period_days, settings.timezone).order_by("account_id", "window_end")
+    if messages is None:
+        windows = step.bring(audit.keep(engine, windows))
+    else:
+        step.write("message_audit", public(audited))
+        windows = step.write("pressure", windows)
+    names = ("consents", "wishes", "complaints", "deals", "stages")
+    known = audit.Known(
+        **{name: step.bring(getattr(who, name)) for name in names}, identities=found.identities, customers=found.customers
+    )
+    return known, step.bring(sent), step.bring(audited), windows
 
 
 def policy_score(

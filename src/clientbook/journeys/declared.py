@@ -198,6 +198,7 @@ BEST_TIMES = Table(
 STAGE = Stage(
     name="journeys",
     uses=READS,
+    on_spark=("timeline",),
     writes=("timeline", "stage_intervals", "event_transitions", "variants", "moments", "responsiveness", "best_times"),
     shows="where each customer is on their way, how they got there, and what came before they moved on or fell silent",
     parameters=JourneysParameters,

@@ -90,7 +90,7 @@ from clientbook.value.rules import YEAR
 from clientbook.value.scoring import score
 from clientbook.value.season import Season, Trial, season_by, trial_span
 from clientbook.value.spend import SpendModel, fit_spend, with_first_purchase
-from clientbook.value.summary import compress, in_one_currency, key, purchases, summarise
+from clientbook.value.summary import compress, in_one_currency, key, purchases, summarise, without
 from clientbook.value.topics import backtest_topics, topic_history, with_next_topic
 from clientbook.value.uncertain import (
     Drawn,
@@ -209,6 +209,7 @@ __all__ = [
     "with_next_topic",
     "with_other_identities",
     "with_recommendations",
+    "without",
     "worth",
 ]
 
@@ -233,6 +234,7 @@ class ValueParameters(Parameters):
 STAGE = Stage(
     name="value",
     remembers=True,
+    on_spark=("ledger",),
     needs=("orders",),
     uses=("returns", "customers", "identities", "products", "cases", "referrals", "deliveries", "consents", "identity_draws"),
     writes=("value", "value_backtest", "allocations", "recoveries"),
@@ -407,6 +409,7 @@ def analyse(
     *,
     cases: ir.Table | None = None,
     referrals: ir.Table | None = None,
+    book: ir.Table | None = None,
 ) -> Analysis:
     """What is each customer worth, by the model that would have forecast best?
 
@@ -418,13 +421,15 @@ def analyse(
         The day of the run: what came later is not looked at.
     p
         The parameters.
+    book
+        As from :func:`ledger`, of the same tables, where it was made elsewhere; None makes it.
 
     Raises
     ------
     TooFew
         If the history is too short or thin for a model; it tells what can be said without one.
     """
-    book = ledger(orders, returns, identities, products, cases).cache()
+    book = (ledger(orders, returns, identities, products, cases) if book is None else book).cache()
     whose = key(book)
     bought = book.filter(book["is_purchase"] & (book["known_on"] < ibis.date(as_of.isoformat())))
     bought = bought.select(*whose, "day", "amount").cache()

@@ -133,7 +133,7 @@ def in_one_currency(orders: ir.Table, currency: str) -> tuple[ir.Table, pd.DataF
     nothing = pd.DataFrame({"currency": pd.Series(dtype=str), "lines": pd.Series(dtype="int64")})
     if "currency" not in orders.columns:
         return orders, nothing
-    code = orders["currency"].cast("string").strip().upper()
+    code = _code(orders)
     coded = orders.mutate(_code=code).filter(code.re_search("^[A-Z]{3}$").fill_null(False))
     counted = coded.group_by(currency=coded["_code"]).agg(lines=coded.count())
     found = counted.order_by(ibis.desc("lines"), "currency").to_pandas()
@@ -141,4 +141,23 @@ def in_one_currency(orders: ir.Table, currency: str) -> tuple[ir.Table, pd.DataF
         return orders, nothing
     own = currency if (found["currency"] == currency).any() else found["currency"].iloc[0]
     others = found[found["currency"] != own].reset_index(drop=True)
-    return orders.filter(~code.isin(others["currency"].tolist()).fill_null(False)), others
+    return without(orders, others), others
+
+
+def without(orders: ir.Table, foreign: pd.DataFrame) -> ir.Table:
+    """Order lines without those in some currencies.
+
+    Parameters
+    ----------
+    orders
+        Clean orders.
+    foreign
+        As from :func:`in_one_currency`, of the same orders wherever they were read.
+    """
+    if foreign.empty:
+        return orders
+    return orders.filter(~_code(orders).isin(foreign["currency"].tolist()).fill_null(False))
+
+
+def _code(orders: ir.Table) -> ir.StringColumn:
+    return orders["currency"].cast("string").strip().upper()
