@@ -72,7 +72,9 @@ def judged(folder: Path) -> tuple[dict, pd.DataFrame]:
             engine=engine, known=journeys.acquaintance(tables, who, subject),
             others=journeys.next_order_effects(tables, timeline, who, as_of, zone=zone), **SPAN,
         )  # fmt: skip
-        moved = moved[moved["event_name"].isin(PLANTED) & (moved["stage"].isna() | (moved["stage"] == "decide"))]
+        # of effects on what comes after a purchase, those on the next order: referrals have rows of their own
+        own = moved["stage"].isna() & moved["outcome"].fillna("order").str.contains("order")
+        moved = moved[moved["event_name"].isin(PLANTED) & (own | (moved["stage"] == "decide"))]
         true = truth_of(book, engine, ["effects"])["effects"].to_pandas().set_index("effect")["difference"]
         moved = moved.assign(book=folder.name, true=moved["event_name"].replace(EFFECTS).map(true))
         return row, moved[["book", "event_name", "n", "true", "ordered_effect", "ordered_low", "ordered_high"]]
