@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from clientbook.drafting import words as headers
-from clientbook.engine import Engine, count_values
+from clientbook.engine import Engine
 from clientbook.exact import total
 from clientbook.stage import KeyNumber, NothingToShow, Parameters, Stage
 from clientbook.tables import CANONICAL, DERIVED, OWNED_IDS, PERSONAL_KINDS, REGISTERS, Column, Table, owner_column
@@ -223,14 +223,18 @@ def overlaps(tables: Mapping[str, ir.Table | None], engine: Engine, p: Profiling
         sources = delivering.get(name)
         if not sources:
             continue
-        first, chosen = len(columns), []
         for column in (each for each in LINKING if each in CANONICAL[name].names):
-            if len(columns) + len(sources) > p.most_columns:
-                break
-            chosen.append(_compared(rows, column))
+            value = rows[column].strip().lower()
+            if column == "phone":
+                value = value.re_replace(r"[^0-9+]", "")
+            first = len(columns)
             columns += [(source, name, column) for source in sources]
-        if chosen:
-            parts.append(_numbered(rows, chosen, sources, first).drop("n"))
+            if len(columns) > p.most_columns:
+                columns = columns[:first]
+                break
+            number = ibis.cases(*[(rows["source"] == source, first + i) for i, source in enumerate(sources)])
+            held = rows.select(number=number.cast("int16"), value=value)
+            parts.append(held.filter(held["value"].notnull() & (held["value"] != "")).distinct())
     names = [column.name for column in TABLES[1].columns]
     if not parts:
         return pd.DataFrame(columns=names)
@@ -288,7 +292,6 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
         sources = delivering.get(name)
         if not sources:
             continue
-        first, chosen = len(columns), []
         for column in rows.columns:
             kind = rows[column].type()
             told = CANONICAL[name][column] if column in CANONICAL[name].names else None
@@ -296,10 +299,16 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
                 continue
             if not (kind.is_string() or kind.is_date()) or (told is not None and told.personal == "words"):
                 continue
-            chosen.append(_compared(rows, column))
+            value = rows[column].cast("string").strip().lower()
+            if column == "phone":
+                value = value.re_replace(r"[^0-9+]", "")
+            first = len(columns)
             columns += [(source, name, column, kind.is_date()) for source in sources]
-        if chosen:
-            parts.append(_numbered(rows, chosen, sources, first))
+            number = ibis.cases(*[(rows["source"] == source, first + i) for i, source in enumerate(sources)])
+            held = rows.select(number=number.cast("int16"), value=value).filter(
+                lambda t: t["value"].notnull() & (t["value"] != "")
+            )
+            parts.append(held.group_by("number", "value").agg(n=held.count()))
     names = [column.name for column in TABLES[2].columns]
     if not parts:
         return pd.DataFrame(columns=names)
@@ -333,19 +342,6 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
             shares = (in_b, in_a) if sides[0] == columns[row.a][:3] else (in_a, in_b)
             told.append((*sides[0], *sides[1], int(row.shared), *(round(float(share), 6) for share in shares), evidence))
     return pd.DataFrame(told, columns=names).sort_values(names[:6], ignore_index=True)
-
-
-def _compared(rows: ir.Table, column: str) -> ir.StringColumn:
-    """A column's values as they are compared: in lower case, without blanks around them; of telephones the digits."""
-    value = rows[column].cast("string").strip().lower()
-    return (value.re_replace(r"[^0-9+]", "") if column == "phone" else value).nullif("")
-
-
-def _numbered(rows: ir.Table, values: list[ir.StringColumn], sources: list[str], first: int) -> ir.Table:
-    """`number` (of the column and system: from `first`, system by system, column by column), `value` and `n`."""
-    system = ibis.cases(*[(rows["source"] == source, i) for i, source in enumerate(sources)]).cast("int16")
-    told = count_values(rows, values, {"system": system})
-    return told.select(number=(told["place"] * len(sources) + told["system"] + first).cast("int16"), value="value", n="n")
 
 
 def _evidence(shared: int, in_b: float, in_a: float, a: pd.Series, b: pd.Series, dates: bool, most: float) -> str:
@@ -1065,17 +1061,20 @@ def _shapes(rows: ir.Table, columns: list[str], n: int, every: int, engine: Engi
     if not columns:
         return {}, {}
     some = engine.keep(rows.filter(rows["arrival"] % every == 0).select("source", *columns), rows=n // every + 1)
-    # a value that stands in many rows is looked at once
-    every_value = count_values(some, [some[column].substr(0, 60) for column in columns], {"source": some["source"]})
+    parts = []
+    for column in columns:
+        # a value that stands in many rows is looked at once
+        held = some.group_by("source", value=some[column].substr(0, 60)).agg(n=some.count())
+        parts.append(held.filter(held["value"].notnull()).select("source", "value", "n", column=ibis.literal(column)))
+    every_value = ibis.union(*parts) if len(parts) > 1 else parts[0]
     value = every_value["value"]
     shape = value.re_replace(r"[\p{Ll}\p{Lo}\p{Lm}\p{Lt}]+", "a").re_replace(r"\p{Lu}+", "A").re_replace(r"\p{N}", "9")
     looks = ibis.cases(
         (value.re_search(_EMAIL), "email"), (value.re_search(_PHONE), "phone"), (value.re_search(_STREET), "address"),
         (value.re_search(_BORN), "birth_date"),
     )  # fmt: skip
-    told = every_value.select("source", "n", "place", shape=shape, looks=looks)
-    counted = told.group_by("source", "place", "shape", "looks").agg(n=told["n"].sum()).to_pandas()
-    counted["column"] = [columns[place] for place in counted["place"]]
+    told = every_value.select("source", "n", "column", shape=shape, looks=looks)
+    counted = told.group_by("source", "column", "shape", "looks").agg(n=told["n"].sum()).to_pandas()
     keys = ["source", "column"]
     totals = counted.groupby(keys)["n"].sum()
     by_shape = counted.groupby([*keys, "shape"], as_index=False)["n"].sum()

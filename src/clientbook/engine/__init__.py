@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clientbook.engine.counted import count_values
 from clientbook.engine.nearest import asof_join
 from clientbook.engine.shared import ENGINES, Engine, Part, TwiceError, UnreadableError, row_hash
 from clientbook.faults import UsageError
 
-__all__ = ["ENGINES", "Engine", "Part", "TwiceError", "UnreadableError", "asof_join", "count_values", "open", "row_hash"]
+__all__ = ["ENGINES", "Engine", "Part", "TwiceError", "UnreadableError", "asof_join", "open", "row_hash"]
 
 
 def open(name: str = "duckdb", *, scratch: Path, memory: str | None = None, threads: int | None = None) -> Engine:
