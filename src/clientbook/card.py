@@ -67,6 +67,8 @@ class RunReader:
         self._there = set(run.tables)
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": False})
         without_bar(self._connection)
+        # what a file holds where is asked for its columns, its rows and itself: read once
+        self._connection.execute("SET parquet_metadata_cache = true")
         self._columns: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
         self._focus: set[tuple[str, str]] = set()
