@@ -361,10 +361,8 @@ def _audited(step: Step, found: Circumstances) -> tuple[audit.Known, ir.Table, i
     else:
         step.write("message_audit", public(audited))
         windows = step.write("pressure", windows)
-    names = ("consents", "wishes", "complaints", "deals", "stages")
-    known = audit.Known(
-        **{name: step.bring(getattr(who, name)) for name in names}, identities=found.identities, customers=found.customers
-    )
+    made = {name: step.bring(getattr(who, name)) for name in ("consents", "wishes", "complaints", "deals", "stages")}
+    known = replace(who, **made, identities=found.identities, customers=found.customers)
     return known, step.bring(sent), step.bring(audited), windows
 
 

@@ -57,9 +57,8 @@ def windows(sent: ir.Table, days: int, zone: str) -> ir.Table:
     rolling = daily.mutate(**{name: as_count(daily[name].sum().over(so_far)) for name in (*sums, "contacts")})
     ends = rolling.filter(rolling["sent"] == 1).rename(window_end="day")
     # a day and an interval make a time of DuckDB's, and a day of Spark's: the table has one of them
-    return ends.select(
-        "account_id", "messages", "contacts", "opens", "replies", window_end=ends["window_end"].cast("timestamp")
-    ).select("account_id", "window_end", "messages", "contacts", "opens", "replies")
+    ends = ends.mutate(window_end=ends["window_end"].cast("timestamp"))
+    return ends.select("account_id", "window_end", "messages", "contacts", "opens", "replies")
 
 
 def worst(pressure: ir.Table, audited: ir.Table, accounts: int = 15) -> pd.DataFrame:
