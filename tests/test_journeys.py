@@ -498,7 +498,7 @@ def made_steps(seed: int, ways: int = 60, longest: int = 9) -> hidden.Steps:
     first = np.concatenate([[0], np.cumsum(size + 1)])
     n = first[-1]
     kind = rng.choice(
-        [hidden.VISIT, hidden.VISIT, hidden.PAGE, hidden.PASSIVE, hidden.LATER_ORDER, hidden.OPENED, hidden.LOST], n
+        [hidden.VISIT, hidden.VISIT, hidden.PAGE, hidden.PASSIVE, hidden.RETURNING_ORDER, hidden.OPENED, hidden.LOST], n
     )
     kind[first[1:] - 1] = hidden.END
     days = np.concatenate([np.sort(rng.uniform(0, 300, k + 1)) for k in size])
@@ -668,6 +668,34 @@ def test_hard_evidence_is_believed(engine):
     _, _, found = read(engine, tables)
     now = found[found["valid_to"].isna() & (found["method"] == "filtered") & (found["valid_from"] == at("2024-06-21"))]
     assert now["stage"].tolist() == ["adopt"] and now["probability"].iloc[0] > 0.99
+
+
+def test_the_first_order_after_a_closed_journey_may_begin_anew(engine):
+    """Of several orders on one day each is the first; one within the same journey is a further one."""
+    bought = {"first": "2023-01-10", "further": "2023-02-10", "back": "2024-06-20", "with": "2024-06-20", "again": "2024-06-28"}
+    orders = [
+        {"person_id": "b", "order_id": name, "ordered_at": at(day) + dt.timedelta(hours=9 + i), "product_id": "x",
+         "quantity": 1.0, "amount": 5.0}
+        for i, (name, day) in enumerate(bought.items())
+    ]  # fmt: skip
+    late = {"person_id": "late", "order_id": "l", "ordered_at": at("2024-06-20"), "product_id": "x", "quantity": 1.0, "amount": 5.0}
+    later = late | {"order_id": "m", "ordered_at": at("2024-06-25")}
+    tables = {
+        "events": events(*crowd(), ("b", "2024-06-18", "read", "suits"), ("late", "2023-06-18", "read", "suits")),
+        "orders": table("orders", [*orders, late, later]),
+        "products": table("products", [{"product_id": "x", "topic": "suits"}]),
+    }  # fmt: skip
+    ways, _, found = read(engine, tables)
+    rows = ways.steps.inner_join(ways.lanes, "lane").filter(lambda t: t["mark"].isin(hidden.ORDERS))
+    rows = rows.order_by("occurred_at").select("subject_id", "mark").to_pandas()
+    marks = [part["mark"].tolist() for _, part in rows.groupby("subject_id", sort=False)]
+    first, again, further = hidden.ORDERS
+    assert sorted(marks) == sorted([[first, further, again, again, further], [first, further]])
+    # at once it may be either, while who only buys on goes on using
+    of = rows["subject_id"].iloc[0]
+    known = found[(found["subject_id"] == of) & (found["method"] == "filtered")].set_index("valid_from")["stage"]
+    assert known[:"2023-02-11"].tolist() == ["adopt", "use"]
+    assert set(known["2024-06-20":"2024-06-21"]) <= {"adopt", "use"}
 
 
 # --- Bad input ---------------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def stood(seen: Seen, model: Model, day: dt.date, *, zone: str, window_days: int
     speaks = seen.told_level[before] >= 0
     last[np.searchsorted(own, lane[speaks])] = seen.told_level[before][speaks]
     ordered, bought = np.zeros(len(own), bool), np.zeros(len(own), bool)
-    ordered[np.searchsorted(own, lane[(marks == hidden.FIRST_ORDER) | (marks == hidden.LATER_ORDER)])] = True
+    ordered[np.searchsorted(own, lane[np.isin(marks, hidden.ORDERS)])] = True
     soon = seen.lane[~before & (seen.when < then + window_days * _DAY) & seen.bought]
     bought[np.searchsorted(own, soon[np.isin(soon, own)])] = True
     return Stood(own, state, last, quiet, ordered, bought)

@@ -20,10 +20,11 @@ from clientbook.tables import STAGES
 
 AWAY = len(STAGES)
 SIZE = len(STAGES) + 1
-# what a step can be: the first event of a visit, a later one, what tells nothing (an answer to us), hard evidence,
-# the day asked for
-VISIT, PAGE, PASSIVE, FIRST_ORDER, LATER_ORDER, OPENED, WON, LOST, REFERRAL, END = range(10)
-_MARKS = (FIRST_ORDER, LATER_ORDER, OPENED, WON, LOST, REFERRAL)
+# what a step can be: the first event of a visit, a later one, what tells nothing (an answer to us), hard evidence
+# (of orders: the first of all, the first after a silence that had closed a journey, any other), the day asked for
+VISIT, PAGE, PASSIVE, FIRST_ORDER, RETURNING_ORDER, LATER_ORDER, OPENED, WON, LOST, REFERRAL, END = range(11)
+ORDERS = (FIRST_ORDER, RETURNING_ORDER, LATER_ORDER)
+_MARKS = (*ORDERS, OPENED, WON, LOST, REFERRAL)
 # What comes within half an hour belongs to the same visit: how many pages somebody turns says little of how often
 # they come.
 VISIT_DAYS = 1 / 48
@@ -52,6 +53,7 @@ _VISITS_A_DAY = (_MONTH, _MONTH, 2 * _MONTH, _MONTH, _MONTH, _MONTH, _MONTH / 30
 # How often a month hard evidence comes from each stage, and where it leads; the columns are the stages and `away`.
 _MARKS_A_MONTH = {
     FIRST_ORDER: (0.02, 0.1, 1.0, 0.1, 0.1, 0.1, 0.02),
+    RETURNING_ORDER: (0.02, 0.1, 1.0, 0.1, 0.1, 0.1, 0.02),
     LATER_ORDER: (0.02, 0.1, 1.0, 0.1, 0.3, 0.3, 0.02),
     OPENED: (0.01, 0.02, 0.3, 0.01, 0.02, 0.01, 0.01),
     WON: (0.01, 0.02, 0.3, 0.01, 0.02, 0.01, 0.01),
@@ -60,7 +62,8 @@ _MARKS_A_MONTH = {
 }
 _LEADS_TO = {
     FIRST_ORDER: (0, 0, 0, 1, 0, 0, 0),
-    LATER_ORDER: (0, 0, 0, 0, 1, 0, 0),
+    RETURNING_ORDER: (0, 0, 0, 0.5, 0.5, 0, 0),
+    LATER_ORDER: (0, 0, 0, 0.1, 0.9, 0, 0),
     OPENED: (0, 0, 1, 0, 0, 0, 0),
     WON: (0, 0, 0, 0.7, 0.3, 0, 0),
     LOST: (0.02, 0.06, 0.06, 0.01, 0.04, 0.01, 0.8),

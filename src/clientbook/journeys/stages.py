@@ -121,8 +121,8 @@ def follow(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str,
     ).select("subject_id", "topic", "occurred_at", "event_name", "kind", "turn", "change", "bought")
     known = lanes.mutate(topic=lanes["topic"].fill_null(""))
     rows = rows.inner_join(known, ["subject_id", "topic"]).inner_join(evidence, ["event_name", "kind"])
-    rows = _with_journeys(_with_told(rows), gap_days)
-    return Ways(lanes, engine.keep(rows.mutate(day=parsing.local(rows["occurred_at"], zone).date())), engine)
+    rows = rows.mutate(day=parsing.local(rows["occurred_at"], zone).date())
+    return Ways(lanes, engine.keep(_with_journeys(_with_told(rows), gap_days)), engine)
 
 
 def with_levels(ways: Ways, steps: ir.Table, engine: Engine) -> Ways:
@@ -260,7 +260,13 @@ def _with_journeys(rows: ir.Table, gap_days: int) -> ir.Table:
         latest=mark.max().over(sofar),
     )
     level = (rows["latest"] >= rows["begins"] * 8).ifelse(rows["latest"] % 8, ibis.null("int64"))
-    return rows.mutate(level=level.cast("int64")).drop("opens", "earlier", "change", "begins", "latest")
+    # who comes back after a silence may have to begin anew with what they buy
+    later = rows["mark"] == hidden.LATER_ORDER
+    ordered = later | (rows["mark"] == hidden.FIRST_ORDER)
+    first_day = rows["day"].min(where=ordered).over(ibis.window(group_by=["lane", "number"]))
+    returns = later & (rows["day"] == first_day)
+    rows = rows.mutate(level=level.cast("int64"), mark=returns.ifelse(hidden.RETURNING_ORDER, rows["mark"]).cast("int64"))
+    return rows.drop("opens", "earlier", "change", "begins", "latest")
 
 
 def _changes(steps: ir.Table, ends: ir.Table) -> ir.Table:
