@@ -22,15 +22,16 @@ FEWEST_LATE = 50
 class Loss:
     """Which share of a customer's further purchases is lost when they are left waiting?
 
-    The logarithm of the share that is kept is a straight line over the logarithms of the purchases and of the spend of a
-    year: who comes often, or for much, is held by more than one order.
+    The log-odds that somebody comes back are a straight line over the logarithms of the purchases and of the spend of a
+    year, and waiting shifts them: who comes often, or for much, comes back in spite of it more often, never for certain.
 
     Parameters
     ----------
     line
-        Where it begins, and its slopes over purchases and spend.
+        The log-odds after a punctual order: where they begin, and their slopes over purchases and spend; then the same three
+        of what waiting adds.
     covariance
-        Of the three.
+        Of the six.
     late, punctual
         Orders that it rests on; none where it is an assumption.
     """
@@ -55,7 +56,11 @@ class Loss:
         line
             One or several other lines, such as drawn ones: then a row each.
         """
-        kept = (self.line if line is None else line) @ design(cells).T
+        line = self.line if line is None else line
+        usual = line[..., :3] @ design(cells).T
+        waiting = usual + line[..., 3:] @ design(cells).T
+        # 1 - p(waiting) / p(usual), in logarithms
+        kept = np.logaddexp(0, -usual) - np.logaddexp(0, -waiting)
         return np.clip(1 - np.exp(kept), 0.0, 0.95)
 
     def drawn(self, draws: int, generator: np.random.Generator) -> np.ndarray:
@@ -68,8 +73,8 @@ class Loss:
         generator
             Of chance.
         """
-        root = np.linalg.cholesky(self.covariance + 1e-15 * np.eye(3))
-        return self.line + generator.standard_normal((draws, 3)) @ root.T
+        root = np.linalg.cholesky(self.covariance + 1e-15 * np.eye(6))
+        return self.line + generator.standard_normal((draws, 6)) @ root.T
 
 
 def cell(purchases: np.ndarray | pd.Series, spend: np.ndarray | pd.Series) -> np.ndarray:
@@ -110,7 +115,9 @@ def assumed(share: float) -> Loss:
     share
         Of the further purchases.
     """
-    return Loss(np.array([np.log(1 - min(share, 0.95)), 0.0, 0.0]), np.zeros((3, 3)))
+    # of those who hardly ever come back, odds and shares are one
+    line = np.array([-50.0, 0.0, 0.0, np.log(1 - min(share, 0.95)), 0.0, 0.0])
+    return Loss(line, np.zeros((6, 6)))
 
 
 def counted(orders: ir.Table, deliveries: ir.Table, identities: ir.Table | None, engine) -> ir.Table:
@@ -154,8 +161,10 @@ def counted(orders: ir.Table, deliveries: ir.Table, identities: ir.Table | None,
 def measure(waited: ir.Table, until: dt.date, otherwise: float) -> Loss:
     """Which share of further purchases did late deliveries cost, as far as could be seen on a day?
 
-    Orders of one calendar month and one cell of purchases and spend are compared with each other (Mantel and Haenszel), so that
-    neither Christmas nor the customers of Christmas are taken for the effect of lateness.
+    A logistic regression of whether a customer came back: with an intercept for each calendar month, the customer's purchases
+    and spend, and what lateness shifts, so that neither Christmas nor the customers of Christmas are taken for the effect of
+    lateness. An odds ratio carries from those who seldom come back to those who nearly always do, of whom there are too few
+    late orders to say anything by themselves; a ratio of the shares would not.
 
     Parameters
     ----------
@@ -170,35 +179,35 @@ def measure(waited: ir.Table, until: dt.date, otherwise: float) -> Loss:
     old = waited.filter(waited["day"] < latest)
     told = old.group_by("purchases", "size", "late", month=old["day"].month()).agg(n=old["n"].sum(), back=old["back"].sum())
     frame = told.to_pandas()
-    frame["cell"] = level(frame["purchases"]) * 100 + frame["size"]
-    wide = frame.pivot_table(index=["cell", "month"], columns="late", values=["n", "back"], aggfunc="sum", fill_value=0)
-    wide = wide.reindex(columns=pd.MultiIndex.from_product([["n", "back"], [False, True]]), fill_value=0).astype(float)
-    n0, n1, b0, b1 = (wide[which].to_numpy() for which in (("n", False), ("n", True), ("back", False), ("back", True)))
-    if n1.sum() < FEWEST_LATE or n0.sum() < FEWEST_LATE:
+    late = frame["late"].to_numpy(bool)
+    n, back = frame["n"].to_numpy(float), frame["back"].to_numpy(float)
+    if min(n[late].sum(), n[~late].sum()) < FEWEST_LATE or not 0 < back[late].sum() < n[late].sum():
         return assumed(otherwise)
-    size = np.maximum(n0 + n1, 1)
-    parts = (
-        pd.DataFrame(
-            {
-                "kept": b1 * n0 / size,
-                "usual": b0 * n1 / size,
-                "spread": (b0 + b1) * n1 * n0 / size**2 - b0 * b1 / size,
-            },
-            index=wide.index,
-        )
-        .groupby("cell")
-        .sum()
-    )
-    parts = parts[(parts["kept"] > 0) & (parts["usual"] > 0) & (parts["spread"] > 0)]
-    if parts.empty:
-        return assumed(otherwise)
-    y = np.log(parts["kept"] / parts["usual"]).to_numpy()
-    weight = (parts["kept"] * parts["usual"] / parts["spread"]).to_numpy()
-    x = design(parts.index.to_numpy())
-    # weak beliefs that the slopes are small keep a few late orders of the best customers from deciding them
-    precision = x.T @ (x * weight[:, None]) + np.diag([0.0, 1 / 0.2**2, 1 / 0.2**2])
-    covariance = np.linalg.inv(precision)
-    return Loss(covariance @ (x.T @ (weight * y)), covariance, int(n1.sum()), int(n0.sum()))
+    x = design(level(frame["purchases"]) * 100 + frame["size"].to_numpy())
+    months = (frame["month"].to_numpy()[:, None] == np.unique(frame["month"])).astype(float)
+    columns = np.hstack([months, x[:, 1:], x * late[:, None]])
+    k = months.shape[1]
+    # weak beliefs that the shift differs little keep a few late orders of the best customers from deciding it
+    weak = np.concatenate([np.full(k, 1 / 5.0**2), [0, 0, 0], np.full(2, 1 / 0.2**2)])
+    told, covariance = _logistic(columns, n, back, weak)
+    # an average month
+    average = np.zeros((6, k + 5))
+    average[0, :k], average[1:, k:] = months.T @ n / n.sum(), np.eye(5)
+    return Loss(average @ told, average @ covariance @ average.T, int(n[late].sum()), int(n[~late].sum()))
+
+
+def _logistic(x: np.ndarray, n: np.ndarray, y: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of a logistic regression on counts, by Newton's method, and their covariance."""
+    told = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ told))
+        hessian = x.T @ (x * (n * p * (1 - p))[:, None]) + np.diag(precision + 1e-9)
+        step = np.linalg.solve(hessian, x.T @ (y - n * p) - precision * told)
+        # far from the end a whole step may leap over it
+        told = told + step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-300))
+        if np.abs(step).max() < 1e-10:
+            break
+    return told, np.linalg.inv(hessian)
 
 
 def by_level(found: Loss, rows: pd.DataFrame) -> pd.DataFrame:
