@@ -226,7 +226,7 @@ def mailing(uplift: float, n: int = 6000, seed: int = 3):
 
 
 def test_retargeting_by_net_value_is_paid_by_the_trial():
-    rates = pd.Series({1: 0.5, 2: 0.5})
+    rates = pd.Series({(2, 0): 0.5, (2, 91): 0.5, (2, 182): 0.5})
     one = retarget.retarget(mailing(0.1), rates, P)
     chosen = one.units
     assert chosen["new"].sum() == chosen["usual"].sum() == int(6000 * P.contact_share)
@@ -235,6 +235,26 @@ def test_retargeting_by_net_value_is_paid_by_the_trial():
     assert one.low < true < one.high and one.low > 0
     none = retarget.retarget(mailing(0.0), rates, P)
     assert none.low < 0 < none.high
+
+
+def test_who_has_not_been_seen_for_long_comes_back_less_often():
+    """By hand: three who bought once and lately, of whom two come back, and two who bought once and long ago, of whom none."""
+    bought = {"a": (1, 200), "b": (1, 200), "c": (200,), "d": (400,), "e": (450,)}
+    rows = pd.DataFrame(
+        [
+            {"customer_id": who, "day": ORIGIN - dt.timedelta(days=n), "returned_on": None}
+            for who, days in bought.items() for n in days
+        ]
+    )  # fmt: skip
+    schema = {"customer_id": "string", "day": "date", "returned_on": "date"}
+    rates = history.active_rates(ibis.memtable(rows, schema=schema), ORIGIN, 180)
+    usual = 3 / 7
+    assert rates.loc[(1, 0)] == pytest.approx((2 + 4 * usual) / 7)
+    assert rates.loc[(1, 182)] == pytest.approx((0 + 4 * usual) / 6) and rates.loc[(1, 91)] == pytest.approx(usual)
+    who = pd.DataFrame({"on": ORIGIN, "last": [ORIGIN - dt.timedelta(days=d) for d in (5, 300)], "purchases": 1, "earned": 100.0})
+    soon, late = history.foreseen(who, rates, 365)
+    assert soon == pytest.approx(100 * rates.loc[(1, 0)], abs=1e-5) and late < soon
+    assert history.lapse(np.array([0, 90, 91, 500, np.nan])).tolist() == [0, 0, 91, 182, 182]
 
 
 def post(n: int = 4000, seed: int = 5) -> pd.DataFrame:

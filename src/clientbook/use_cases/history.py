@@ -16,6 +16,10 @@ from clientbook.exact import total
 YEAR = 365
 # Customers who bought on so many days in a year behave alike enough.
 LEVELS = (1, 2, 3, 5, 9)
+# Who has not been seen for longer than others may be gone: so many days since the last purchase, at least.
+LAPSES = (0, 91, 182)
+# Few customers say as much as so many who are like all of their level.
+_LIKE_LEVEL = 4.0
 
 
 def order_lines(
@@ -148,7 +152,7 @@ def summed(rows: pd.DataFrame, without: str | None = None) -> pd.DataFrame:
 
 
 def active_rates(lines: ir.Table, origin: dt.date, days: int) -> pd.Series:
-    """How many of those with so many purchases in a year buy again in the days after?
+    """How many of those with so many purchases in a year, the last so long ago, buy again in the days after?
 
     Parameters
     ----------
@@ -160,20 +164,38 @@ def active_rates(lines: ir.Table, origin: dt.date, days: int) -> pd.Series:
     Returns
     -------
     pandas.Series
-        The rate, by the least number of purchases of a level.
+        The rate, by the least number of purchases of a level and the least days since the last.
     """
     end, middle = date(origin), date(origin - dt.timedelta(days=days))
     start = date(origin - dt.timedelta(days=days + YEAR))
     bought = lines.filter(lines["returned_on"].isnull() & (lines["day"] >= start) & (lines["day"] < end))
+    before = bought["day"] < middle
     each = bought.group_by("customer_id").agg(
-        purchases=bought["day"].nunique(where=bought["day"] < middle), again=(bought["day"] >= middle).any()
+        purchases=bought["day"].nunique(where=before), last=bought["day"].max(where=before), again=(~before).any()
     )
     each = each.filter(each["purchases"] > 0)
-    counted = each.group_by("purchases").agg(n=each.count(), again=each["again"].sum()).to_pandas()
-    counted["level"] = level(counted["purchases"])
+    each = each.mutate(lapsed=middle.delta(each["last"], unit="day"))
+    counted = each.group_by("purchases", "lapsed").agg(n=each.count(), again=each["again"].sum()).to_pandas()
+    counted["level"], counted["lapse"] = level(counted["purchases"]), lapse(counted["lapsed"])
     sums = counted.groupby("level")[["n", "again"]].sum()
     # two imagined customers, one of whom comes back, keep a small level from saying all or none
-    return (sums["again"] + 1) / (sums["n"] + 2)
+    usual = (sums["again"] + 1) / (sums["n"] + 2)
+    sums = counted.groupby(["level", "lapse"])[["n", "again"]].sum()
+    cells = pd.MultiIndex.from_product([usual.index, LAPSES], names=["level", "lapse"])
+    sums = sums.reindex(cells, fill_value=0).astype(float)
+    return (sums["again"] + _LIKE_LEVEL * usual.reindex(cells.get_level_values(0)).to_numpy()) / (sums["n"] + _LIKE_LEVEL)
+
+
+def lapse(days: pd.Series | np.ndarray) -> np.ndarray:
+    """To which of `LAPSES` do so many days since the last purchase belong?
+
+    Parameters
+    ----------
+    days
+        Not known means long ago.
+    """
+    told = np.nan_to_num(np.asarray(days, float), nan=np.inf)
+    return np.asarray(LAPSES)[np.searchsorted(LAPSES, np.maximum(told, 0), side="right") - 1]
 
 
 def level(purchases: pd.Series | np.ndarray) -> np.ndarray:
@@ -203,7 +225,9 @@ def foreseen(rows: pd.DataFrame, rates: pd.Series, days: int, earned: str = "ear
     earned
         The column with what the year brought.
     """
-    rate = pd.Series(level(rows["purchases"])).map(rates).fillna(rates.mean() if len(rates) else 1.0)
+    lapsed = (pd.to_datetime(rows["on"]) - pd.to_datetime(rows["last"])).dt.days
+    cells = pd.MultiIndex.from_arrays([level(rows["purchases"]), lapse(lapsed)])
+    rate = rates.reindex(cells).fillna(rates.mean() if len(rates) else 1.0)
     return (rows[earned].to_numpy(float) * rate.to_numpy(float) * days / YEAR).round(6)
 
 
