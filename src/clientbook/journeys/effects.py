@@ -23,7 +23,7 @@ AFTER_ORDER_DAYS = 180
 TRIAL_DAYS = 30
 # What goes back later was used.
 RETURN_DAYS = 60
-# A case belongs to the latest order before it, if that is not longer ago.
+# A complaint belongs to the latest order that had come by then, or should have, if that is not longer ago.
 _CASE_DAYS = 90
 FEWEST = 30
 _Z = 1.959964
@@ -201,14 +201,18 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
     )
     deliveries = tables.get("deliveries")
     if deliveries is None:
-        each = each.mutate(late=ibis.literal(False))
+        each = each.mutate(late=ibis.literal(False), due=each["at"], judged=ibis.literal(True))
     else:
         came = deliveries.filter(deliveries["promised_at"].notnull())
         end = ibis.timestamp(f"{as_of} 00:00:00")
         came = came.group_by("order_source", "order_id").agg(
-            late=(came["delivered_at"].fill_null(end) > came["promised_at"]).any()
+            late=(came["delivered_at"].fill_null(end) > came["promised_at"]).any(),
+            due=ibis.least(came["delivered_at"].fill_null(end), came["promised_at"]).min(),
+            judged=ibis.literal(True),
         )
-        each = each.inner_join(came, ["order_source", "order_id"])
+        each = each.left_join(came, ["order_source", "order_id"]).select(*each.columns, *came.columns[2:])
+        # what was taken along can be complained about at once; whether it was late, nobody can say
+        each = each.mutate(due=each["due"].fill_null(each["at"]), judged=each["judged"].fill_null(False))
     happened = []
     if tables.get("returns") is not None:
         back = tables["returns"].filter(tables["returns"]["order_id"].notnull())
@@ -226,13 +230,14 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
         each = each.left_join(met, ["order_source", "order_id", "customer_id"]).select(*each.columns, "_told")
         each = each.mutate(referred=each["_told"].fill_null(False))
         happened.append("referred")
-    names = ("customer_id", "account_id", "at", "day", "number", "before", "after", "late", "amount", *happened)
+    names = ("customer_id", "account_id", "at", "day", "number", "before", "after", "late", "due", "judged", "amount", *happened)
     found = each.select(*names).to_pandas()
     found = found.sort_values(["customer_id", "at", "number"], ignore_index=True)
     found["share_bad"] = found["share_well"] = 0.0
     cases = tables.get("cases")
     if cases is not None:
         _with_complaints(found, cases, tables.get("surveys"), who, complaint, as_of)
+    found = found[found["judged"]].reset_index(drop=True)
     day = pd.to_datetime(found["day"])
     found["again"] = (pd.to_datetime(found["after"]) - day).dt.days.le(AFTER_ORDER_DAYS)
     found["waited"] = (day - pd.to_datetime(found["before"])).dt.days
@@ -255,9 +260,11 @@ def _with_complaints(
     open_days = (told["closed_at"].fillna(pd.Timestamp(as_of)) - told["opened_at"]).dt.total_seconds() / 86_400
     told["well"] = _handled_well(open_days.to_numpy(), _scores(told, surveys, who))
     told["opened_at"] = told["opened_at"].astype("datetime64[us]")
-    when = orders[["customer_id", "at"]].assign(at=orders["at"].astype("datetime64[us]"), row=np.arange(len(orders)))
+    # an order placed since, and not there yet, is not what they complain about: were it taken for that, those who soon
+    # ordered again would seem not to have complained
+    when = orders[["customer_id"]].assign(due=orders["due"].astype("datetime64[us]"), row=np.arange(len(orders)))
     met = pd.merge_asof(
-        told, when.sort_values("at", kind="stable"), left_on="opened_at", right_on="at", by="customer_id",
+        told, when.sort_values("due", kind="stable"), left_on="opened_at", right_on="due", by="customer_id",
         tolerance=pd.Timedelta(days=_CASE_DAYS),
     ).dropna(subset="row")  # fmt: skip
     row = met["row"].astype(int).to_numpy()
