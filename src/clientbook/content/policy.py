@@ -16,7 +16,7 @@ from clientbook.content.audit import BEFORE_A_SALE
 from clientbook.tables import STAGES
 
 COLUMNS = ["policy", "messages", "margin", "a_message", "of_best"]
-TRUTH = ("responsiveness", "content", "stages", "response_model", "people", "messages")
+TRUTH = ("responsiveness", "content", "stages", "response_model", "people", "messages", "value")
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,12 @@ class Made:
         self.appeal = self.pieces["appeal"].to_numpy()
         self.costs = np.array([self.model[f"cost.{name}"] for name in self.media])
         self.stage_now = _stages(told["stages"], people["account_id"], self.topics, now)
+        value = told["value"].select("human_id", "first_order_at", "dropped_at").to_pandas().set_index("human_id")
+        span = value.reindex(self.humans).apply(lambda at: pd.to_datetime(at, utc=True).dt.tz_localize(None))
+        self.first, self.left = span["first_order_at"].to_numpy(), span["dropped_at"].to_numpy()
+        self.now = now
 
-    def worth(self, who, topic, stage, step, liked, channel, weekday, at, recent) -> np.ndarray:
+    def worth(self, who, topic, stage, step, liked, channel, weekday, at, recent, when=None) -> np.ndarray:
         """The expected margin of messages, less their cost.
 
         Parameters
@@ -89,6 +93,8 @@ class Made:
             The piece's appeal.
         weekday, at, recent
             When, and what the account has got in the period with it.
+        when
+            At which instant; at that of the run. Who has not ordered yet, or has left, orders nothing.
         """
         from clientbook.demo.responses import probabilities
 
@@ -96,7 +102,9 @@ class Made:
             self.opens[who, channel], self.likes[who, topic] * len(self.topics), self.day[who], self.hour[who], stage,
             step, liked, weekday, at, recent, np.asarray(channel) == self.media.index("phone"), self.model,
         )  # fmt: skip
-        return chance.opens * chance.clicks * chance.orders * self.margin[who] - self.costs[channel]
+        when = np.datetime64(self.now) if when is None else when
+        here = (self.first[who] <= when) & (when < self.left[who])
+        return chance.opens * chance.clicks * chance.orders * here * self.margin[who] - self.costs[channel]
 
 
 def possible(made: Made, limits: Limits, whose: ir.Table, actions: ir.Table, got: ir.Table) -> pd.DataFrame:
@@ -240,7 +248,7 @@ def score_actions(
     recent = past.groupby("account_id").cumcount().to_numpy() + 1
     past["margin"] = made.worth(
         whom, made.topic_of[what], pd.Index(STAGES).get_indexer(past["stage"]), made.stage_of[what], made.appeal[what],
-        _at(media, past["channel"]), past["weekday"].to_numpy(), past["hour"].to_numpy(), recent,
+        _at(media, past["channel"]), past["weekday"].to_numpy(), past["hour"].to_numpy(), recent, past["at"].to_numpy(),
     )  # fmt: skip
     last = past.drop_duplicates("customer_id", keep="last")
     rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ def answer(
     weekday, hour : number
         Of sending, local time; Monday is 0.
     at : timestamp, optional
-        UTC; the stage is the true one at that time. Default: the end of the history.
+        UTC; the stage is the true one at that time, and customers are those of that time: who has ordered, and has not
+        left (truth/value). Nobody else orders because of a message. Default: the end of the history.
     stage : text, optional
         Instead of `at`: the stage of the account on the piece's topic; empty text or None for no journey.
     recent : number
@@ -58,8 +60,9 @@ def answer(
     who, what = _place(people.index, human_id, "human"), _place(pieces.index, content_id, "piece")
     medium = _place(pd.Index(CHANNELS), channel, "channel")
     topic = pd.Index(TOPICS).get_indexer(pieces["topic"])[what]
+    moments = _moments(truth, at, len(who))
     if stage is None:
-        stage_code = _stages(truth, people["account_id"].to_numpy()[who], topic, at)
+        stage_code = _stages(truth, people["account_id"].to_numpy()[who], topic, moments)
     else:
         stage_code = pd.Index(STAGES).get_indexer(np.broadcast_to(np.atleast_1d(np.asarray(stage, dtype=object)), human_id.shape))
     likes = people[[f"likes_{name}" for name in TOPICS]].to_numpy()[who, topic] * len(TOPICS)
@@ -81,7 +84,7 @@ def answer(
     )
     cost = np.array([model["cost." + name] for name in CHANNELS])[medium]
     clicks = chance.opens * chance.clicks
-    orders = clicks * chance.orders
+    orders = clicks * chance.orders * _is_customer(truth, human_id, moments)
     return pd.DataFrame(
         {
             "human_id": human_id,
@@ -106,17 +109,25 @@ def _place(index: pd.Index, wanted: np.ndarray, kind: str) -> np.ndarray:
     return found
 
 
-def _stages(truth: Path, account: np.ndarray, topic: np.ndarray, at) -> np.ndarray:
-    import duckdb
-
+def _moments(truth: Path, at, size: int) -> pd.Series:
+    """Each moment asked for, in UTC; none: the end of the history."""
     if at is None:
-        import re
-
         text = (truth.parent / "clientbook.yaml").read_text(encoding="utf-8")
         at = pd.Timestamp(re.search(r"^as_of: (\S+)", text, re.M)[1], tz="Europe/Berlin") - pd.Timedelta(seconds=1)
-    at = pd.to_datetime(
-        pd.Series(np.broadcast_to(np.atleast_1d(np.asarray(at, dtype=object)), account.shape)), utc=True
-    ).dt.tz_localize(None)
+    every = pd.Series(np.broadcast_to(np.atleast_1d(np.asarray(at, dtype=object)), size))
+    return pd.to_datetime(every, utc=True).dt.tz_localize(None)
+
+
+def _is_customer(truth: Path, human_id: np.ndarray, at: pd.Series) -> np.ndarray:
+    columns = ["human_id", "first_order_at", "dropped_at"]
+    value = pd.read_parquet(truth / "value.parquet", columns=columns).set_index("human_id").reindex(human_id)
+    first, left = (value[name].dt.tz_localize(None).to_numpy() for name in columns[1:])
+    return (first <= at.to_numpy()) & (at.to_numpy() < left)
+
+
+def _stages(truth: Path, account: np.ndarray, topic: np.ndarray, at: pd.Series) -> np.ndarray:
+    import duckdb
+
     wanted = pd.DataFrame(
         {
             "place": np.arange(len(account)),

@@ -85,17 +85,24 @@ class Company:
         human.mobiles, human.fixed = (records.phones(human, np.full(size, fixed)) for fixed in (False, True))
         order, ending = purchases.make_orders(seed, part, human, self.clock, as_of)
         stage, walk = journeys.make_journeys(seed, part, account, human, order, ending, as_of)
-        rows = {source: records.make_records(seed, part, account, human, order, source, as_of) for source in records.SOURCES}
-        self._people(part, account, human, rows)
+        made = {
+            source: records.make_records(seed, part, account, human, order, source, as_of)
+            for source in records.SOURCES
+            if source != "shop"
+        }
         self._sum(ending.differences)
-        known = {source: row.first >= 0 for source, row in rows.items()}
+        known = {source: row.first >= 0 for source, row in made.items()}
         deal = care.make_deals(seed, part, account, human, walk, known["crm"], begin, as_of)
         case = care.make_cases(seed, part, human, order, stage, account, known["callcentre"], begin, as_of)
         happened = events.make_events(seed, part, account, human, stage, walk, shop, begin, as_of)
-        extra, message = self._messages(part, account, human, rows, order, ending, stage, deal, case)
+        extra, message = self._messages(part, account, human, made["newsletter"], order, ending, stage, deal, case)
         events.with_shopping(seed, part, happened, human, order, message, shop, begin, as_of)
-        self._events(part, account, human, rows, happened)
         purchases.append(order, extra)
+        # a message may bring somebody to the shop who was never there
+        made["shop"] = records.make_records(seed, part, account, human, order, "shop", as_of)
+        rows = {source: made[source] for source in records.SOURCES}
+        self._people(part, account, human, rows)
+        self._events(part, account, human, rows, happened)
         line = purchases.make_lines(seed, part, human, order, shop, as_of)
         self._orders(part, account, human, rows, order, line, ending)
         self._care(part, account, human, rows, order, stage, deal, case)
@@ -164,15 +171,8 @@ class Company:
         phone = (source == "callcentre") & (rows["callcentre"].first[happened.human] >= 0)
         self.files.jsonl("callcentre/anrufe.jsonl", deliveries.calls(happened, phone, rows["callcentre"]))
 
-    def _messages(self, part, account, human, rows, order, ending, stage, deal, case):
-        seed, shop, as_of, begin, files, row = (
-            self.seed,
-            self.shop,
-            self.as_of,
-            self.begin,
-            self.files,
-            rows["newsletter"],
-        )
+    def _messages(self, part, account, human, row, order, ending, stage, deal, case):
+        seed, shop, as_of, begin, files = self.seed, self.shop, self.as_of, self.begin, self.files
         consent = consents.make_consents(seed, part, row, as_of)
         wishes = consents.make_preferences(seed, part, row, human, as_of)
         message = campaigns.gather(seed, part, row, human, account, order, stage, deal, self.campaigns, shop, begin, as_of)
@@ -188,7 +188,7 @@ class Company:
                 self.planted.append(
                     ("thirty_irrelevant_emails", truth.pick_account(account, np.array([planted.account]))[0].as_py())
                 )
-        messages.answer_all(seed, part, message, row, human, account, stage, shop, planted, as_of)
+        messages.answer_all(seed, part, message, row, human, account, stage, shop, planted, ending, as_of)
         consent = messages.with_leavings(consent, messages.only_first_leaving(message, row))
         messages.stop_after_leaving(stream(seed, part, "stopped"), message, row, messages.indications(consent, row))
         message.key = text.join("M", text.digits(part * 10_000_000 + np.arange(len(message.at))))

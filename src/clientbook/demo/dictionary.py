@@ -190,7 +190,7 @@ open_phone|number|log-odds|the same
 likes_*|number|share|of the human's interest, a column a topic
 response_model|The coefficients of the answers. Key: parameter.
 parameter|text||name
-value|number||log-odds, or probability for order.*, EUR for cost.*
+value|number||log-odds, EUR for cost.*; order.*: probability that a click of a customer (truth/value: since first_order_at, before dropped_at) brings an order, by the stage on the piece's topic
 content|What is each piece truly for? Key: content_id.
 content_id|text||id as delivered
 topic|text||true topic

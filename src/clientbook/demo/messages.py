@@ -119,8 +119,8 @@ def hold_back(rng, message, rows, indications) -> None:
     arrange(message, ~(refused & (rng.random(len(message.at)) < HELD_BACK)))
 
 
-def answer_all(seed: int, part: int, message, rows, human, account, stages, shop, planted, as_of: int) -> None:
-    """Opens, clicks, replies and unsubscriptions; and who will order because of it."""
+def answer_all(seed: int, part: int, message, rows, human, account, stages, shop, planted, ending, as_of: int) -> None:
+    """Opens, clicks, replies and unsubscriptions; and which customers will order because of it."""
     rng = stream(seed, part, "answers")
     who = rows.human[message.row]
     own, n = human.account[who], len(who)
@@ -149,18 +149,22 @@ def answer_all(seed: int, part: int, message, rows, human, account, stages, shop
     clicks = opens & (rng.random(n) < chance.clicks) & (message.piece >= 0)
     replies = opens & (rng.random(n) < chance.replies) & ~message.operational
     leaves = (rng.random(n) < chance.unsubscribes) & ~message.operational & ~theirs
-    orders = clicks & (message.stage >= 3) & (rng.random(n) < chance.orders)
+    # a first order ends a walk, and who has left has left: a message brings further orders of customers
+    customer = (ending.dropped_for[who] > 0) & (ending.first_at[who] <= message.at) & (message.at < ending.dropped_at[who])
+    orders = clicks & customer & (rng.random(n) < chance.orders)
     # mail programs fetch pictures before anybody looks: an open that is none
     fetched = ~opens & ~deaf & (message.channel == 0) & (rng.random(n) < 0.07)
     wait = np.minimum(np.exp(rng.normal(8.6, 1.5, n)), 12 * DAY).astype(np.int64) + 20
     shown = (message.channel == 0) & (opens | fetched)
     opened = message.at + np.where(fetched, rng.integers(2, 90, n), wait)
     message.opened_at = _before(as_of, shown, opened)
-    message.clicked_at = _before(as_of, clicks & (message.channel < 2), opened + rng.integers(5, 300, n))
+    clicked = opened + rng.integers(5, 300, n)
+    message.clicked_at = _before(as_of, clicks & (message.channel < 2), clicked)
     message.replied_at = _before(as_of, replies, opened + rng.integers(300, 2 * DAY, n))
     message.unsubscribed_at = _before(as_of, leaves, opened + rng.integers(5, 600, n))
-    message.orders_at = np.where(orders, np.maximum(message.clicked_at, 0) + rng.integers(600, 3 * DAY, n), 0)
-    message.orders_at = np.where(message.clicked_at > 0, message.orders_at, 0)
+    # who was moved by a letter or a call clicks nowhere, and orders all the same
+    moved_at = _before(as_of, orders, clicked)
+    message.orders_at = np.where(moved_at > 0, moved_at + rng.integers(600, 3 * DAY, n), 0)
 
 
 def _before(as_of, happens, at):

@@ -31,6 +31,7 @@ COMPANION, MOST_ORDERS = 0.35, 400
 LIFE_SHAPE = 1.4
 _BEFORE, _AFTER = 5 * 365, 366
 _FAR = 1_000.0
+_BY_HUMAN = 1 << 33  # more seconds than any history has
 
 
 class Clock:
@@ -244,27 +245,21 @@ def append(order: SimpleNamespace, extra: SimpleNamespace) -> None:
 
 
 def further_orders(rng, human, order, message, test, ending, as_of) -> SimpleNamespace:
-    """Orders that there are because of a message: in the shop, with its campaign."""
-    answered = np.flatnonzero(
-        (message.orders_at > 0) & (message.orders_at < as_of) & (ending.dropped_at[message.human] > message.orders_at)
-    )
+    """Orders that there are because of a message: in the shop, with its campaign, of what they bought last."""
+    answered = np.flatnonzero((message.orders_at > 0) & (message.orders_at < as_of))
     bought = np.flatnonzero(test.extra)
-    last = np.zeros(human.n, np.int64)
-    before = np.flatnonzero(order.at < test.sent_at)
-    last[order.human[before]] = before
     extra = SimpleNamespace(
         human=np.concatenate([message.human[answered], test.human[bought]]),
         at=np.concatenate([message.orders_at[answered], test.extra_at[bought]]),
     )
+    since = np.concatenate([message.at[answered], np.full(len(bought), test.sent_at)])
     n = len(extra.human)
     extra.late, extra.carried, extra.first = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool)
     extra.complaint, extra.channel = np.zeros(n, int), np.zeros(n, int)
-    extra.topic = np.concatenate([message.topic[answered], order.topic[last[test.human[bought]]]])
-    extra.topic = np.where(extra.topic < 0, 7, extra.topic)
+    # each of their orders is on a topic by their likes: the last one is as good as a new draw, and on a journey of theirs
+    before = np.searchsorted(order.human * _BY_HUMAN + order.at, extra.human * _BY_HUMAN + since, side="right") - 1
+    extra.topic = order.topic[np.maximum(before, np.searchsorted(order.human, extra.human))]
     extra.campaign = np.concatenate([message.piece[answered], np.full(len(bought), -1)])
-    known = np.isin(extra.human, order.human[(order.channel == 0) & (order.at < as_of)])
-    for name, column in list(vars(extra).items()):
-        setattr(extra, name, column[known])
     # nobody orders at night
     extra.at = np.where(extra.at % DAY < 7 * 3600, extra.at + 7 * 3600, extra.at)
     set_deliveries(rng, extra, as_of)

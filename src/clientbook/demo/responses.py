@@ -77,7 +77,8 @@ def probabilities(
     Returns
     -------
     SimpleNamespace
-        opens, clicks, replies (given the step before), unsubscribes, orders (given a click).
+        opens, clicks, replies (given the step before), unsubscribes, orders (given a click: of a customer, who has
+        ordered and has not left; of a call or a letter the click is not seen).
     """
     c = coefficients
     fits = (stage >= 0) & ((piece_stage == stage) | (piece_stage == stage + 1))

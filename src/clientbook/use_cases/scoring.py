@@ -158,9 +158,12 @@ def _chances(rows: pd.DataFrame, c: Mapping[str, float], clock: np.ndarray) -> n
 
 
 def _orders(rows: pd.DataFrame, c: Mapping[str, float]) -> np.ndarray:
-    """The true chance that a click brings an order: from the first order on, and while the customer is there."""
-    chance = rows["true_stage"].map({name: c[f"order.{name}"] for name in ("adopt", "use", "recommend")}).fillna(0.0)
-    here = pd.to_datetime(rows["dropped_at"]).dt.tz_localize(None) > pd.to_datetime(rows["at"])
+    """The true chance that a click brings an order: of a customer, who has ordered and has not left."""
+    stages = {name.removeprefix("order."): chance for name, chance in c.items() if name.startswith("order.")}
+    chance = rows["true_stage"].fillna("none").map(stages)
+    at = pd.to_datetime(rows["at"])
+    first, left = (pd.to_datetime(rows[name]).dt.tz_localize(None) for name in ("first_order_at", "dropped_at"))
+    here = (first <= at) & (at < left)
     return chance.to_numpy(float) * here.to_numpy()
 
 
