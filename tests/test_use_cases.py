@@ -268,7 +268,7 @@ def post(n: int = 4000, seed: int = 5) -> pd.DataFrame:
             "source": "news", "message_id": [f"m{i}" for i in range(n)],
             "customer_id": [f"c{i % 500}" for i in range(n)], "sent_at": pd.Timestamp(AS_OF) - days, "channel": "email",
             "verdict": np.where(wrong, "over_cap", "right"), "stage": stage, "cost": 0.5, "clicked": clicked,
-            "brought": clicked * (stage == "use") * (draw.random(n) < 0.05), "each": 40.0,
+            "brought": clicked * (stage == "use") * (draw.random(n) < 0.05), "unclicked": 0, "each": 40.0,
         }
     )  # fmt: skip
     return rows.assign(**{name: wrong & (name == "over_cap") for name in messages.REASONS})
@@ -282,6 +282,42 @@ def test_wrong_messages_cost_what_they_cost_and_bring_what_they_bring():
     true = 0.5 * len(inside) - 0.05 * 40 * (inside["clicked"] * (inside["stage"] == "use")).sum()
     assert one.low < true < one.high
     assert messages.stop_wrong(ibis.memtable(rows), AS_OF, P, frozenset({"over_cap"})).n == 0, "what is not seen is sent"
+    letters = rows.assign(unclicked=(rows.index % 50 == 0).astype(int))
+    fewer = messages.stop_wrong(ibis.memtable(letters), AS_OF, P)
+    assert one.gain - fewer.gain == pytest.approx(40.0 * letters.loc[inside.index, "unclicked"].sum())
+
+
+def test_an_order_belongs_to_the_last_message_clicked_or_else_to_the_last_sent(engine):
+    """Of a campaign: two e-mails and a letter to somebody who ordered three times."""
+    at = pd.Timestamp
+    sent = [
+        ("m1", "email", "2026-03-01", "2026-03-02"), ("m2", "email", "2026-03-03", None), ("m3", "letter", "2026-04-01", None),
+        ("m4", "email", "2026-05-01", None),
+    ]  # fmt: skip
+    post = pd.DataFrame(
+        {
+            "source": "news", "message_id": [one[0] for one in sent], "customer_id": "c", "channel": [one[1] for one in sent],
+            "sent_at": [at(one[2]) for one in sent], "verdict": "right", "stage_at_send": "use",
+            **{name: False for name in messages.REASONS},
+        }
+    )  # fmt: skip
+    clean = post[["source", "message_id"]].assign(
+        cost=0.1, clicked_at=[at(one[3]) if one[3] else pd.NaT for one in sent], content_id="spring"
+    )
+    orders = pd.DataFrame(
+        {
+            "person_source": "shop", "person_id": "c", "campaign": ["spring"] * 4 + ["other"], "order_id": list("vwxyz"),
+            "ordered_at": [at("2026-03-04"), at("2026-04-20"), at("2026-06-20"), at("2026-05-01"), at("2026-04-02")],
+        }
+    )  # fmt: skip
+    bought = {"customer_id": ["c"], "margin": [30.0], "day": [dt.date(2026, 1, 1)], "returned_on": [None]}
+    lines = ibis.memtable(pd.DataFrame(bought), schema={"customer_id": "string", "margin": "float64", "day": "date", "returned_on": "date"})
+    who = pd.DataFrame({"source": ["shop"], "person_id": ["c"], "customer_id": ["c"]})
+    told = messages.sent(
+        ibis.memtable(clean), ibis.memtable(post), lines, ibis.memtable(orders), ibis.memtable(who), AS_OF, engine
+    )
+    rows = told.order_by("message_id").select("message_id", "brought", "unclicked").to_pandas()
+    assert rows.to_numpy().tolist() == [["m1", 1, 0], ["m2", 0, 0], ["m3", 0, 1], ["m4", 0, 1]]
 
 
 def test_a_source_is_worth_what_is_lost_without_it():
@@ -393,7 +429,7 @@ def sendings(seed: int, n: int = 24_000, people: int = 600) -> pd.DataFrame:
             "source": "news", "message_id": [f"m{i}" for i in range(n)], "customer_id": [f"c{i:04d}" for i in who],
             "sent_at": pd.Timestamp(AS_OF) - pd.to_timedelta(days, unit="D") + pd.to_timedelta(hour, unit="h"),
             "channel": np.where(channel, "sms", "email"), "verdict": "right", "stage": "use",
-            "cost": np.where(channel, 0.05, 0.01), "clicked": clicked, "brought": clicked * (draw.random(n) < 0.05),
+            "cost": np.where(channel, 0.05, 0.01), "clicked": clicked, "brought": clicked * (draw.random(n) < 0.05), "unclicked": 0,
             "each": 40.0, "taste": taste[who], "off": off, "own_hour": own,
         }
     )  # fmt: skip

@@ -16,7 +16,8 @@ from clientbook.use_cases import catalogue
 from clientbook.use_cases.found import Found, bounds, resampled
 from clientbook.use_cases.history import YEAR, date
 
-ORDER_DAYS = 7
+# An order comes so soon after a click; after a letter or a call, in which nothing can be clicked, so soon after it was sent.
+ORDER_DAYS, UNCLICKED_DAYS = 7, 30
 FEWEST_CLICKS = 100
 # Half an imagined order in a hundred clicks keeps a stage with few clicks from saying that none ever orders.
 IMAGINED_ORDERS, IMAGINED_CLICKS = 0.25, 50
@@ -39,8 +40,8 @@ def sent(
 ) -> ir.Table:
     """What did each message cost, was it answered, and did it bring an order?
 
-    An order belongs to a message if it names its content as its campaign, and the same customer had clicked it in the
-    week before.
+    An order belongs to a message if it names its content as its campaign, and the same customer had clicked it in the week
+    before; if they clicked none, it belongs to the one that was sent last in the month before.
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ def sent(
     -------
     ibis.expr.types.Table
         A row a message that is not operational: `customer_id`, `sent_at`, `channel`, `stage`, `verdict` and its reasons,
-        `cost`, `clicked`, `brought` (orders), `each` (margin that an order of the customer leaves; empty: none known).
+        `cost`, `clicked`, `brought` (orders after a click), `unclicked` (orders without one), `each` (margin that an order of
+        the customer leaves; empty: none known).
     """  # fmt: skip
     judged = audit.filter(audit["verdict"] != OPERATIONAL)
     keys = ["source", "message_id"]
@@ -71,22 +73,26 @@ def sent(
     worth = worth.select("customer_id", each=worth["margin"] / worth["days"])
     named = with_customer(orders.filter(orders["campaign"].notnull()), identities)
     named = named.select("customer_id", content_id="campaign", ordered_at="ordered_at", order=named["order_id"])
-    clicks = rows.filter(rows["clicked_at"].notnull()).select(*keys, "customer_id", "content_id", "clicked_at")
-    met = clicks.inner_join(named, ["customer_id", "content_id"])
-    met = met.filter(
-        (met["ordered_at"] >= met["clicked_at"]) & (met["ordered_at"] < met["clicked_at"] + ibis.interval(days=ORDER_DAYS))
+    known = rows.select(*keys, "customer_id", "content_id", "clicked_at", "sent_at")
+    met = known.inner_join(named, ["customer_id", "content_id"])
+    clicked = met["clicked_at"].notnull()
+    since = ibis.ifelse(clicked, met["clicked_at"], met["sent_at"])
+    soon = met["ordered_at"] < since + ibis.ifelse(clicked, ibis.interval(days=ORDER_DAYS), ibis.interval(days=UNCLICKED_DAYS))
+    met = met.filter((met["ordered_at"] >= since) & soon).mutate(_clicked=clicked, _since=since)
+    # of several messages before an order the last clicked one counts, or else the last that was sent
+    by = [ibis.desc("_clicked"), ibis.desc("_since"), *keys]
+    met = met.mutate(_rank=ibis.row_number().over(group_by=["customer_id", "order"], order_by=by))
+    met = met.filter(met["_rank"] == 0)
+    brought = met.group_by(keys).agg(
+        brought=met["order"].nunique(where=met["_clicked"]), unclicked=met["order"].nunique(where=~met["_clicked"])
     )
-    # of several clicks before an order the last one counts
-    last = ibis.row_number().over(group_by=["customer_id", "order"], order_by=[ibis.desc("clicked_at"), *keys])
-    met = met.mutate(_rank=last).filter(lambda t: t["_rank"] == 0)
-    brought = met.group_by(keys).agg(brought=met["order"].nunique())
     rows = rows.left_join(brought, keys).drop("source_right", "message_id_right")
     rows = rows.left_join(worth, "customer_id").drop("customer_id_right")
     return engine.keep(
         rows.select(
             *keys, "customer_id", "sent_at", "channel", "verdict", *REASONS, stage=rows["stage_at_send"].fill_null("none"),
             cost=rows["cost"].fill_null(0.0), clicked=rows["clicked_at"].notnull().cast("int64"),
-            brought=rows["brought"].fill_null(0), each=rows["each"],
+            brought=rows["brought"].fill_null(0), unclicked=rows["unclicked"].fill_null(0), each=rows["each"],
         )
     )  # fmt: skip
 
@@ -143,6 +149,7 @@ def stop_wrong(told: ir.Table, as_of: dt.date, p, unseen: frozenset[str] = froze
         messages=each.count(),
         wrong=each["wrong"].sum(),
         cost=total(each["cost"], each["wrong"] == 1),
+        unclicked=total(each["wrong"] * each["unclicked"] * each["each"].fill_null(0.0)),
         # what a click is worth depends on where the customer stands
         **{
             f"clicks_{i}": total((each["clicked"] * each["wrong"] * each["each"].fill_null(0.0)), each["stage"] == name)
@@ -156,12 +163,12 @@ def stop_wrong(told: ir.Table, as_of: dt.date, p, unseen: frozenset[str] = froze
     per_stage = rates[rates["wrong"]].set_index("stage").reindex(stages).fillna(0)
     hits, clicks = per_stage["brought"].to_numpy(float), per_stage["clicks"].to_numpy(float)
     rate = (hits + IMAGINED_ORDERS) / (clicks + IMAGINED_CLICKS)
-    values = frame[["cost", *[f"clicks_{i}" for i in range(len(stages))]]].to_numpy(float)
+    values = frame[["cost", "unclicked", *[f"clicks_{i}" for i in range(len(stages))]]].to_numpy(float)
     sums = values.sum(axis=0)
-    gain = float(sums[0] - (sums[1:] * rate).sum())
+    gain = float(sums[0] - sums[1] - (sums[2:] * rate).sum())
     drawn = resampled(values, p.draws, generator)
     rates_drawn = generator.gamma(hits + IMAGINED_ORDERS, 1 / (clicks + IMAGINED_CLICKS), (p.draws, len(stages)))
-    low, high = bounds(drawn[:, 0] - (drawn[:, 1:] * rates_drawn).sum(axis=1), p.interval)
+    low, high = bounds(drawn[:, 0] - drawn[:, 1] - (drawn[:, 2:] * rates_drawn).sum(axis=1), p.interval)
     n = int(frame["wrong"].sum())
     method = (
         f"the messages of the year before {as_of:%Y-%m-%d}; {n:,} of {int(frame['messages'].sum()):,} were wrong as of the "
@@ -191,7 +198,8 @@ def by_reason(told: ir.Table, as_of: dt.date) -> pd.DataFrame:
     """
     inside = told.filter(told["sent_at"] >= date(as_of - dt.timedelta(days=YEAR)).cast("timestamp"))
     each = inside.group_by("verdict").agg(
-        messages=inside.count(), cost=total(inside["cost"]), clicks=inside["clicked"].sum(), orders=inside["brought"].sum()
+        messages=inside.count(), cost=total(inside["cost"]), clicks=inside["clicked"].sum(),
+        orders=(inside["brought"] + inside["unclicked"]).sum(),
     )
     frame = each.to_pandas()
     return frame.sort_values(["cost", "verdict"], ascending=[False, True], ignore_index=True)

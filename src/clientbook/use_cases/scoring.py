@@ -176,6 +176,12 @@ def _true_of_messages(told, timed, every, truth, wrong, as_of) -> dict[str, floa
     clicked = stopped.filter(stopped["clicked"] == 1).select("message_id")
     rows = every.semi_join(clicked, "message_id").to_pandas()
     lost = float((_orders(rows, c) * rows["order_margin"]).sum()) if len(rows) else 0.0
+    # a letter or a call cannot be clicked: what it brings is not known beforehand
+    silent = told.group_by("channel").agg(clicks=told["clicked"].sum()).filter(lambda t: t["clicks"] == 0).select("channel")
+    unseen = stopped.semi_join(told.semi_join(silent, "channel"), "message_id").select("message_id")
+    rows = every.semi_join(unseen, "message_id").to_pandas()
+    if len(rows):
+        lost += float((_chances(rows, c, rows["clock"].to_numpy(float)) * rows["order_margin"]).sum())
     true[catalogue.WRONG] = cost - lost
     if timed is not None:
         own = timed.select("message_id", "own_hour", "own_channel")
