@@ -40,7 +40,7 @@ def judge(folder: Path) -> dict:
     least, mean, most = value.alone(drawn)
     # the true identities as one more draw, with the same models: what the draws are of
     here = identities.select("source", "person_id").left_join(true, ["source", "person_id"])
-    as_one = here.select("source", "person_id", draw=ibis.literal(1, "int64"), customer_id="customer_id")
+    as_one = here.select("source", "person_id", draw=ibis.literal(1, "int64"), customer_id="customer_id", draws=ibis.literal(1, "int64"))
     as_one = as_one.filter(as_one["customer_id"].notnull())
     same_models = value.with_other_identities((orders, returns, products, cases), identities, as_one, found, run.as_of, p)
     exact = float(same_models.totals["total"].iloc[0])

@@ -18,8 +18,9 @@ from clientbook.matching.labels import Settled
 # Edges of the strata, in how probable a pair is one human by all that hangs together with it.
 EDGES = (0.0, 0.01, 0.05, 0.2, 0.35, 0.5, 0.7, 0.9, 0.97, 0.995)
 ESTIMATED = ("what", "estimated", "low", "high", "answers")
-# The odds in a stratum may be off from what is believed by so much, as a standard deviation of their logarithm.
-_OFF = 1.0
+# The odds may be off from what is believed by so much, as standard deviations of their logarithm: in all strata of pairs that
+# are one customer, or of pairs that are not, and in one stratum beside its like.
+_OFF, _OFF_ALONE = 1.0, 0.5
 _DRAWS = 4_000
 _COVER = 0.95
 
@@ -145,7 +146,8 @@ def estimate(
     """How right are the customers, by what people said about the pairs that were drawn?
 
     In each stratum the logarithm of the odds that a pair is one human is taken to be off from what is believed by a normal
-    error, and the answers about pairs drawn from it say by how much (a posterior, worked out on a grid). That says how right the
+    error, a part of which is that of all like strata (a model is too sure, or not sure enough, everywhere), and the answers about
+    pairs drawn from them say by how much (a posterior, worked out on a grid). That says how right the
     customers were without the answers. Following them changed pairs: those that were parted are taken for wrong, and of those
     that were made one as many for right as of those that stayed one, less those that were expected to be wrong where nobody
     answered and what was taught decided.
@@ -219,14 +221,25 @@ def _drawn(pairs: Population, settled: Settled, seed: int) -> pd.DataFrame:
 
 def _shares(believed: np.ndarray, right: np.ndarray, wrong: np.ndarray, seed: int) -> np.ndarray:
     """Draws of the share of right pairs in each stratum, a column each."""
-    off = np.linspace(-5 * _OFF, 5 * _OFF, 801)
-    odds = logit(believed)[:, None] + off
-    told = right[:, None] * -np.logaddexp(0, -odds) + wrong[:, None] * -np.logaddexp(0, odds) - (off / _OFF) ** 2 / 2
-    weight = np.exp(told - told.max(axis=1, keepdims=True))
-    sums = np.cumsum(weight, axis=1) / weight.sum(axis=1, keepdims=True)
-    chance = np.random.default_rng(seed).random((len(believed), _DRAWS))
-    at = np.stack([np.searchsorted(one, drawn) for one, drawn in zip(sums, chance, strict=True)])
-    return logistic(np.take_along_axis(odds, np.minimum(at, len(off) - 1), axis=1)).T
+    rng = np.random.default_rng(seed)
+    grid = np.linspace(-4, 4, 121)
+    alike, alone = _OFF * grid, _OFF_ALONE * grid
+    prior = -(grid**2) / 2
+    drawn = np.empty((_DRAWS, len(believed)))
+    for side in np.split(np.arange(len(believed)), 2):
+        # strata, how far off all of them are, how far one alone
+        odds = logit(believed[side])[:, None, None] + alike[:, None] + alone
+        told = right[side, None, None] * -np.logaddexp(0, -odds) + wrong[side, None, None] * -np.logaddexp(0, odds) + prior
+        each = np.logaddexp.reduce(told, axis=2)
+        whole = each.sum(axis=0) + prior
+        chance = np.exp(whole - whole.max())
+        common = rng.choice(len(grid), _DRAWS, p=chance / chance.sum())
+        sums = np.cumsum(np.exp(told - each[:, :, None]), axis=2)
+        for k, stratum in enumerate(side):
+            # how many points of the grid lie below a chance
+            own = (sums[k, common] < rng.random(_DRAWS)[:, None]).sum(axis=1)
+            drawn[:, stratum] = odds[k, common, np.minimum(own, len(grid) - 1)]
+    return logistic(drawn)
 
 
 def implied(known: np.ndarray, *keys: np.ndarray) -> int:
