@@ -318,6 +318,13 @@ class Step:
         }
         write_json(self._target / "records" / f"{self.stage.name}.json", {**known, **told})
 
+    def hand_over(self) -> None:
+        """Let the notebooks begin that read tables of this one: of those that they read none is written from here on.
+
+        Without it they wait until this one has ended, with all its figures.
+        """
+        self.record(handed_over=True)
+
     def _wrote(self, path: Path) -> None:
         """The runner takes over, next time, what is on this list."""
         self._written.append(path.relative_to(self._target).as_posix())
