@@ -240,6 +240,17 @@ def test_a_notebook_begins_when_what_it_reads_is_handed_over(book, altered, tmp_
     assert {step["reused"] for step in again.run.info["notebooks"].values()} == {outcome.run.name}
 
 
+def test_who_reads_more_than_is_handed_over_waits_for_the_end(book, altered, tmp_path):
+    folder = altered("step.hand_over('orders')", "02_profiling")
+    text = (folder / "01_cleaning.ipynb").read_text(encoding="utf-8")
+    (folder / "01_cleaning.ipynb").write_text(text.replace("step.hand_over(*step.stage.writes)", "pass"), encoding="utf-8")
+    seen = []
+    runner.run(
+        book, out=tmp_path / "reports", folder=folder, jobs=2, watch=lambda steps: seen.append([step.state for step in steps])
+    )
+    assert ["running", "waiting"] in seen and ["done", "running"] in seen and ["running", "running"] not in seen
+
+
 def test_what_is_written_after_handing_over_fails_the_run(book, altered, tmp_path):
     late = _UNTIL_PROFILED + 'step.write("orders", tables["orders"].limit(1))'
     with pytest.raises(ClientbookError, match=r"^01_cleaning wrote 'orders' when it had handed over to 02_profiling"):

@@ -445,12 +445,13 @@ class _Execution:
     def _may_begin(self, notebook: Notebook, over: set[str]) -> bool:
         """Have all notebooks whose tables it reads ended, or handed over what it reads of them?"""
         return all(
-            before.name in over or (_of_tables_alone(notebook, before) and self._handed_over(before))
+            before.name in over
+            or (_reads_tables_alone(notebook, before) and _read_of(before, notebook) <= self._handed_over(before))
             for before in _before(notebook, self.chosen)
         )
 
-    def _handed_over(self, notebook: Notebook) -> bool:
-        return bool(self.under_way.record(notebook.stage.name).get("handed_over"))
+    def _handed_over(self, notebook: Notebook) -> set[str]:
+        return set(self.under_way.record(notebook.stage.name).get("handed_over", ()))
 
     def _step(self, notebook: Notebook, ended: queue.SimpleQueue) -> None:
         try:
@@ -880,7 +881,7 @@ def _read_of(before: Notebook, after: Notebook) -> set[str]:
     return {*after.stage.needs, *after.stage.uses} & set(before.stage.writes)
 
 
-def _of_tables_alone(after: Notebook, before: Notebook) -> bool:
+def _reads_tables_alone(after: Notebook, before: Notebook) -> bool:
     """Are named tables all that one notebook reads of another, so that it need not wait for the other's end?"""
     return "*" not in (*after.stage.needs, *after.stage.uses) and not {"*", before.stage.name} & set(after.stage.hears)
 
