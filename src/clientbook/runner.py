@@ -303,6 +303,9 @@ def run(
     UsageError
         If a notebook or parameter is not known.
     """
+    if fresh or not (book.store.runs() or book.store.failed()):
+        # nothing can be taken over: kernels import while this process does
+        kernels.prepare()
     known = notebooks(folder)
     chosen = select(known, only)
     values = {n.stage.name: check_parameters(n.stage, (parameters or {}).get(n.stage.name, {})) for n in chosen}
@@ -417,9 +420,6 @@ class _Execution:
 
     def _execute_all(self) -> None:
         """Every notebook as soon as those before it are done, in threads: signals reach the main one alone."""
-        if not self.earlier:
-            # nothing can be taken over
-            kernels.prepare()
         # before there are threads: two that import the same packages at one moment may each find half of them
         kernels.register()
         for module in (*(notebook.stage.name for notebook in self.chosen), "publish"):
