@@ -662,6 +662,11 @@ def test_a_model_scores_from_its_file_as_it_did_in_the_run(matched_book):
     pair = some.iloc[[5]]
     two = records.filter(records["unique_id"].isin(pair[["l", "r"]].iloc[0].tolist()))
     assert loaded.score(two, pair, engine)["probability"].iloc[0] == pytest.approx(pair["probability"].iloc[0], abs=2e-6)
+    # counted of a few alone they are as common as among all
+    few = matched.records.filter(matched.records["unique_id"].isin(some.iloc[:40][["l", "r"]].to_numpy().ravel().tolist()))
+    alone = saved.frequencies(matched.records, loaded.model, few).order_by("unique_id").to_pandas()
+    known = records.semi_join(few, "unique_id").order_by("unique_id").to_pandas()
+    pd.testing.assert_frame_equal(alone, known[alone.columns])
     # without: no value is rarer than another, but for names that go together
     bare = loaded.score(matched.records, some, engine)
     assert (bare["rarity"].abs() <= np.abs(told["rarity"]).max() + 1).all() and bare["probability"].between(0, 1).all()

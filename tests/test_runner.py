@@ -13,7 +13,7 @@ import pytest
 
 from clientbook import runner
 from clientbook.book import open_book
-from clientbook.faults import UsageError
+from clientbook.faults import ClientbookError, UsageError
 
 KNOWN = runner.notebooks()
 
@@ -28,12 +28,13 @@ def book(small_book, tmp_path):
 
 @pytest.fixture
 def altered(tmp_path):
-    """The notebooks, with one cell of `01_cleaning` replaced."""
+    """The notebooks, with the cell of `01_cleaning` replaced that comes after all is written."""
 
-    def alter(source: str) -> Path:
+    def alter(source: str, *others: str) -> Path:
         folder = tmp_path / "notebooks"
         folder.mkdir()
-        shutil.copy(runner.notebooks_folder() / "01_cleaning.ipynb", folder)
+        for name in ("01_cleaning", *others):
+            shutil.copy(runner.notebooks_folder() / f"{name}.ipynb", folder)
         notebook = nbformat.read(folder / "01_cleaning.ipynb", as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         code[2].source = source
@@ -219,3 +220,39 @@ def test_what_ran_beside_a_failure_was_stopped_and_did_not_fail(book, tmp_path, 
     assert (told["02_profiling"]["state"], told["02_profiling"]["message"]) == ("waiting", "stopped")
     # the libraries below tell of a dead kernel too, at length
     assert capfd.readouterr().err == ""
+
+
+_UNTIL_PROFILED = """
+import time
+until = time.monotonic() + 200
+while not step.has("column_profiles"):
+    assert time.monotonic() < until
+    time.sleep(0.1)
+"""
+
+
+def test_a_notebook_begins_when_what_it_reads_is_handed_over(book, altered, tmp_path):
+    outcome = runner.run(book, out=tmp_path / "reports", folder=altered(_UNTIL_PROFILED, "02_profiling"), jobs=2)
+    states = {name: (step["state"], step["reused"]) for name, step in outcome.run.info["notebooks"].items()}
+    assert states == {"01_cleaning": ("done", None), "02_profiling": ("done", None)}
+    # what had begun early is known by the same as what begins late
+    again = runner.run(book, out=tmp_path / "reports", folder=tmp_path / "notebooks", jobs=1)
+    assert {step["reused"] for step in again.run.info["notebooks"].values()} == {outcome.run.name}
+
+
+def test_who_reads_more_than_is_handed_over_waits_for_the_end(book, altered, tmp_path):
+    folder = altered("step.hand_over('orders')", "02_profiling")
+    text = (folder / "01_cleaning.ipynb").read_text(encoding="utf-8")
+    (folder / "01_cleaning.ipynb").write_text(text.replace("step.hand_over(*step.stage.writes)", "pass"), encoding="utf-8")
+    seen = []
+    runner.run(
+        book, out=tmp_path / "reports", folder=folder, jobs=2, watch=lambda steps: seen.append([step.state for step in steps])
+    )
+    assert ["running", "waiting"] in seen and ["done", "running"] in seen and ["running", "running"] not in seen
+
+
+def test_what_is_written_after_handing_over_fails_the_run(book, altered, tmp_path):
+    late = _UNTIL_PROFILED + 'step.write("orders", tables["orders"].limit(1))'
+    with pytest.raises(ClientbookError, match=r"^01_cleaning wrote 'orders' when it had handed over to 02_profiling"):
+        runner.run(book, out=tmp_path / "reports", folder=altered(late, "02_profiling"), jobs=2)
+    assert not book.store.runs()

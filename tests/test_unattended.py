@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import json
 import random
@@ -139,6 +140,20 @@ def test_the_code_of_a_stage_holds_all_that_it_imports(name):
     code = f"import sys, clientbook.{name}\nprint(*[m.__file__ for n, m in sys.modules.items() if n.startswith('clientbook')])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(loaded) <= seen
+
+
+def test_imports_are_found_line_by_line_as_in_the_whole_tree():
+    def told(nodes) -> set[tuple]:
+        return {(getattr(node, "module", ""), getattr(node, "level", 0), alias.name) for node in nodes for alias in node.names}
+
+    odd = [
+        "def f():\n    from clientbook import (  # (why)\n        a,\n        b as c,\n    )\n",
+        "from clientbook.a import \\\n    b\nimport clientbook.c, \\\n    clientbook.d\n",
+        '"""\nimport what is not one\n"""\nfrom . import a\nfrom ..b import *\n',
+    ]
+    for text in odd + [file.read_text(encoding="utf-8") for file in sorted(cache.PACKAGE.rglob("*.py"))]:
+        tree = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert told(cache._imports(text)) == told(tree)
 
 
 def test_threads_may_look_at_code_at_once():

@@ -24,6 +24,7 @@ from clientbook import cache, failure, forkserver, history, ipynb, kernels, lock
 from clientbook.book import BOOK_VARIABLE, LABELS, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
+from clientbook.sources.delivered import fingerprint
 from clientbook.stage import (
     ENGINE_VARIABLE,
     FRESH_VARIABLE,
@@ -39,6 +40,8 @@ from clientbook.store import Run, sweep, whole, write_json
 
 _NOTEBOOK = re.compile(r"^(\d{2})_(\w+)$")
 _VERSIONED = ("clientbook", "pandas", "ibis-framework", "duckdb", "lifetimes", "scikit-learn", "splink", "papermill")
+# how often it is looked whether a notebook has handed over
+_LOOK_SECONDS = 0.25
 # who stops a run waits five seconds at most for it to end
 _PATIENCE_SECONDS = 3.0
 # what a step tells of itself and run.json repeats
@@ -300,6 +303,9 @@ def run(
     UsageError
         If a notebook or parameter is not known.
     """
+    if fresh or not (book.store.runs() or book.store.failed()):
+        # nothing can be taken over: kernels import while this process does
+        kernels.prepare()
     known = notebooks(folder)
     chosen = select(known, only)
     values = {n.stage.name: check_parameters(n.stage, (parameters or {}).get(n.stage.name, {})) for n in chosen}
@@ -334,6 +340,8 @@ class _Execution:
         self.fingerprints = cache.Fingerprints.of(book.store.folder)
         self._watch, self._telling = watch, threading.Lock()
         self._threads: list[threading.Thread] = []
+        # by notebook, by the one that began before it had ended: the tables that are read, with what is in them
+        self._early: dict[str, dict[str, dict[str, str | None]]] = {}
         self._ending = False
 
     def run(self, as_of: dt.date | None) -> Outcome:
@@ -412,35 +420,38 @@ class _Execution:
 
     def _execute_all(self) -> None:
         """Every notebook as soon as those before it are done, in threads: signals reach the main one alone."""
-        from graphlib import TopologicalSorter
-
-        if not self.earlier:
-            # nothing can be taken over
-            kernels.prepare()
         # before there are threads: two that import the same packages at one moment may each find half of them
         kernels.register()
         for module in (*(notebook.stage.name for notebook in self.chosen), "publish"):
             cache.code_of(module)
-        order = {n.name: [b.name for b in _before(n, self.chosen)] for n in self.chosen}
-        waiting = TopologicalSorter(order)
-        waiting.prepare()
-        by_name = {notebook.name: notebook for notebook in self.chosen}
+        waiting = _by_followers(self.chosen)
         ended: queue.SimpleQueue = queue.SimpleQueue()
-        ready: list[str] = []
-        running = 0
-        while waiting.is_active():
-            ready = sorted([*ready, *waiting.get_ready()], key=list(order).index)
-            while ready and running < self.jobs:
+        over: set[str] = set()
+        while len(over) < len(self.chosen):
+            running = len(self.chosen) - len(waiting) - len(over)
+            for notebook in [each for each in waiting if self._may_begin(each, over)][: self.jobs - running]:
+                waiting.remove(notebook)
                 # a daemon: if a kernel cannot be ended, its thread must not keep the process
-                thread = threading.Thread(target=self._step, args=(by_name[ready.pop(0)], ended), daemon=True)
+                thread = threading.Thread(target=self._step, args=(notebook, ended), daemon=True)
                 self._threads.append(thread)
                 thread.start()
-                running += 1
-            name, error = _next(ended)
-            running -= 1
-            if error is not None:
-                raise error
-            waiting.done(name)
+            # neither signals nor what a notebook hands over may wait for its end
+            with contextlib.suppress(queue.Empty):
+                name, error = ended.get(timeout=_LOOK_SECONDS)
+                if error is not None:
+                    raise error
+                over.add(name)
+
+    def _may_begin(self, notebook: Notebook, over: set[str]) -> bool:
+        """Have all notebooks whose tables it reads ended, or handed over what it reads of them?"""
+        return all(
+            before.name in over
+            or (_reads_tables_alone(notebook, before) and _read_of(before, notebook) <= self._handed_over(before))
+            for before in _before(notebook, self.chosen)
+        )
+
+    def _handed_over(self, notebook: Notebook) -> set[str]:
+        return set(self.under_way.record(notebook.stage.name).get("handed_over", ()))
 
     def _step(self, notebook: Notebook, ended: queue.SimpleQueue) -> None:
         try:
@@ -462,7 +473,7 @@ class _Execution:
         progress.state, progress.began = "running", time.monotonic()
         self._changed()
         values = self.values[notebook.stage.name].model_dump(mode="json")
-        digests = {file: seen[2] for name in self.steps for file, seen in self._done(name)}
+        digests = self._digests(notebook)
         wanted = cache.key(
             notebook.stage, notebook.path, run,
             book=self.book, parameters=values, fingerprints=self.fingerprints, digests=digests, personal=self.personal,
@@ -486,11 +497,20 @@ class _Execution:
             self._changed()
         files = [f"notebooks/{notebook.name}.ipynb", *run.record(notebook.stage.name).get("written", ())]
         record = f"records/{notebook.stage.name}.json"
-        cache.keep(
+        done = cache.keep(
             run.folder, notebook.name, wanted, files + [record] * (run.folder / record).is_file(),
             state=progress.state, message=progress.message, cells=progress.cells, seconds=progress.took, run=run.name,
             past=self.newest.name if self.newest else "",
         )  # fmt: skip
+        self._check_handed_over(notebook, done)
+
+    def _check_handed_over(self, notebook: Notebook, done: cache.Done) -> None:
+        """Is what others read before a notebook had ended what they would have read then?"""
+        for after, read in list(self._early.get(notebook.name, {}).items()):
+            for table in sorted(read):
+                file = f"tables/{table}.parquet"
+                if read[table] != (done.files[file][2] if file in done.files else None):
+                    raise ClientbookError(f"{notebook.name} wrote {table!r} when it had handed over to {after}; hand over later.")
 
     def _ready(self, notebook: Notebook) -> None:
         """Make its page while other notebooks run: one after the other at the end they take as long as a notebook."""
@@ -498,6 +518,17 @@ class _Execution:
 
         page = publish.Page(notebook.name, self.under_way.folder / "notebooks" / f"{notebook.name}.ipynb")
         publish.prepare(page, self.book.store.folder / "pages")
+
+    def _digests(self, notebook: Notebook) -> dict[str, str]:
+        """What the steps before left, and of those that still run the tables that this one reads."""
+        early: dict[str, str] = {}
+        for before in _before(notebook, self.chosen):
+            if cache.read_done(self.under_way.folder, before.name) is None:
+                files = {name: self.under_way.folder / "tables" / f"{name}.parquet" for name in _read_of(before, notebook)}
+                read = {name: fingerprint(file) if file.is_file() else None for name, file in files.items()}
+                self._early.setdefault(before.name, {})[notebook.name] = read
+                early |= {f"tables/{name}.parquet": digest for name, digest in read.items() if digest}
+        return early | {file: seen[2] for name in self.steps for file, seen in self._done(name)}
 
     def _done(self, name: str):
         done = cache.read_done(self.under_way.folder, name)
@@ -707,13 +738,6 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _next(ended: queue.SimpleQueue) -> tuple[str, BaseException | None]:
-    while True:
-        # waiting without an end would keep signals waiting too on some systems
-        with contextlib.suppress(queue.Empty):
-            return ended.get(timeout=0.5)
-
-
 def _nothing_to_show() -> set[str]:
     from clientbook.stage import NothingToShow
 
@@ -850,6 +874,25 @@ def _before(notebook: Notebook, known: Sequence[Notebook]) -> list[Notebook]:
         for other in known
         if other.name != notebook.name and (("*" in read and "*" not in other.stage.uses) or read & set(other.stage.writes))
     ]
+
+
+def _read_of(before: Notebook, after: Notebook) -> set[str]:
+    """Which tables does one notebook read of another?"""
+    return {*after.stage.needs, *after.stage.uses} & set(before.stage.writes)
+
+
+def _reads_tables_alone(after: Notebook, before: Notebook) -> bool:
+    """Are named tables all that one notebook reads of another, so that it need not wait for the other's end?"""
+    return "*" not in (*after.stage.needs, *after.stage.uses) and not {"*", before.stage.name} & set(after.stage.hears)
+
+
+def _by_followers(chosen: Sequence[Notebook]) -> list[Notebook]:
+    """Those first for which the most others wait, also by way of others; else in order."""
+    before = {notebook.name: {each.name for each in _before(notebook, chosen)} for notebook in chosen}
+    for notebook in chosen:
+        # in order, so that what stands before those before is known
+        before[notebook.name] |= {name for each in before[notebook.name] for name in before[each]}
+    return sorted(chosen, key=lambda each: -sum(each.name in others for others in before.values()))
 
 
 def _in_order(found: Sequence[Notebook]) -> list[Notebook]:

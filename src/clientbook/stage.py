@@ -318,6 +318,21 @@ class Step:
         }
         write_json(self._target / "records" / f"{self.stage.name}.json", {**known, **told})
 
+    def hand_over(self, *tables: str) -> None:
+        """Which tables of this stage are as they will be, written or not? Who reads no others of it begins now.
+
+        Whom none are handed over to waits until this notebook has ended, with all its figures.
+
+        Parameters
+        ----------
+        *tables
+            Their names.
+        """
+        unknown = ", ".join(sorted({*tables} - {*self.stage.writes}))
+        if unknown:
+            raise ClientbookError(f"{self.stage.name} does not say that it writes {unknown}, which it hands over.")
+        self.record(handed_over=sorted(tables))
+
     def _wrote(self, path: Path) -> None:
         """The runner takes over, next time, what is on this list."""
         self._written.append(path.relative_to(self._target).as_posix())

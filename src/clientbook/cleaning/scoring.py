@@ -74,11 +74,13 @@ def _compared(people: ir.Table, spoiled: ir.Table, default: str) -> pd.DataFrame
 def _same(column: str, found, wanted, default: str) -> bool:
     if not isinstance(found, str) or not isinstance(wanted, str):
         return not isinstance(found, str) and not isinstance(wanted, str)
+    if found == wanted:
+        return True
     if column == "phone":
         return _number(found, default) == _number(wanted, default)
     if column == "full_name":
         return _turned(found) == _turned(wanted)
-    return found == wanted
+    return False
 
 
 @lru_cache(maxsize=500_000)

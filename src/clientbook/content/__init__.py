@@ -303,6 +303,7 @@ def analyse(step: Step) -> Work:
     found = Circumstances(**{name: step.read(name) for name in Circumstances.__dataclass_fields__})
     messages, content, events = (step.read(name) for name in ("messages", "content", "events"))
     who, sent, audited, windows = _audited(step, found)
+    step.hand_over("message_audit", "pressure")
     pieces = audit.keep(engine, mapping.pieces(content, sent, events))
     told = step.write("content_map", mapping.content_map(pieces, sent, events))
     if messages is None:

@@ -77,11 +77,11 @@ def explain(matched: Matched, engine: Engine, one: tuple[str, str], other: tuple
     together = customers[0] == customers[1]
     low, high = sorted(ends)
     # counted of the values of these two alone: of a million people's all it would take minutes
-    two = engine.keep(matched.records.filter(matched.records["unique_id"].isin([low, high])))
-    rows = frequencies(matched.records, matched.scored.model, two)
-    if int(rows.count().to_pyarrow().as_py()) < _ENDS:
+    two = engine.keep(matched.records.filter(matched.records["unique_id"].isin([low, high])), rows=_ENDS)
+    if int(two.count().to_pyarrow().as_py()) < _ENDS:
         raise ValueError("Of one of them nothing but an id is known: it follows the links that the systems know.")
     model = matched.scored.model
+    rows = frequencies(matched.records, model, two)
     averages = matched.scored.averages
     told, bits = Saved(model, averages, averages["own"], {}).told(rows, pd.DataFrame({"l": [low], "r": [high]}), engine)
     found = told.iloc[0]

@@ -104,7 +104,7 @@ def frequencies(records: ir.Table, model: models.Model, chosen: ir.Table | None 
     model
         Which says what is compared.
     chosen
-        Those to tell it of; without, all.
+        Those to tell it of, a few; without, all.
 
     Returns
     -------
@@ -113,13 +113,20 @@ def frequencies(records: ir.Table, model: models.Model, chosen: ir.Table | None 
     """
     named = sorted({level.rare for one in model.compared for level in one.levels if level.rare} | {"name_key"})
     named = [name for name in named if name in records.columns]
-    told = records if chosen is None else chosen
-    filled = records.aggregate(**{f"of_{name}": records[name].count() for name in named})
-    for name in named:
-        values = records if chosen is None else records.semi_join(chosen.select(name).distinct(), name)
-        counted = values.group_by(**{f"v_{name}": name}).agg(**{f"n_{name}": values[name].count()})
-        told = told.left_join(counted, told[name] == counted[f"v_{name}"]).drop(f"v_{name}")
-    told = told.cross_join(filled)
+    if chosen is None:
+        told = records
+        for name in named:
+            counted = records.group_by(**{f"v_{name}": name}).agg(**{f"n_{name}": records[name].count()})
+            told = told.left_join(counted, told[name] == counted[f"v_{name}"]).drop(f"v_{name}")
+        told = told.cross_join(records.aggregate(**{f"of_{name}": records[name].count() for name in named}))
+    else:
+        # all are read once, whatever is counted
+        beside = chosen.select("unique_id", **{f"v_{name}": name for name in named}).cross_join(records.select(*named))
+        counted = beside.group_by("unique_id").agg(
+            **{f"n_{name}": beside[name].count(where=beside[name] == beside[f"v_{name}"]).nullif(0) for name in named},
+            **{f"of_{name}": beside[name].count() for name in named},
+        )
+        told = chosen.left_join(counted, "unique_id").drop("unique_id_right")
     told = told.mutate(**{f"tf_{name}": told[f"n_{name}"] / told[f"of_{name}"] for name in named})
     return told.drop(*[f"of_{name}" for name in named])
 

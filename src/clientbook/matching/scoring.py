@@ -26,16 +26,13 @@ def pair_scores(labelled: ir.Table, truth: str, guess: str) -> dict[str, float]:
         pair by pair.
     """
     counted = labelled.group_by(t=labelled[truth], g=labelled[guess]).agg(n=labelled.count())
-    # the names alone grow with the book: they are numbered, and go
-    cells = counted.select(
-        t=ibis.dense_rank().over(order_by="t"), g=ibis.dense_rank().over(order_by="g"), n=counted["n"].cast("int64")
-    ).to_pandas()
 
-    def pairs(*keys: str) -> int:
-        sizes = cells.groupby(list(keys))["n"].sum()
-        return int((sizes * (sizes - 1)).sum()) // 2
+    def pairs(*keys: str) -> ir.Table:
+        sizes = counted.group_by(*keys).agg(n=counted["n"].sum())
+        return sizes.agg((sizes["n"] * (sizes["n"] - 1)).sum().fill_null(0).name("_".join(keys)))
 
-    both, guessed, true = pairs("t", "g"), pairs("g"), pairs("t")
+    found = pairs("t", "g").cross_join(pairs("g")).cross_join(pairs("t")).to_pandas().iloc[0]
+    both, guessed, true = (int(found[name]) // 2 for name in ("t_g", "g", "t"))
     return {
         "precision": round(both / guessed, 6) if guessed else 1.0,
         "recall": round(both / true, 6) if true else 1.0,
@@ -80,13 +77,14 @@ def score(identities: ir.Table, customers: ir.Table, people: ir.Table | None, tr
             mail=ibis.coalesce(mail, alone),
             firm=ibis.coalesce(delivered, firm, alone),
         )
-        told = every.inner_join(naive, ["source", "person_id"])
+        # each is counted by several rules
+        told = every.inner_join(naive, ["source", "person_id"]).cache()
         rules = {"this page": "customer_id", "same e-mail": "mail", "no matching": "alone"}
         rows += [
             {"what": "customers, records with data", "rule": rule, **pair_scores(told, "human_id", column)}
             for rule, column in rules.items()
         ]
-        told = _were_customers_right(told)
+        told = _were_customers_right(told).cache()
         rules = {
             "this page": "_account",
             "the same, were all customers right": "_of_human",
