@@ -281,7 +281,7 @@ def read_of_pieces(events: ir.Table, pieces: ir.Table, counted: ir.Table) -> pd.
     clicks = clicks.group_by(*of).agg(clicks=as_count(clicks["clicked"].sum()))
     kind = [name for name in ("topic", "format") if name in pieces.columns]
     each = _beside(_beside(pieces.select(*of, *kind), reads, *of), clicks, *of).order_by(*of).to_pandas()
-    own = (each["reads"].fillna(0) - each["clicks"].fillna(0)).clip(lower=0)
+    own = (each["reads"].astype(float).fillna(0.0) - each["clicks"].astype(float).fillna(0.0)).clip(lower=0)
     usual = own.groupby([each[name] for name in kind], dropna=False).transform("mean")
     told = np.log((own + SHRINKAGE_READS) / (usual + SHRINKAGE_READS))
     return each[[*of]].assign(read=told.round(4))

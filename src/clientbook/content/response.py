@@ -49,8 +49,8 @@ NAMED_DAYS = 30
 ANYWAY_DAYS = 30
 # So many messages' weight is that of all, where few were sent.
 LIKE_ALL = 50.0
-# Channels are too few to learn how much they differ: an order or two that a channel should have brought speaks for itself.
-CHANNEL_ORDERS = 1.0
+# Channels are too few to learn how much they differ: an order or two more than expected may be chance.
+CHANNEL_ORDERS = 5.0
 # So many answers' weight says that what is known is answered like what is new.
 LIKE_NEW = 20.0
 # What is known already goes behind what is new, even where it is answered as often.
