@@ -827,11 +827,60 @@ def test_the_busiest_hour_goes_round_midnight():
     told = response.busiest(hours, "who").to_pandas().set_index("who")["busiest"].to_dict()
 
     def plain(mine):
-        near = lambda a, b: max(4 - min(abs(a - b), 24 - abs(a - b)), 0)  # noqa: E731
+        near = lambda a, b: max(response.AROUND_HOURS - min(abs(a - b), 24 - abs(a - b)), 0)  # noqa: E731
         counts = [sum(n * near(hour, at) for at, n in mine) for hour in range(24)]
         return counts.index(max(counts))
 
     assert told == {who: plain([(h, n) for w, h, n in rows if w == who]) for who in ("late", "early")}
+
+
+def test_pages_of_one_hour_are_one_visit_and_the_usual_hour_draws_those_seldom_seen(engine):
+    day = dt.datetime(2024, 3, 4)  # a Monday
+    at = [("often", day + dt.timedelta(days=i, hours=20)) for i in range(30)]
+    at += [("pages", day + dt.timedelta(hours=9, minutes=i)) for i in range(40)]
+    at += [("pages", day + dt.timedelta(days=7 * i + 1, hours=15)) for i in range(3)]
+    at += [("once", day + dt.timedelta(days=2, hours=14))]
+    rows = pd.DataFrame(at, columns=["customer_id", "at"]).assign(topic="hats", is_visit=True, is_order=False)
+    counted = response.habits(audit.keep(engine, ibis.memtable(rows)), [day + dt.timedelta(days=99)], "UTC", engine)
+    told = response.active_times(counted).to_pandas().set_index("customer_id")
+    assert told.loc["pages", "active_weekday"] == 2, "three Tuesdays are more than one Monday, however many pages"
+    assert told.loc["often", "active_hour"] == 20
+    assert 14 < told.loc["once", "active_hour"] <= 20, "one visit says little beside what is usual"
+    apart = pd.Series({"often": False, "pages": True, "once": True})
+    counted = response.habits(audit.keep(engine, ibis.memtable(rows)), [day + dt.timedelta(days=99)], "UTC", engine, apart)
+    assert response.active_times(counted).to_pandas().set_index("customer_id").loc["once", "active_hour"] <= 15
+
+
+def test_who_bought_lately_stands_apart_from_who_bought_long_ago(engine):
+    now = dt.datetime(2024, 6, 1)
+    asks = [("a1", "hats", 10), ("a2", "hats", 100), ("a3", "hats", 300), ("a4", "hats", 900), ("a5", "hats", 10), ("a6", "hats", None)]
+    asks += [("a1", "coats", None)]
+    asked = pd.DataFrame(asks, columns=["account_id", "topic", "ago"]).assign(at=now, customer_id="c").reset_index(names="arrival")
+    bought = asked[asked["ago"].notna()].assign(at=lambda r: now - pd.to_timedelta(r["ago"], "D"))
+    later = bought.assign(at=now + dt.timedelta(days=1))
+    bought = pd.concat([bought, later])[["account_id", "topic", "at"]]
+    past, soon = now - dt.timedelta(days=800), now + dt.timedelta(days=80)
+    rows = [(a, "hats", "use", past, now - dt.timedelta(days=5)) for a in ("a1", "a2", "a3", "a4", "a6")]
+    stages = pd.DataFrame([*rows, ("a5", "hats", "use", past, soon)], columns=["account_id", "topic", "stage", "at", "valid_to"])
+    tables = [audit.keep(engine, ibis.memtable(rows)) for rows in (asked.drop(columns="ago"), stages, bought)]
+    told = response.stood(*tables)
+    told = told.mutate(standing=response.standing(told)).to_pandas().set_index("arrival")["standing"]
+    names = [f"bought within {days} days" for days in response.BOUGHT_DAYS]
+    assert told.iloc[:6].tolist() == [*names, "after use", "use", "after use"]
+    assert told.isna().tolist() == [False] * 6 + [True]
+
+
+def test_what_is_read_without_being_sent_speaks_for_a_piece(engine):
+    of = {"content_source": "n", "topic": "hats", "format": "article"}
+    pieces = ibis.memtable(pd.DataFrame([of | {"content_id": f"x{i}"} for i in range(4)]))
+    reads = {"x0": 60, "x1": 20, "x2": 20}
+    events = pd.DataFrame([of | {"content_id": name, "direction": "in"} for name, n in reads.items() for _ in range(n)])
+    sent = pd.DataFrame([of | {"content_id": "x1", "clicked": 1}] * 10 + [of | {"content_id": "x2", "clicked": 0}] * 10)
+    told = actions.read_of_pieces(ibis.memtable(events), pieces, ibis.memtable(sent)).set_index("content_id")["read"]
+    plain = {"x0": 60, "x1": 10, "x2": 20, "x3": 0}
+    mean = sum(plain.values()) / 4
+    few = actions.SHRINKAGE_READS
+    assert told.to_dict() == pytest.approx({name: np.log((n + few) / (mean + few)) for name, n in plain.items()}, abs=1e-3)
 
 
 def pieces_sent(seed: int, n: int = 6000) -> list[dict]:

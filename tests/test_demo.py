@@ -533,6 +533,36 @@ def test_answers_are_what_history_was_made_with(book):
     assert some["click_ts"].notna()[high].mean() > 1.5 * some["click_ts"].notna()[~high].mean()
 
 
+def test_messages_bring_the_orders_that_the_truth_states(book):
+    """Orders that name a piece, against the sum of the chances at the times of sending, by stage and channel."""
+    sent = truth(book, "messages").merge(pd.read_parquet(book / "newsletter/sendings"), on="message_id")
+    sent = sent[sent["asset"].notna() & ~sent["transactional"]].sort_values("sent_at", ignore_index=True)
+    at = sent["sent_at"].dt.tz_localize(None).to_numpy("datetime64[s]")
+    recent = np.zeros(len(sent))
+    for rows in sent.groupby("account_id").indices.values():
+        recent[rows] = np.arange(len(rows)) + 1 - np.searchsorted(at[rows], at[rows] - np.timedelta64(30, "D"), side="right")
+    clock = sent["sent"].dt.hour + sent["sent"].dt.minute / 60
+    pieces, media = sent["asset"].astype(str), sent["medium"].astype(str)
+    told = demo.answer(
+        book, sent["human_id"], pieces, media, sent["sent"].dt.day_of_week, clock, at=sent["sent_at"], recent=recent
+    )
+    shop = pd.read_parquet(book / "shop/orders")
+    named = shop[shop["coupon_campaign"].notna()].drop_duplicates("order_no")
+    expected = told["p_order"].sum()
+    assert abs(len(named) - expected) < 4.5 * np.sqrt(expected)
+    people = truth(book, "people")
+    whose = people[people["source"] == "shop"].set_index("person_id")["human_id"]
+    sent["stage"], sent["p"] = told["stage"].astype(str), told["p_order"]
+    both = named.assign(human_id=named["customer_no"].map(whose), placed=pd.to_datetime(named["placed"], errors="coerce"))
+    both = both.merge(sent, left_on=["human_id", "coupon_campaign"], right_on=["human_id", "asset"])
+    both = both[both["sent"] < both["placed"]].sort_values("sent").drop_duplicates("order_no", keep="last")
+    assert len(both) > 0.95 * len(named[~pd.to_datetime(named["placed"], errors="coerce").isna()])
+    assert (both["p"] > 0).all(), "of customers alone"
+    early = ~both["stage"].isin(["adopt", "use", "recommend"])
+    of_early = sent.loc[~sent["stage"].isin(["adopt", "use", "recommend"]), "p"].sum()
+    assert abs(early.sum() - of_early) < 4.5 * np.sqrt(of_early) and early.any()
+
+
 def test_events_know_their_time_and_order(book):
     with duckdb.connect() as connection:
         first, last, night = connection.execute(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 
 from clientbook import parsing
@@ -52,6 +53,8 @@ SERVES = {
     "use": "a course or a meeting of users",
     "recommend": "an invitation to tell others",
 }
+# A piece that is read seldom is read like all of its kind, by as many readings' weight.
+SHRINKAGE_READS = 5.0
 # A channel or piece that was sent seldom answers like all others: about so many sendings' weight is that of all.
 SHRINKAGE_SENDINGS = 50.0
 _CELL = ("account_id", "topic", "for_stage")
@@ -234,9 +237,54 @@ def keep_signs(facts: Facts, who: Known, rules: Rules, counted: ir.Table, engine
         seen = keep(engine, seen)
         first = counted["at"].min().to_pyarrow().as_py()
         marks = [rules.now] if first is None else [*response.landmarks(first, rules.now), rules.now]
-        habits = response.habits(seen, marks, rules.zone, engine)
-    standings = None if who.stages is None else keep(engine, response.stood(counted, who.stages))
-    return response.Signs(counted, seen, who.stages, roles, piece_roles, rules.zone, standings, habits)
+        habits = response.habits(seen, marks, rules.zone, engine, _at_work(facts, who))
+    bought = None
+    if seen is not None and who.stages is not None and "account_id" in who.stages.columns:
+        o = audit.with_account(seen.filter(seen["is_order"], seen["topic"].notnull()), who.customers)
+        bought = keep(engine, o.select("account_id", "topic", "at").distinct())
+    standings = None if who.stages is None else keep(engine, response.stood(counted, who.stages, bought))
+    reads = None if facts.events is None or facts.pieces is None else read_of_pieces(facts.events, facts.pieces, counted)
+    return response.Signs(counted, seen, who.stages, roles, piece_roles, rules.zone, standings, habits, bought, reads)
+
+
+def _at_work(facts: Facts, who: Known) -> pd.Series | None:
+    if facts.accounts is None or "kind" not in facts.accounts.columns or who.customers is None:
+        return None
+    kinds = facts.accounts.select("account_id", at_work=facts.accounts["kind"] == COMPANY)
+    known = who.customers.inner_join(kinds, "account_id").select("customer_id", "at_work").distinct().to_pandas()
+    return known.drop_duplicates("customer_id").set_index("customer_id")["at_work"].astype(bool)
+
+
+def read_of_pieces(events: ir.Table, pieces: ir.Table, counted: ir.Table) -> pd.DataFrame:
+    """How much more is each piece read than others of its topic and format, by those to whom it was not sent?
+
+    Parameters
+    ----------
+    events
+        Clean events; those that name a piece count.
+    pieces
+        Of :func:`clientbook.content.mapping.pieces`.
+    counted
+        Of :func:`clientbook.content.audit.sendings`, without the operational ones: a click in a message is no reading.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `content_source`, `content_id`, `read`: log of the readings beside the mean, drawn to it where few are expected.
+    """
+    of = ("content_source", "content_id")
+    e = events.filter(events["content_id"].notnull())
+    if "direction" in e.columns:
+        e = e.filter(~(e["direction"] == "out").fill_null(False))
+    reads = e.group_by(*of).agg(reads=e.count())
+    clicks = counted.filter(counted["content_id"].notnull())
+    clicks = clicks.group_by(*of).agg(clicks=as_count(clicks["clicked"].sum()))
+    kind = [name for name in ("topic", "format") if name in pieces.columns]
+    each = _beside(_beside(pieces.select(*of, *kind), reads, *of), clicks, *of).order_by(*of).to_pandas()
+    own = (each["reads"].astype(float).fillna(0.0) - each["clicks"].astype(float).fillna(0.0)).clip(lower=0)
+    usual = own.groupby([each[name] for name in kind], dropna=False).transform("mean")
+    told = np.log((own + SHRINKAGE_READS) / (usual + SHRINKAGE_READS))
+    return each[[*of]].assign(read=told.round(4))
 
 
 def everybody(facts: Facts, who: Known) -> ir.Table:
@@ -594,6 +642,12 @@ def weigh(
     recent = signs.sent.filter(signs.sent["at"] > now - ibis.interval(days=rules.policy.period_days))
     recent = recent.group_by("account_id").agg(recent=recent.count() + 1)
     t = _beside(topics.mutate(for_stage=_serves(topics)), recent, "account_id")
+    if signs.bought is None:
+        t = t.mutate(bought_days=ibis.null("int64"))
+    else:
+        last = signs.bought.filter(signs.bought["at"] < now).group_by("account_id", "topic").agg(last=signs.bought["at"].max())
+        last = last.mutate(bought_days=(now.epoch_seconds() - last["last"].epoch_seconds()) // 86_400).drop("last")
+        t = _beside(t, last, "account_id", "topic")
     top = offers.filter(offers["turn"] == 0).select("account_id", "topic", "for_stage", best="lift")
     t = _beside(t, top, "account_id", "topic", "for_stage")
     nothing = ibis.null("string")
@@ -686,12 +740,12 @@ def times_of_each(base: ir.Table, facts: Facts, signs: response.Signs) -> ir.Tab
     ibis.expr.types.Table
         `customer_id`, `active_weekday`, `active_hour`.
     """
-    own = response.active_times(signs.habits)
     if facts.accounts is None or "kind" not in facts.accounts.columns:
-        return own
+        return response.active_times(signs.habits)
     # somebody alone and somebody of a household are both at home in the evening
     kinds = facts.accounts.select("account_id", at_work=facts.accounts["kind"] == COMPANY)
-    each = _beside(_beside(base, kinds, "account_id"), own)
+    each = _beside(base, kinds, "account_id")
+    each = _beside(each, response.active_times(signs.habits))
     hours = each.filter(each["at_work"].notnull(), each["active_hour"].notnull())
     hours = hours.group_by("at_work", hour=hours["active_hour"]).agg(n=hours.count())
     usual = response.busiest(hours, "at_work").rename(_hour="busiest")

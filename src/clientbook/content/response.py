@@ -26,12 +26,12 @@ from clientbook.tables import STAGES
 # With fewer answers a regression says nothing that the channel's rate does not.
 FEWEST_ANSWERS = 100
 WINDOW_DAYS = 180
-# A visit says when somebody is about; a few may be chance.
-FEWEST_VISITS = 5
+# A visit says when somebody is about; a few may be chance: what is usual counts for as many visits.
+USUAL_VISITS = 5
 # Who pays says more of what they are after than who looks.
 ORDER_VISITS = 5
 NEAR_HOURS = 2
-AROUND_HOURS = 4
+AROUND_HOURS = 6
 _AROUND = [(off, AROUND_HOURS - abs(off)) for off in range(1 - AROUND_HOURS, AROUND_HOURS)]
 # Cells enough for twelve weights; what is beyond is drawn by a fingerprint, the same every time.
 MOST_MESSAGES = 40_000
@@ -49,13 +49,15 @@ NAMED_DAYS = 30
 ANYWAY_DAYS = 30
 # So many messages' weight is that of all, where few were sent.
 LIKE_ALL = 50.0
-# Channels are too few to learn how much they differ: an order or two that a channel should have brought speaks for itself.
-CHANNEL_ORDERS = 1.0
+# Channels are too few to learn how much they differ: an order or two more than expected may be chance.
+CHANNEL_ORDERS = 5.0
 # So many answers' weight says that what is known is answered like what is new.
 LIKE_NEW = 20.0
 # What is known already goes behind what is new, even where it is answered as often.
 AT_MOST_KNOWN = 0.95
 AFTER_A_SALE = ("adopt", "use", "recommend")
+# Who bought lately is likelier still to use it than who bought long ago: a quarter, half a year, a year.
+BOUGHT_DAYS = (91, 182, 365)
 NUMBERS = ("own_answers", "own_opens", "interest", "pressure")
 WORDS = ("channel", "situation", "timing", "role_fit")
 PARTS = ("standing", "fit")
@@ -83,6 +85,11 @@ class Signs:
         Of :func:`stood` for all of `sent`, kept; None: it is found where it is needed.
     habits
         Of :func:`habits`: the visits counted; None without visits.
+    bought
+        `account_id`, `topic`, `at`: what accounts bought, kept; or None.
+    reads
+        `content_source`, `content_id`, `read`: how much more than others of their kind pieces are read without being sent;
+        or None.
     """
 
     sent: ir.Table
@@ -93,6 +100,12 @@ class Signs:
     zone: str = "UTC"
     standings: ir.Table | None = None
     habits: Habits | None = None
+    bought: ir.Table | None = None
+    reads: pd.DataFrame | None = None
+
+    def stood(self) -> ir.Table:
+        """Where the subject of each message stood, of :func:`stood`."""
+        return stood(self.sent, self.stages, self.bought) if self.standings is None else self.standings
 
 
 @dataclass(frozen=True)
@@ -106,12 +119,15 @@ class Habits:
     topics
         `customer_id`, `topic`, `passed` (how many landmarks had passed by then), `n` (an order counts for several visits).
     hours
-        `customer_id`, `hour`, `weekday` (1 is Monday), `passed`, `n`: of visits alone.
+        `customer_id`, `hour`, `weekday` (1 is Monday), `passed`, `n`: of visits alone, those within one hour counted once.
+    at_work
+        Whether somebody's usual hours are those of companies, by `customer_id`; None: all are alike.
     """
 
     landmarks: Sequence[dt.datetime]
     topics: ir.Table
     hours: ir.Table
+    at_work: pd.Series | None = None
 
     def before(self, rows: ir.Table, landmark: dt.datetime | None) -> ir.Table:
         """Those of the counts that were known at a landmark; None is the last."""
@@ -182,7 +198,8 @@ class Gains:
     Attributes
     ----------
     by_stage
-        `stage` (`none`; `after …` where the journey was closed), `answered`, `unanswered`, `extra` (orders; never below
+        `stage` (`none`; `after …` where the journey was closed; `bought …` where it was, and how lately they bought),
+        `answered`, `unanswered`, `extra` (orders; never below
         0), `low`, `high` (95 %).
     by_channel
         How many times that an answer by a channel brings; empty where orders do not say it.
@@ -242,15 +259,17 @@ def situation(rows: ir.Table) -> ir.StringValue:
     Parameters
     ----------
     rows
-        With `stage` (believed: of the journey that is open, else of the last), `is_open`, `content_stage`.
+        With `stage` (believed: of the journey that is open, else of the last), `is_open`, `bought_days`, `content_stage`.
 
     Returns
     -------
     ibis.expr.types.StringValue
         `use:now`, `use:next` (for the stage after), `use:unfit`, `use:untold`, …; `after use:…` where the journey has
-        closed after a sale; `none`.
+        closed after a sale, `bought within 91 days:…` where that is known to be lately; `none`.
     """
-    step = audit.position(rows["content_stage"]) - audit.position(rows["stage"])
+    lately = (rows["bought_days"] <= BOUGHT_DAYS[-1]).fill_null(False)
+    uses = lately & ~rows["is_open"].fill_null(False) & ~rows["stage"].isin(AFTER_A_SALE).fill_null(False)
+    step = audit.position(rows["content_stage"]) - audit.position(uses.ifelse("use", rows["stage"]))
     fits = ibis.cases((step.isnull(), "untold"), (step == 0, "now"), (step == 1, "next"), else_="unfit")
     return ibis.coalesce(standing(rows).concat(":", fits), ibis.literal("none"))
 
@@ -261,16 +280,22 @@ def standing(rows: ir.Table) -> ir.StringValue:
     Parameters
     ----------
     rows
-        With `stage` and `is_open`.
+        With `stage`, `is_open` and `bought_days`, since the account last bought of the topic.
     """
+    lately = [((rows["bought_days"] <= days).fill_null(False), ibis.literal(_bought(days))) for days in BOUGHT_DAYS]
     return ibis.cases(
         (rows["is_open"].fill_null(False), rows["stage"]),
+        *lately,
         (rows["stage"].isin(AFTER_A_SALE), ibis.literal("after ").concat(rows["stage"])),
         else_=ibis.null("string"),
     )
 
 
-def stood(asks: ir.Table, stages: ir.Table | None) -> ir.Table:
+def _bought(days: int) -> str:
+    return f"bought within {days} days"
+
+
+def stood(asks: ir.Table, stages: ir.Table | None, bought: ir.Table | None = None) -> ir.Table:
     """Where did the subject of each asking stand on its topic, or last stand before the journey closed?
 
     Parameters
@@ -279,19 +304,27 @@ def stood(asks: ir.Table, stages: ir.Table | None) -> ir.Table:
         `arrival`, `at`, `account_id`, `customer_id`, `topic`.
     stages
         Of :func:`clientbook.content.audit.learn`.
+    bought
+        `account_id`, `topic`, `at`: what accounts bought.
 
     Returns
     -------
     ibis.expr.types.Table
-        `arrival`, `stage`, `is_open`, `since`.
+        `arrival`, `stage`, `is_open`, `bought_days` (since the account last bought of the topic).
     """
     if stages is None:
-        return _empty(arrival="int64", stage="string", is_open="boolean", since="timestamp")
+        return _empty(arrival="int64", stage="string", is_open="boolean", bought_days="int64")
     keys = [name for name in ("account_id", "customer_id", "topic") if name in stages.columns]
     a = asks.filter(asks["topic"].notnull()) if "topic" in keys else asks
     found = audit.latest(a.select("arrival", "at", *keys), stages.select(*keys, "at", "stage", "valid_to"), keys, strictly=True)
     is_open = found["valid_to"].isnull() | (found["valid_to"] >= found["asked_at"])
-    return found.select("arrival", "stage", is_open=is_open, since="said_at")
+    told = found.select("arrival", "stage", is_open=is_open)
+    if bought is None:
+        return told.mutate(bought_days=ibis.null("int64"))
+    topical = asks.filter(asks["topic"].notnull()).select("arrival", "at", "account_id", "topic")
+    last = audit.latest(topical, bought, ("account_id", "topic"), strictly=True)
+    last = last.select("arrival", bought_days=(last["asked_at"].epoch_seconds() - last["said_at"].epoch_seconds()) // 86_400)
+    return _beside(_beside(asks.select("arrival"), told, "arrival"), last, "arrival")
 
 
 def own_history(sent: ir.Table, before: ir.TimestampValue) -> ir.Table:
@@ -327,7 +360,7 @@ def own_history(sent: ir.Table, before: ir.TimestampValue) -> ir.Table:
     return each.select("customer_id", **logs)
 
 
-def habits(visits: ir.Table, landmarks: Sequence[dt.datetime], zone: str, engine) -> Habits:
+def habits(visits: ir.Table, landmarks: Sequence[dt.datetime], zone: str, engine, at_work: pd.Series | None = None) -> Habits:
     """How often did each customer do something of their own accord, about what and at which hour?
 
     Parameters
@@ -340,6 +373,8 @@ def habits(visits: ir.Table, landmarks: Sequence[dt.datetime], zone: str, engine
         The book's.
     engine
         Where the counts are kept.
+    at_work
+        Who is a contact of a company, by `customer_id`.
     """
     passed = sum((visits["at"] >= _moment(mark)).cast("int64") for mark in landmarks)
     v = visits.mutate(passed=passed)
@@ -350,10 +385,11 @@ def habits(visits: ir.Table, landmarks: Sequence[dt.datetime], zone: str, engine
     )
     own = v.filter(v["is_visit"])
     local = parsing.local(own["at"], zone)
-    own = own.select("customer_id", "passed", hour=local.hour().cast("int64"),
-                     weekday=(local.day_of_week.index() + 1).cast("int64"))  # fmt: skip
+    # somebody who looks at ten pages is there once
+    own = own.select("customer_id", "passed", day=local.date(), hour=local.hour().cast("int64"),
+                     weekday=(local.day_of_week.index() + 1).cast("int64")).distinct()  # fmt: skip
     hours = own.group_by("customer_id", "hour", "weekday", "passed").agg(n=own.count())
-    return Habits(tuple(landmarks), keep(engine, topics), keep(engine, hours))
+    return Habits(tuple(landmarks), keep(engine, topics), keep(engine, hours), at_work)
 
 
 def interests(counted: Habits | None, landmark: dt.datetime | None = None) -> ir.Table:
@@ -382,7 +418,7 @@ def interests(counted: Habits | None, landmark: dt.datetime | None = None) -> ir
 
 
 def active_times(counted: Habits | None, landmark: dt.datetime | None = None) -> ir.Table:
-    """When is each customer about, by what they did themselves?
+    """When is each customer about, by what they did themselves and, the less that is, by what is usual?
 
     Parameters
     ----------
@@ -395,7 +431,7 @@ def active_times(counted: Habits | None, landmark: dt.datetime | None = None) ->
     -------
     ibis.expr.types.Table
         `customer_id`, `active_weekday` (the most frequent, 1 is Monday), `active_hour` (about which most is done), of those
-        with enough visits.
+        with visits.
     """
     if counted is None:
         return _empty(customer_id="string", active_hour="int64", active_weekday="int64")
@@ -407,10 +443,14 @@ def active_times(counted: Habits | None, landmark: dt.datetime | None = None) ->
         for name, size, first in (("hour", 24, 0), ("weekday", 7, 1))
     )
     around = sum(weight * np.roll(hours, off, axis=1) for off, weight in _AROUND)
-    enough = days.sum(axis=1) >= FEWEST_VISITS
+    at_work = np.zeros(many, bool)
+    if counted.at_work is not None:
+        at_work = counted.at_work.reindex(whose.dictionary.to_pandas()).fillna(False).to_numpy(bool)
+    for group in (at_work, ~at_work):
+        around[group] += USUAL_VISITS * around[group].sum(axis=0) / max(hours[group].sum(), 1.0)
     return ibis.memtable(pa.table({
-        "customer_id": whose.dictionary.filter(pa.array(enough)),
-        "active_weekday": days.argmax(axis=1)[enough] + 1, "active_hour": around.argmax(axis=1)[enough],
+        "customer_id": whose.dictionary,
+        "active_weekday": days.argmax(axis=1) + 1, "active_hour": np.round(around, 9).argmax(axis=1),
     }))  # fmt: skip
 
 
@@ -564,8 +604,7 @@ def _asked(signs: Signs, start: dt.datetime, days: int) -> ir.Table:
     names = ("arrival", "at", "customer_id", "account_id", "channel", "topic", "content_stage", "content_source",
              "content_id", "hour", "answered")  # fmt: skip
     s = _beside(s.select(*names), number.select("arrival", recent=number["number"]), "arrival")
-    told = stood(s, signs.stages) if signs.standings is None else signs.standings
-    return _beside(s, told.select("arrival", "stage", "is_open"), "arrival")
+    return _beside(s, signs.stood(), "arrival")
 
 
 def _with_parts(cells: pd.DataFrame) -> pd.DataFrame:
@@ -675,8 +714,9 @@ def _auc(chance: np.ndarray, misses: np.ndarray, hits: np.ndarray) -> float:
 def piece_lifts(signs: Signs, engine) -> tuple[pd.DataFrame, float]:
     """Which pieces are answered more than those they went to would have one expect, and are they answered again?
 
-    All that was sent counts. An answer is expected as often as by that channel in that situation; the openings of a piece
-    say what to expect of one that few were asked to answer, and its own answers what is different about it.
+    All that was sent counts. An answer is expected as often as by that channel in that situation; the openings of a piece,
+    and how much it is read without being sent, say what to expect of one that few were asked to answer, and its own
+    answers what is different about it.
 
     Parameters
     ----------
@@ -693,8 +733,7 @@ def piece_lifts(signs: Signs, engine) -> tuple[pd.DataFrame, float]:
         Answers to what the account had got before beside those to what was new to it, at most 0.95.
     """
     s = signs.sent.filter(signs.sent["content_id"].notnull())
-    at = stood(s, signs.stages) if signs.standings is None else signs.standings
-    s = _beside(s, at.select("arrival", "stage", "is_open"), "arrival")
+    s = _beside(s, signs.stood(), "arrival")
     of = ["content_source", "content_id"]
     before = ibis.row_number().over(ibis.window(group_by=["account_id", *of], order_by=["at", "arrival"]))
     s = s.select(*of, "channel", situation=situation(s), again=before > 0, opened="opened", answered=answered(s))
@@ -706,14 +745,27 @@ def piece_lifts(signs: Signs, engine) -> tuple[pd.DataFrame, float]:
         cells[f"expected_{name}"] = cells["n"] * alike[name] / alike["n"]
     each = cells.groupby(of, sort=True)[["n", "opens", "answers", "expected_opens", "expected_answers"]].sum().reset_index()
     hits, expected = each["answers"].to_numpy(float), each["expected_answers"].to_numpy(float)
-    opens = np.log((each["opens"] + OPENINGS) / (each["expected_opens"] + OPENINGS)).to_numpy(float)
-    likely = expected * np.exp(_slope(opens, hits, expected) * opens)
+    says = [np.log((each["opens"] + OPENINGS) / (each["expected_opens"] + OPENINGS)).to_numpy(float)]
+    if signs.reads is not None:
+        read = each[of].merge(signs.reads, how="left", on=of)["read"]
+        says.append(read.fillna(0.0).to_numpy(float))
+    likely = expected * np.exp(_slopes(np.column_stack(says), hits, expected))
     lift = (hits + (weight := _varies(hits, likely))) / (likely + weight) * likely / np.maximum(expected, 1e-9)
     each["lift"] = np.round(np.where(expected > 0, lift, 1.0), 4)
     sums = cells.groupby("again")[["answers", "expected_answers"]].sum().reindex([False, True], fill_value=0.0)
     ratio = (sums["answers"] + LIKE_NEW) / (sums["expected_answers"] + LIKE_NEW)
     known = min(float(ratio[True] / ratio[False]), AT_MOST_KNOWN)
     return each[[*of, "n", "lift"]], round(known, 4)
+
+
+def _slopes(x: np.ndarray, hits: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """What do several signs, none of which speaks against hits, say of them? The log of the rate, by Poisson regression."""
+    slopes = np.zeros(x.shape[1])
+    for _ in range(30):
+        for i in range(x.shape[1]):
+            rest = np.clip(x @ slopes - x[:, i] * slopes[i], -5, 5)
+            slopes[i] = _slope(x[:, i], hits, expected * np.exp(rest))
+    return np.clip(x @ slopes, -5, 5)
 
 
 def _slope(x: np.ndarray, hits: np.ndarray, expected: np.ndarray) -> float:
@@ -839,13 +891,12 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
     s = s.semi_join(bought, "customer_id")
     s = s.select("arrival", "at", "account_id", "customer_id", "topic", "channel", "content_id", answered=answered(s))
     if names_piece:
-        hit = s.filter(s["answered"] == 1).inner_join(named.rename(ordered="at"), ["customer_id", "content_id"])
+        hit = s.inner_join(named.rename(ordered="at"), ["customer_id", "content_id"])
         hit = hit.filter(hit["ordered"] > hit["at"], hit["ordered"] <= hit["at"] + ibis.interval(days=days))
         hit = hit.select("arrival").distinct().mutate(followed=ibis.literal(True))
     else:
         hit = audit.followed(s, bought.select("customer_id", "at").distinct(), days)
-    told = stood(s, signs.stages) if signs.standings is None else signs.standings
-    s = _beside(_beside(s, hit, "arrival"), told.select("arrival", "stage", "is_open"), "arrival")
+    s = _beside(_beside(s, hit, "arrival"), signs.stood(), "arrival")
     s = _beside(s, _anyway(s, signs, bought), "arrival") if names_piece else s.mutate(anyway=ibis.literal(False))
     s = s.mutate(name=standing(s).fill_null("none"), followed=s["followed"].fill_null(False).cast("int64"))
     each = s.group_by("name", "channel", "answered").agg(
@@ -865,15 +916,19 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
         drawn, spread = _drawn_difference(p1 - p0, p1 * (1 - p1) / n1 + p0 * (1 - p0) / n0)
     told = pd.DataFrame({"stage": wide.index, "answered": n1.astype(int), "unanswered": n0.astype(int)})
     told = told.assign(extra=np.maximum(drawn, 0.0), low=drawn - spread, high=drawn + spread).round(6)
-    channels = _by_channel(each[each["answered"] == 1], told) if names_piece else {}
-    order = {name: i for i, name in enumerate([*STAGES, *[f"after {name}" for name in AFTER_A_SALE], "none"])}
+    channels = _by_channel(each, told) if names_piece else {}
+    closed = [*(_bought(days) for days in BOUGHT_DAYS), *(f"after {name}" for name in AFTER_A_SALE)]
+    order = {name: i for i, name in enumerate([*STAGES, *closed, "none"])}
     return Gains(told.sort_values("stage", key=lambda names: names.map(order), ignore_index=True), channels)
 
 
-def _by_channel(answers: pd.DataFrame, told: pd.DataFrame) -> dict[str, float]:
-    """How many more orders does an answer by a channel bring than any answer at those stages?"""
-    expected = answers["n"] * answers["name"].map(told.set_index("stage")["extra"])
-    each = answers.assign(expected=expected).groupby("channel")[["orders", "expected"]].sum()
+def _by_channel(messages: pd.DataFrame, told: pd.DataFrame) -> dict[str, float]:
+    """How many more orders does an answer by a channel bring than any answer at those stages?
+
+    Who was moved by a letter or a call may order without any answer that is seen: orders count, with an answer or without.
+    """
+    expected = messages["answered"] * messages["n"] * messages["name"].map(told.set_index("stage")["extra"])
+    each = messages.assign(expected=expected).groupby("channel")[["orders", "expected"]].sum()
     hits, expected = (each[name].to_numpy(float) for name in ("orders", "expected"))
     factors = np.round((hits + CHANNEL_ORDERS) / (expected + CHANNEL_ORDERS), 4).tolist()
     return dict(zip(each.index, factors, strict=True))
