@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import sys
 
 import pytest
 
@@ -14,22 +12,6 @@ from clientbook import book, checking, cli
 SOUND = "name: Made\nsources: {shop: {orders: {path: o.csv}}}\n"
 ORDERS = "person_id,ordered_at,amount\n007,2024-01-05,5\n"
 COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Calls a command in this process: its exit code, what it printed, what it complained."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["clientbook", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        plain = [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in told]
-        return ended.value.code, *plain
-
-    return run
 
 
 def test_help_lists_every_command(call):

@@ -1,25 +1,13 @@
-"""The made company after a whole run: report in a real browser, notebooks, audit beside the truth, lists beside consents."""
+"""The made company after a whole run: report in a real browser, audit beside the truth, lists beside consents."""
 
 from __future__ import annotations
 
-import datetime as dt
-import os
-import re
-import shutil
-import subprocess
-import sys
-
 import browser
-import duckdb
 import ibis
 import pandas as pd
 import pyarrow.parquet as pq
-import pytest
-from conftest import ROOT
 
-from clientbook import card, dictionary, forget, runner
-from clientbook.book import open_book
-from clientbook.faults import ClientbookError
+from clientbook import dictionary, runner
 from clientbook.tables import CANONICAL, clean_columns
 
 
@@ -106,77 +94,6 @@ def test_nobody_is_on_a_list_to_be_contacted_without_consent(tailor_outcome, tai
     assert {"next_actions.csv", "retargeting.csv", "targets_win.csv"} <= set(checked)
 
 
-def somebody_everywhere(book) -> forget.Person:
-    """A customer of several systems, with an address of their own, who is on lists and gets messages."""
-    run = book.store.run("latest")
-    listed = "".join(path.read_text(encoding="utf-8") for path in sorted((book.store.folder / "lists").glob("*.csv")))
-    several = run.read("customers").order_by("customer_id").to_pandas()
-    several = several[(several["sources"].str.count(",") >= 2) & several["email"].notna() & several["phone"].notna()]
-    told = set(run.read("value").to_pandas()["customer_id"])
-    for who in several["customer_id"]:
-        if who in told and listed.count(who) >= 2:
-            person = forget.look_up(book, who)
-            if person.emails and person.phones and not person.shared:
-                return person
-    raise AssertionError("nobody is everywhere")
-
-
-def places(folder, traces) -> set[str]:
-    """The files below a folder in which a trace is found: every cell of every table, and every text."""
-    pattern, found = "|".join(re.escape(trace) for trace in traces), set()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix == ".parquet":
-            asked = "SELECT count(*) FROM read_parquet(?) AS t WHERE regexp_matches(CAST(t AS VARCHAR), ?)"
-            hit = duckdb.execute(asked, [str(path), pattern]).fetchone()[0]
-        else:
-            hit = path.is_file() and re.search(pattern, path.read_bytes().decode("utf-8", "replace"))
-        if hit:
-            found.add(path.relative_to(folder).as_posix())
-    return found
-
-
-def test_somebody_forgotten_is_nowhere_after_the_next_run_nor_back_with_the_next_delivery(
-    tailor_outcome, tailor_book, tmp_path, monkeypatch
-):
-    # cards are read from sorted copies, as those of large books are
-    monkeypatch.setattr(card, "INDEXED_ROWS", 0)
-    folder = tmp_path / "tailor"
-    shutil.copytree(tailor_book, folder)
-    book = open_book(folder)
-    person, store = somebody_everywhere(book), book.store.folder
-    reader = card.RunReader(book.store.run("latest"))
-    assert card.card(reader, card.find_one(reader, person.emails[0], "DE"), reveal=True)["customer_id"] == person.customer_id
-    people = book.store.run("latest").read("people").to_pandas()
-    mine = people[[(s, i) in person.records for s, i in zip(people["source"], people["person_id"], strict=True)]]
-    traces = {person.customer_id, *person.emails, *person.phones, *mine["email"].dropna(), *mine["phone"].dropna()}
-    traces |= {person_id for _, person_id in person.records if len(person_id) >= 6}
-    before = places(store, traces)
-    for kind in ("/tables/", "/index/", "lists/"):
-        assert [name for name in before if kind in f"/{name}"], f"nothing of them in {kind}, so nothing is tested"
-
-    forget.forget(book, person, dt.date(2026, 7, 2))
-    assert places(store, traces) == set()
-    # what is delivered next has them again, and once more under another number
-    customers = folder / "shop" / "customers.csv"
-    head, *_ = customers.read_text(encoding="utf-8").splitlines()
-    again = dict.fromkeys((name.strip('"') for name in head.split(",")), "")
-    again |= {"customer_no": "999000111", "first_name": "Wieder", "last_name": "Da", "cust_mail": person.emails[0].upper()}
-    with customers.open("a", encoding="utf-8") as file:
-        file.write(",".join(f'"{value}"' for value in again.values()) + "\n")
-    outcome = runner.run(open_book(folder), out=tmp_path / "reports")
-    assert outcome.run.name != tailor_outcome.run.name
-    reader = card.RunReader(outcome.run)
-    other = outcome.run.read("customers").order_by("customer_id").limit(1).to_pandas()["customer_id"].iloc[0]
-    card.card(reader, card.find_one(reader, other, "DE"))
-    for who in (person.emails[0], person.phones[0], person.customer_id, ":".join(person.records[0])):
-        with pytest.raises(ClientbookError, match="knows nobody"):
-            card.find_one(reader, who, "DE")
-    assert places(store, traces | {"999000111"}) == places(tmp_path / "reports", traces | {"999000111"}) == set()
-    assert list((outcome.run.folder / card.INDEX).glob("people.*.parquet")), "searched above"
-    left = outcome.run.read("people").to_pandas()
-    assert len(left) == len(people) - len(mine), "everybody else is there"
-
-
 def test_every_true_pair_of_columns_is_found_and_none_is_false(tailor_outcome, tailor_book):
     found = tailor_outcome.run.read("correspondences").to_pandas()
     meaning = {"name": "company", "other_person_id": "person_id", "referred_person_id": "person_id"}
@@ -195,16 +112,6 @@ def test_every_true_pair_of_columns_is_found_and_none_is_false(tailor_outcome, t
             for b in held:
                 if a < b and len(held[a] & held[b]) >= 30:
                     assert (a, column, b, column) in pairs, (a, b, column)
-
-
-def test_notebooks_give_the_committed_outputs(tailor_book, tailor_outcome):
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q", "-n", "0"]
-    command += ["--nbval-cell-timeout=300", str(ROOT / "notebooks")]
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"CLIENTBOOK_BOOK": str(tailor_book)}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout
 
 
 def test_columns_of_a_run_are_those_of_the_dictionary(tailor_outcome):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
-import sys
 
 import pytest
 from started import contents, copy_of, finish, half_files, start
@@ -30,7 +28,7 @@ def test_of_two_runs_started_together_one_runs_and_one_says_who_holds_the_book(s
 
 
 @pytest.mark.slow
-def test_two_weeks_of_nights_of_a_growing_book(tmp_path):
+def test_two_weeks_of_nights_of_a_growing_book(call, tmp_path):
     book = tmp_path / "book"
     book.mkdir()
     (book / "clientbook.yaml").write_text("name: Nights\nsources:\n  shop:\n    orders: {path: orders.csv}\n", encoding="utf-8")
@@ -45,8 +43,8 @@ def test_two_weeks_of_nights_of_a_growing_book(tmp_path):
         (book / "orders.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         delivered.append(len(lines) - 1)
         day = f"2026-03-{night + 2:02d}"
-        code, told = finish(start(book, tmp_path / "reports", "--only", "cleaning", "--as-of", day, "--quiet"))
-        assert (code, told) == (0, ""), told
+        ended = call("run", book, "--out", tmp_path / "reports", "--only", "cleaning", "--as-of", day, "--quiet")
+        assert ended == (0, "", "")
     past = history.read(book / "store")
     assert [each["as_of"] for each in past] == [f"2026-03-{night + 2:02d}" for night in range(14)]
     assert {each["state"] for each in past} == {"done"}
@@ -60,10 +58,8 @@ def test_two_weeks_of_nights_of_a_growing_book(tmp_path):
         if night != 9:
             assert found["Rows delivered"].difference == 40
             assert found["Rows delivered"].is_beyond_noise is (None if night < 6 else False)
-    listed = subprocess.run(
-        [sys.executable, "-m", "clientbook.cli", "runs", str(book), "--last", "14"], capture_output=True, text=True, check=True
-    )
-    assert len(re.findall(r"^2026-03-\d\d\.001", listed.stdout, re.MULTILINE)) == 14
+    code, listed, _ = call("runs", book, "--last", 14)
+    assert code == 0 and len(re.findall(r"^2026-03-\d\d\.001", listed, re.MULTILINE)) == 14
     index = (tmp_path / "reports" / "book" / "latest" / "index.html").read_text(encoding="utf-8")
     assert "What changed since the last run" in index and "14 days with a run" in index
     assert len(open_book(book).store.runs()) == 12

@@ -451,6 +451,22 @@ def test_every_page_in_a_real_browser(report):
         assert seen.size < publish.PAGE_LIMIT, seen.name
 
 
+def test_a_fault_of_contrast_is_found_in_whichever_row_it_is(tmp_path):
+    plain = "<tr><td>as it should be</td><td>so too</td></tr>"
+    odd = {
+        "even": plain,
+        "cell": "<tr><td style='color: #bbb'>pale</td><td>so too</td></tr>",
+        "row": "<tr style='background: #555'><td>dark on dark</td><td>so too</td></tr>",
+    }
+    for name, row in odd.items():
+        table = f"<table><tbody>{''.join([plain] * 30 + [row] + [plain] * 10)}</tbody></table>"
+        page = f"<!doctype html><html lang='en'><head><title>{name}</title></head><body><main><h1>A table</h1>{table}</main></body></html>"
+        (tmp_path / f"{name}.html").write_text(page, encoding="utf-8")
+    faults = {page.name: [each.split(":")[0] for each in page.violations] for page in open_pages(tmp_path)}
+    found = ["color-contrast at 1280 px", "color-contrast at 375 px"]
+    assert faults == {"even": [], "cell": found, "row": found}
+
+
 def test_words_have_room_and_numbers_stand_on_one_line(tmp_path):
     reasons = "same street and house; same surname; same postcode; same city; first names one letter apart"
     frame = pd.DataFrame(

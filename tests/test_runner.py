@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from started import contents
 
 from clientbook import runner
 from clientbook.book import open_book
@@ -62,29 +63,37 @@ def test_a_run_leaves_what_the_design_says(small_outcome):
     assert info["tables"]["value"]["rows"] == run.read("value").count().to_pandas()
 
 
-def test_lists_lie_in_the_book(small_outcome, small_book):
-    lines = (small_book / "store" / "lists" / "best_customers.csv").read_text().splitlines()
+def test_lists_lie_in_the_book(small_done):
+    lines = (small_done / "small" / "store" / "lists" / "best_customers.csv").read_text().splitlines()
     assert lines[0].split(",")[:3] == ["customer_id", "source", "person_id"]
     assert lines[0].endswith("consent") and len(lines) == 101
     assert all(line.endswith("unknown") for line in lines[1:])
 
 
-def test_pages_hold_no_id_of_the_source_and_no_path(small_outcome, small_book):
-    lists = (small_book / "store" / "lists" / "best_customers.csv").read_text().splitlines()[1:]
+def test_pages_hold_no_id_of_the_source_and_no_path(small_outcome, small_done):
+    lists = (small_done / "small" / "store" / "lists" / "best_customers.csv").read_text().splitlines()[1:]
     ids = {line.split(",")[2] for line in lists}
     for page in small_outcome.report.glob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert not [person for person in ids if f">{person}<" in text], page.name
-        assert str(small_book) not in text
+        assert str(small_done) not in text
 
 
-def test_two_runs_give_the_same_bytes(book, tmp_path):
-    runs = [runner.run(book, out=tmp_path / "reports").run for _ in range(2)]
+def test_two_runs_give_the_same_bytes_though_one_has_notebooks_side_by_side(small_done, small_outcome, tmp_path, monkeypatch):
+    shutil.copytree(small_done / "small", tmp_path / "small")
+    monkeypatch.chdir(tmp_path)
+    seen = set()
+    outcome = runner.run(
+        open_book(tmp_path / "small"), out=Path("reports"), jobs=2, fresh=True, watch=lambda steps: seen.add(Path.cwd())
+    )
+    assert seen == {tmp_path}
+    assert (tmp_path / outcome.report).is_relative_to(tmp_path / "reports") and (tmp_path / outcome.report).is_dir()
+    runs = [small_outcome.run, outcome.run]
     assert [run.name for run in runs] == ["2024-01-01.001", "2024-01-01.002"]
-    for table in runs[0].tables:
-        assert runs[0].path(table).read_bytes() == runs[1].path(table).read_bytes(), table
-    for name in ("bg_nbd", "mbg_nbd", "gamma_gamma"):
-        assert runs[0].model(name) == runs[1].model(name)
+    assert not any(step["reused"] for run in runs for step in run.info["notebooks"].values())
+    for part in ("tables", "models", "lists"):
+        one, other = (contents(run.folder / part) for run in runs)
+        assert one and one.keys() == other.keys() and [name for name in one if one[name] != other[name]] == []
 
 
 def test_what_matching_leaves_for_the_next_run_is_not_kept_twelve_times(book, tmp_path):
@@ -197,14 +206,6 @@ def test_no_kernel_and_no_socket_is_left(book, altered, tmp_path):
         runner.run(book, out=tmp_path / "reports", folder=altered("1 / 0"))
     # other tests run kernels of their own beside this one
     assert not list(sockets.glob(f"clientbook-{os.getpid()}-*"))
-
-
-def test_notebooks_side_by_side_leave_the_process_where_it_is(book, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    seen = set()
-    outcome = runner.run(book, out=Path("reports"), jobs=2, watch=lambda steps: seen.add(Path.cwd()))
-    assert seen == {tmp_path}
-    assert (tmp_path / outcome.report).is_relative_to(tmp_path / "reports") and (tmp_path / outcome.report).is_dir()
 
 
 def test_what_ran_beside_a_failure_was_stopped_and_did_not_fail(book, tmp_path, capfd):

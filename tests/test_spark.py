@@ -39,13 +39,27 @@ TEXTS = [
 ]  # fmt: skip
 
 
+# For a book as small as this, compiling each question takes longer than answering it: for Spark, and for Java once more.
+SMALL = """
+spark.sql.codegen.wholeStage      false
+spark.sql.codegen.factoryMode     NO_CODEGEN
+spark.sql.adaptive.enabled        false
+spark.driver.extraJavaOptions     -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+spark.executor.extraJavaOptions   -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+"""
+
+
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A session on two workers; for a book as small as this, compiling each question takes longer than answering it."""
-    settings = tmp_path_factory.mktemp("settings")
-    (settings / "spark-defaults.conf").write_text(
-        "spark.sql.codegen.wholeStage false\nspark.sql.codegen.factoryMode NO_CODEGEN\nspark.sql.adaptive.enabled false\n"
-    )
+def settings(tmp_path_factory):
+    """A folder of Spark's settings for small books."""
+    folder = tmp_path_factory.mktemp("settings")
+    (folder / "spark-defaults.conf").write_text(SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(settings, tmp_path_factory):
+    """A session on two workers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_CONF_DIR", str(settings))
         patch.setenv(session.MASTER_VARIABLE, "local-cluster[2,1,1024]")
@@ -297,9 +311,9 @@ with engines.open("spark", scratch=Path(sys.argv[1])) as engine:
 """
 
 
-def test_spark_connect_is_a_session_as_any_other(tmp_path):
+def test_spark_connect_is_a_session_as_any_other(settings, tmp_path):
     pytest.importorskip("grpc", reason="Spark Connect needs grpcio")
-    environment = os.environ | {session.REMOTE_VARIABLE: "local[1]"}
+    environment = os.environ | {session.REMOTE_VARIABLE: "local[1]", "SPARK_CONF_DIR": str(settings)}
     done = subprocess.run(
         [sys.executable, "-c", CONNECT, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path
     )
@@ -322,20 +336,20 @@ def test_without_java_it_says_so(monkeypatch):
         session.check_installed()
 
 
-def run(book: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {session.MASTER_VARIABLE: "local[2]"}
+def run(settings: Path, book: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {session.MASTER_VARIABLE: "local[2]", "SPARK_CONF_DIR": str(settings)}
     command = [sys.executable, "-m", "clientbook.cli", "run", str(book), "--out", str(out), *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def test_a_run_on_spark_says_what_worked_on_what(make_book, tmp_path):
+def test_a_run_on_spark_says_what_worked_on_what(settings, make_book, tmp_path):
     lines = [f"o{i},c{i % 40},2026-0{1 + i % 6}-1{i % 9},{10 + i % 7}.5" for i in range(400)]
     book = make_book(
         "name: Small\ncurrency: EUR\ncountry: DE\ntimezone: Europe/Berlin\nas_of: 2026-07-01\n"
         "sources:\n  shop:\n    orders:\n      path: orders.csv\n",
         orders__csv="\n".join(["order_id,person_id,ordered_at,amount", *lines]),
     )
-    done = run(book, tmp_path / "reports", "--engine", "spark", "--only", "value")
+    done = run(settings, book, tmp_path / "reports", "--engine", "spark", "--only", "value")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "On Spark: 01_cleaning" in done.stdout
     (folder,) = (book / "store" / "runs").iterdir()

@@ -42,24 +42,14 @@ def kernels_of(book: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.fixture(scope="module")
-def lasting(small_book, tmp_path_factory):
-    """A folder with a book after one whole run, its reports, and the notebooks to alter."""
-    folder = tmp_path_factory.mktemp("lasting")
-    copy_of(small_book, folder / "book")
-    shutil.copytree(runner.notebooks_folder(), folder / "notebooks")
-    runner.run(open_book(folder / "book"), out=folder / "reports", folder=folder / "notebooks")
-    return folder
-
-
 @pytest.fixture
-def again(lasting, tmp_path):
-    """A copy of it, to be run again; files keep their times, as a backup would."""
-    shutil.copytree(lasting, tmp_path / "again", symlinks=True)
+def again(small_done, tmp_path):
+    """A copy of a book after one whole run, to be run again; files keep their times, as a backup would."""
+    shutil.copytree(small_done, tmp_path / "again", symlinks=True)
 
     def run(**more):
         folder = tmp_path / "again"
-        return runner.run(open_book(folder / "book"), out=folder / "reports", folder=folder / "notebooks", **more)
+        return runner.run(open_book(folder / "small"), out=folder / "reports", folder=folder / "notebooks", **more)
 
     run.folder = tmp_path / "again"
     return run
@@ -69,18 +59,18 @@ def again(lasting, tmp_path):
 
 
 def test_nothing_changed_nothing_is_executed_and_all_is_there(again):
-    first = open_book(again.folder / "book").run("latest")
-    pages = {file: file.stat().st_mtime_ns for file in (again.folder / "book" / "store" / "pages").iterdir()}
+    first = open_book(again.folder / "small").run("latest")
+    pages = {file: file.stat().st_mtime_ns for file in (again.folder / "small" / "store" / "pages").iterdir()}
     outcome = again()
     assert executed(outcome) == set()
     assert {file.name.partition("-")[0] for file in pages} == {"page", "dictionary"}
-    assert {file: file.stat().st_mtime_ns for file in (again.folder / "book" / "store" / "pages").iterdir()} == pages
+    assert {file: file.stat().st_mtime_ns for file in (again.folder / "small" / "store" / "pages").iterdir()} == pages
     assert outcome.run.tables == first.tables
     for table in first.tables:
         assert outcome.run.path(table).read_bytes() == first.path(table).read_bytes(), table
     assert outcome.run.info["key_numbers"] == first.info["key_numbers"]
     assert outcome.run.info["rows"] == first.info["rows"]
-    assert [each["run"] for each in history.read(again.folder / "book" / "store")] == ["2024-01-01.001", "2024-01-01.002"]
+    assert [each["run"] for each in history.read(again.folder / "small" / "store")] == ["2024-01-01.001", "2024-01-01.002"]
     index = (outcome.report / "index.html").read_text(encoding="utf-8")
     assert "No key number changed." in index
 
@@ -102,12 +92,12 @@ def test_a_changed_parameter_executes_what_reads_its_tables(again):
 
 
 def test_a_changed_file_or_setting_executes_cleaning(again):
-    orders = again.folder / "book" / "orders.csv"
+    orders = again.folder / "small" / "orders.csv"
     orders.touch()
     assert executed(again(only=["cleaning"])) == set()
     orders.write_text(orders.read_text().rstrip("\n") + "\n" + orders.read_text().splitlines()[1].replace(";", ";", 1) + "\n")
     assert executed(again(only=["cleaning"])) == {"01_cleaning"}
-    settings = again.folder / "book" / "clientbook.yaml"
+    settings = again.folder / "small" / "clientbook.yaml"
     settings.write_text(settings.read_text() + "\ngoals:\n  - {goal: retain, owner: service}\n")
     assert executed(again(only=["cleaning"])) == {"01_cleaning"}
 
@@ -117,14 +107,9 @@ def test_fresh_executes_everything(again):
 
 
 def test_a_table_that_was_changed_since_is_not_taken_over(again):
-    path = open_book(again.folder / "book").run("latest").path("orders")
+    path = open_book(again.folder / "small").run("latest").path("orders")
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     assert executed(again(only=["cleaning"])) == {"01_cleaning"}
-
-
-def test_side_by_side_gives_the_same(again):
-    first = contents(open_book(again.folder / "book").run("latest").folder / "tables")
-    assert contents(again(fresh=True, jobs=2).run.folder / "tables") == first
 
 
 @pytest.mark.parametrize("name", ["cleaning", "matching", "value", "journeys", "governance"])
@@ -185,10 +170,9 @@ def test_threads_may_look_at_code_at_once():
 
 
 @pytest.mark.slow
-def test_killed_at_a_dozen_moments_the_next_run_ends_as_if_nothing_had_been(small_book, tmp_path):
-    undisturbed = copy_of(small_book, tmp_path / "undisturbed" / "book")
-    whole = runner.run(open_book(undisturbed), out=tmp_path / "undisturbed" / "reports")
-    book, draw = copy_of(small_book, tmp_path / "killed" / "book"), random.Random(20)
+def test_killed_at_a_dozen_moments_the_next_run_ends_as_if_nothing_had_been(small_book, small_outcome, tmp_path):
+    whole = small_outcome
+    book, draw = copy_of(small_book, tmp_path / "killed" / "small"), random.Random(20)
     reports = tmp_path / "killed" / "reports"
     for _ in range(12):
         process = start(book, reports)
@@ -207,7 +191,7 @@ def test_killed_at_a_dozen_moments_the_next_run_ends_as_if_nothing_had_been(smal
     run = open_book(book).run("latest")
     for part in ("tables", "models", "lists"):
         assert contents(run.folder / part) == contents(whole.run.folder / part), part
-    ours, theirs = contents(reports / "book" / "latest"), contents(whole.report)
+    ours, theirs = contents(reports / "small" / "latest"), contents(whole.report)
     # several may have ended well between two kills: numbers apart, the index also tells what changed since them
     name = re.compile(rb"\d{4}-\d\d-\d\d\.\d{3}")
     index = [name.sub(b"", pages.pop("index.html")) for pages in (ours, theirs)]

@@ -28,12 +28,14 @@ _IMPORTED = (
     "ibis.backends.duckdb", "ibis.backends.sql.compilers", "pyarrow.parquet", "pyarrow.compute",
     "matplotlib.backends.backend_agg", "matplotlib.figure", "PIL.Image", "PIL.PngImagePlugin", "scipy.special",
 )  # fmt: skip
-# what several of them need: imported once the first kernel runs, alone, while nobody waits
-_IMPORTED_LATER = (
-    "clientbook.matching", "clientbook.profiling", "clientbook.value", "clientbook.journeys", "clientbook.segments",
-    "clientbook.content", "clientbook.use_cases", "clientbook.governance", "scipy.stats", "scipy.sparse.csgraph",
-    "sklearn.linear_model", "sklearn.ensemble", "sklearn.feature_extraction.text", "sklearn.cluster", "sklearn.metrics",
-)  # fmt: skip
+# what a stage's notebook needs beside its module: imported while an earlier kernel runs, when nobody waits for it
+_IMPORTED_LATER: Mapping[str, Sequence[str]] = {
+    "matching": ("scipy.sparse.csgraph",),
+    "value": ("scipy.stats", "sklearn.linear_model", "sklearn.ensemble"),
+    "journeys": ("scipy.stats", "sklearn.linear_model", "sklearn.feature_extraction.text", "sklearn.metrics"),
+    "segments": ("sklearn.cluster", "sklearn.metrics"),
+    "content": ("sklearn.linear_model", "sklearn.feature_extraction.text"),
+}
 # Matrices here have few columns: several threads at one of them wait for each other longer than they work. And one thread
 # adds numbers up in the same order on every machine.
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS"), "1")
@@ -104,7 +106,9 @@ class ForkServer:
         with self._asking, contextlib.suppress(OSError):
             self._start()
 
-    def fork(self, argv: Sequence[str], environment: Mapping[str, str], folder: str | None) -> Child | None:
+    def fork(
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: str | None, later: Sequence[str] = ()
+    ) -> Child | None:
         """Start a kernel.
 
         Parameters
@@ -115,6 +119,8 @@ class ForkServer:
             Of the kernel, whole.
         folder
             Which it works in.
+        later
+            The stages whose kernels may be asked for next: what they need is imported meanwhile.
 
         Returns
         -------
@@ -124,7 +130,7 @@ class ForkServer:
         with self._asking:
             try:
                 self._start()
-                wanted = {"argv": list(argv), "environment": dict(environment), "folder": folder}
+                wanted = {"argv": list(argv), "environment": dict(environment), "folder": folder, "later": list(later)}
                 self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
                 self._process.stdin.flush()
             except OSError:
@@ -191,9 +197,9 @@ def serve() -> None:
     waiting = selectors.DefaultSelector()
     waiting.register(asked, selectors.EVENT_READ)
     waiting.register(ended, selectors.EVENT_READ)
-    begun, forked, later = b"", 0, list(_IMPORTED_LATER)
+    begun, later = b"", []
     while True:
-        ready = waiting.select(0 if forked and later else None)
+        ready = waiting.select(0 if later else None)
         if not ready:
             importlib.import_module(later.pop(0))
             if not later:
@@ -210,15 +216,21 @@ def serve() -> None:
                 os._exit(0)
             *lines, begun = (begun + got).split(b"\n")
             for line in lines:
+                wanted = json.loads(line)
                 pid = os.fork()
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
                     for number in (asked, answer, ended, wake):
                         os.close(number)
                     waiting.close()
-                    _become_kernel(json.loads(line))
-                forked += 1
+                    _become_kernel(wanted)
                 _tell(answer, {"pid": pid})
+                later += [name for name in _missing(wanted["later"]) if name not in later]
+
+
+def _missing(stages: Sequence[str]) -> list[str]:
+    needed = [name for stage in stages for name in (f"clientbook.{stage}", *_IMPORTED_LATER.get(stage, ()))]
+    return [name for name in dict.fromkeys(needed) if name not in sys.modules]
 
 
 def _without_collecting() -> None:

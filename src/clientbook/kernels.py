@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,7 @@ def _engine():
 
         environment: Mapping[str, str] = {}
         folder: str | None = None
+        later: Sequence[str] = ()
         started: Callable[[Any], None] = staticmethod(lambda kernel: None)
 
         def __init__(self, **options: Any):
@@ -110,7 +111,7 @@ def _engine():
 
         async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
             argv = kernel_cmd[kernel_cmd.index("-f") :]
-            child = _server.fork(argv, options["env"], options["cwd"]) if forkserver.AVAILABLE else None
+            child = _server.fork(argv, options["env"], options["cwd"], self.later) if forkserver.AVAILABLE else None
             if child is None:
                 await super()._async_launch_kernel(kernel_cmd, **options)
                 return
@@ -135,7 +136,9 @@ def _engine():
         """Papermill's own engine, telling which cell runs."""
 
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, *, progress, changed, environment, folder, started, **options):
+        def execute_managed_notebook(
+            cls, nb_man, kernel_name, *, progress, changed, environment, folder, started, later, **options
+        ):
             progress.cells = sum(cell.cell_type == "code" for cell in nb_man.nb.cells)
             begin = nb_man.cell_start
 
@@ -146,7 +149,7 @@ def _engine():
                 return begin(cell, cell_index, **more)
 
             nb_man.cell_start = cell_start
-            told = {"environment": environment, "folder": folder, "started": staticmethod(started)}
+            told = {"environment": environment, "folder": folder, "later": later, "started": staticmethod(started)}
             options["kernel_manager_class"] = type("Kernel", (OwnKernel,), told)
             # whole notebooks are written at every cell otherwise, twice, and nobody reads them before the end
             save, nb_man.save = nb_man.save, lambda **told: None

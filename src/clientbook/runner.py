@@ -562,6 +562,7 @@ class _Execution:
                 progress=progress,
                 changed=self._changed,
                 started=kernel.append,
+                later=[n.stage.name for n in self.chosen if self.steps[n.name].state == "waiting"],
             )
             _settle(draft, target)
             return "done"
