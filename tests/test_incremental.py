@@ -39,7 +39,7 @@ def test_a_few_records_are_written_as_many_are(engine):
     # what was told before, at no time that is known
     older = frame.assign(given_name="Alt", phone=None, updated_at=None, created_at=None, arrival=frame["arrival"] + len(frame))
     whole = of(pd.concat([frame, older[older.index % 3 == 0]], ignore_index=True), people)
-    numbered = engine.keep(matching.clusters.number(whole.select("source", "person_id").distinct()))
+    numbered = engine.number(whole.select("source", "person_id").distinct(), ["source", "person_id"], "unique_id")
     new = numbered.filter(numbered["unique_id"] % 10 == 3)
     old = numbered.filter(numbered["unique_id"] % 10 != 3)
     known = standard.records(whole.semi_join(old, ["source", "person_id"]), engine, "DE", 25, old)
@@ -129,7 +129,7 @@ def test_what_came_is_scored_as_if_all_were_compared_by_the_same_model(engine, c
     nobody = incremental.Kept(kept.training, kept.records.filter(kept.records["source"] == "?"), kept.edges.limit(0))
     plain = matching.match({"people": people}, engine, "DE", P, ids.Before("x", before.identities, None, nobody))
     assert plain.day.carried and plain.day.same == 0
-    numbered = engine.keep(matching.clusters.number(people.select("source", "person_id").distinct())).to_pandas()
+    numbered = engine.number(people.select("source", "person_id").distinct(), ["source", "person_id"], "unique_id").to_pandas()
     known = set(zip(early["source"], early["person_id"], strict=True))
     new = numbered.loc[[pair not in known for pair in zip(numbered["source"], numbered["person_id"], strict=True)], "unique_id"]
 
@@ -192,7 +192,7 @@ def test_what_asks_for_all_to_be_compared_again(engine, company, monkeypatch, ch
 
 
 def numbers(people, engine):
-    numbered = engine.keep(matching.clusters.number(people.select("source", "person_id").distinct()))
+    numbered = engine.number(people.select("source", "person_id").distinct(), ["source", "person_id"], "unique_id")
     return numbered, int(numbered.count().to_pandas())
 
 

@@ -534,7 +534,7 @@ def test_levels_are_those_that_splink_finds(engine):
     people, _ = made_people(300, 4)
     rows = standard.records(people, engine, "DE", 25)
     records = engine.keep(rows.mutate(unique_id=ibis.row_number().over(order_by=["source", "person_id"])).order_by("unique_id"))
-    compared = comparing.comparisons(pairs_._filled(records), 300)
+    compared = comparing.comparisons(pairs_.filled_of(records), 300)
     sizes = [len(one.levels) + 1 for one in compared]
     even = [pd.Series(1 / size, index=range(size)).to_numpy() for size in sizes]
     fitted = model.Model(

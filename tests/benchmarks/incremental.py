@@ -25,7 +25,7 @@ from matching import pair_scores
 from clientbook import engine as engines
 from clientbook import matching
 from clientbook.book import Matching as Asked
-from clientbook.matching import clusters, incremental, standard
+from clientbook.matching import incremental, standard
 from clientbook.store import Run, write_json
 
 
@@ -66,7 +66,7 @@ def leave(matched: matching.Matched, folder: Path, engine) -> Run:
 def itself(people, engine, p, left: incremental.Kept | None):
     """The matching itself, and its seconds."""
     asked, persons = Asked(), [("people", people)]
-    numbered = engine.keep(clusters.number(standard.persons(persons)))
+    numbered = engine.number(standard.persons(persons), ["source", "person_id"], "unique_id")
     n = int(numbered.count().to_pyarrow().as_py())
     settings = incremental.settings_of("DE", p, asked)
     began = time.perf_counter()

@@ -212,7 +212,7 @@ def run_parts(book: Path, scratch: Path, parameters, times: int = 1, is_alone: b
         if times > 1:
             people = engine.keep(ibis.union(people, *[as_others(people, nth) for nth in range(1, times)]))
         began = _clock()
-        numbered = engine.keep(clusters.number(standard.persons([("people", people)])))
+        numbered = engine.number(standard.persons([("people", people)]), ["source", "person_id"], "unique_id")
         records = standard.records(people, engine, "DE", parameters.most_sharing, numbered)
         n = int(numbered.count().to_pyarrow().as_py())
         began = _tell(f"{n:,} records written alike", began)

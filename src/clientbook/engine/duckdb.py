@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from clientbook.engine.shared import CELL_BYTES, ROW_GROUP_ROWS, Engine, Part, TwiceError, UnreadableError
+from clientbook import workers
+from clientbook.engine.shared import CELL_BYTES, ROW_GROUP_ROWS, ROWS_A_PART, Engine, Part, TwiceError, UnreadableError
 from clientbook.faults import Fault, FaultError
 from clientbook.store import without_bar
 
@@ -371,16 +375,7 @@ class DuckDBEngine(Engine):
         expression
             In the engine's SQL, from the columns of `rows`; of a kind that Ibis has no words for, such as edit distances.
         """
-        numbered = rows.append_column("_row", pa.array(np.arange(rows.num_rows)))
-        name = f"rows_{next(self._numbers)}"
-        self.connection.con.register(name, numbered)
-        try:
-            told = self.connection.con.execute(f"SELECT _row, CAST({expression} AS TINYINT) AS told FROM {name}").to_arrow_table()
-        finally:
-            self.connection.con.unregister(name)
-        found = np.empty(rows.num_rows, "int8")
-        found[told["_row"].to_numpy()] = told["told"].to_numpy()
-        return found
+        return _evaluated(self.connection.con, f"rows_{next(self._numbers)}", rows, expression)
 
     def keep(self, expr: ir.Table, *, rows: int | None = None) -> ir.Table:
         """What does this table hold? Computed now, once, and read from then on from the scratch folder.
@@ -400,6 +395,57 @@ class DuckDBEngine(Engine):
             self._ask(f"CREATE TABLE {_name(name)} AS {self.connection.compile(expr)}")
             return self.connection.table(name)
         return self.read_parquet(self._stage(self.connection.compile(expr)))
+
+    def number(self, rows: ir.Table, by: Sequence[str], name: str) -> ir.Table:
+        """Which row is the how-manieth?
+
+        Parameters
+        ----------
+        rows
+            Any.
+        by
+            Columns by which they are ordered; no two rows are equal in all.
+        name
+            Of the column with the number, from 0 on.
+        """
+        return self.keep(rows.mutate(**{name: ibis.row_number().over(ibis.window(order_by=list(by)))}).order_by(name))
+
+    def by_values(self, column: ir.StringColumn, work: Callable[[str], tuple], made: Sequence[str]) -> ir.Table:
+        """What does a Python function make of each distinct text of a column?
+
+        Parameters
+        ----------
+        column
+            Of texts; what is missing is passed over.
+        work
+            Gives as many texts as are made, or None in their place.
+        made
+            What these are called; the text itself is `_value`.
+        """
+        values = column.as_table().filter(column.notnull()).distinct().to_pandas()[column.get_name()].sort_values().tolist()
+        told = workers.in_parts(lambda part, _: [work(value) for value in part], values)
+        frame = pd.DataFrame(told, columns=list(made), dtype="object")
+        frame = frame.where(frame.notna(), None).assign(_value=values)
+        return ibis.memtable(frame, schema=dict.fromkeys([*made, "_value"], "string"))
+
+    def in_parts(self, rows: ir.Table, work: Callable[[pa.Table], pa.Table], schema: pa.Schema) -> ir.Table:
+        """What does a Python function make of rows, some of them at a time and in any order?
+
+        Parameters
+        ----------
+        rows
+            Any.
+        work
+            Takes some of them, and gives rows of its own.
+        schema
+            Of what it gives.
+        """
+        path = self.scratch_file(".parquet")
+        with pq.ParquetWriter(path, schema) as writer:
+            for batch in rows.to_pyarrow_batches(chunk_size=ROWS_A_PART):
+                if batch.num_rows:
+                    writer.write_table(work(pa.Table.from_batches([batch])).cast(schema))
+        return self.read_parquet(path)
 
     def _memory(self) -> int:
         """The bound in bytes, of what the engine says: `5.7 GiB`."""
@@ -442,6 +488,41 @@ class DuckDBEngine(Engine):
 
     def _run(self, query: str) -> Any:
         return self.connection.raw_sql(query)
+
+
+class Evaluator:
+    """What do DuckDB's functions say of rows in memory, in a process of another engine's? It keeps nothing."""
+
+    def __init__(self):
+        self._con = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "1GB", "temp_directory": ""})
+        without_bar(self._con)
+
+    def evaluate(self, rows: pa.Table, expression: str) -> np.ndarray:
+        """What is a whole number for each row?
+
+        Parameters
+        ----------
+        rows, expression
+            As for :meth:`DuckDBEngine.evaluate`.
+        """
+        return _evaluated(self._con, "rows_here", rows, expression)
+
+
+@lru_cache(maxsize=1)
+def evaluator() -> Evaluator:
+    """What says of rows in memory what DuckDB says, in whichever process? One for a process."""
+    return Evaluator()
+
+
+def _evaluated(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, expression: str) -> np.ndarray:
+    con.register(name, rows.append_column("_row", pa.array(np.arange(rows.num_rows))))
+    try:
+        told = con.execute(f"SELECT _row, CAST({expression} AS TINYINT) AS told FROM {name}").to_arrow_table()
+    finally:
+        con.unregister(name)
+    found = np.empty(rows.num_rows, "int8")
+    found[told["_row"].to_numpy()] = told["told"].to_numpy()
+    return found
 
 
 def _common(kind: str) -> str:

@@ -6,7 +6,7 @@ import inspect
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -23,6 +23,8 @@ from clientbook.faults import Fault, FaultError
 ENGINES = ("duckdb", "spark")
 # Fixed, so that the same rows always become the same bytes, whatever the machine.
 ROW_GROUP_ROWS = 122_880
+# So many rows at a time are given to a Python function.
+ROWS_A_PART = 100_000
 # What a cell of a table that is held in memory takes, as a rule.
 CELL_BYTES = 20
 
@@ -200,6 +202,18 @@ class Engine(ABC):
     @abstractmethod
     def keep(self, expr: ir.Table, *, rows: int | None = None) -> ir.Table:
         """What does this table hold? Computed now, once, and read from then on."""
+
+    @abstractmethod
+    def number(self, rows: ir.Table, by: Sequence[str], name: str) -> ir.Table:
+        """Which row is the how-manieth? Kept with a column that counts from 0 on, in an order in which no two are equal."""
+
+    @abstractmethod
+    def by_values(self, column: ir.StringColumn, work: Callable[[str], tuple], made: Sequence[str]) -> ir.Table:
+        """What does a Python function make of each distinct text of a column? Texts `made`, beside the text as `_value`."""
+
+    @abstractmethod
+    def in_parts(self, rows: ir.Table, work: Callable[[pa.Table], pa.Table], schema: pa.Schema) -> ir.Table:
+        """What does a Python function make of rows, some of them at a time and in any order? Kept, without an order."""
 
 
 def row_hash(columns: Sequence[ir.Column]) -> ir.IntegerColumn:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import string
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from ibis.expr.operations.udf import InputType
 from clientbook.engine import session as sessions
 from clientbook.engine.duckdb import DuckDBEngine
 from clientbook.engine.session import MOST_TO_DRIVER
-from clientbook.engine.shared import ROW_GROUP_ROWS, Engine, Part, UnreadableError
+from clientbook.engine.shared import ROW_GROUP_ROWS, ROWS_A_PART, Engine, Part, UnreadableError
 from clientbook.faults import Fault, FaultError
 
 MOST_ROWS_TO_DRIVER = 20_000_000
@@ -124,12 +125,19 @@ class _Compiler(PySparkCompiler):
             raise NotImplementedError(f"{name} has no twin on Spark")
         return _TWINS[name](self.f.anon, *values)
 
+    def visit_Strip(self, op, *, arg):
+        # Ibis' own would take the letters v and f off too: \v and \f are written with a backslash
+        return self.f.anon.btrim(arg, self._text(string.whitespace))
+
     def visit_NonNullLiteral(self, op, *, value, dtype):
         # of what is written with a backslash, Spark takes \a, \f and \v for the bare letters
         if dtype.is_string() and set(value) & set("\a\f\v"):
-            pieces = [piece for piece in re.split("([\a\f\v])", value) if piece]
-            return self.f.anon.concat(*(self.f.anon.char(ord(one)) if one in "\a\f\v" else one for one in pieces))
+            return self._text(value)
         return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
+    def _text(self, value: str):
+        pieces = [piece for piece in re.split("([\a\f\v])", value) if piece]
+        return self.f.anon.concat(*(self.f.anon.char(ord(one)) if one in "\a\f\v" else one for one in pieces))
 
     def visit_TimestampFromYMDHMS(self, op, *, year, month, day, hours, minutes, seconds):
         return self.f.anon.make_timestamp(year, month, day, hours, minutes, seconds)
@@ -367,6 +375,13 @@ def told():
             raise _too_much() from None
         if "No space left" in text:
             raise FaultError(Fault("The disk is full.", "Free some space.")) from None
+        if "No module named" in text:
+            raise FaultError(
+                Fault(
+                    "Spark's Python workers lack clientbook.",
+                    "Install the same version of it, with its packages, on every worker.",
+                )
+            ) from None
         if "OutOfMemory" in text or "Java heap space" in text:
             raise FaultError(
                 Fault("Spark has not enough memory.", "Give it more: spark.driver.memory and spark.executor.memory.")
@@ -496,12 +511,56 @@ class SparkEngine(Engine):
     def keep(self, expr: ir.Table, *, rows: int | None = None) -> ir.Table:
         return self.connection.read_parquet(self._written(expr))
 
+    def number(self, rows: ir.Table, by: Sequence[str], name: str) -> ir.Table:
+        # a window over all rows would be one worker's; sorted parts follow each other by the names of their files
+        folder = self._written(rows.order_by(*by))
+        parts = [Part(path, "", self.parquet_rows(path), 0) for path in sorted(folder.glob("*.parquet"))]
+        return self.read_numbered(parts, rows.columns).drop("_file", "_row").rename({name: "_arrival"})
+
+    def by_values(self, column: ir.StringColumn, work: Callable[[str], tuple], made: Sequence[str]) -> ir.Table:
+        rows = column.name("_value").as_table()
+        schema = pa.schema([(name, pa.string()) for name in (*made, "_value")])
+        return self.in_parts(rows.filter(rows["_value"].notnull()).distinct(), _each_value(work, schema), schema)
+
+    def in_parts(self, rows: ir.Table, work: Callable[[pa.Table], pa.Table], schema: pa.Schema) -> ir.Table:
+        self.connection._run_pre_execute_hooks(rows)
+        folder = self.scratch_file("")
+        with told():
+            frame = self._session.sql(self.connection.compile(rows))
+            frame.mapInArrow(_batches_of(work, schema), _ddl(schema)).write.parquet(f"file://{folder}")
+        return self.connection.read_parquet(folder)
+
     def _written(self, expr: ir.Table) -> Path:
         self.connection._run_pre_execute_hooks(expr)
         folder = self.scratch_file("")
         with told():
             self._session.sql(self.connection.compile(expr)).write.parquet(f"file://{folder}")
         return folder
+
+
+def _each_value(work: Callable[[str], tuple], schema: pa.Schema) -> Callable[[pa.Table], pa.Table]:
+    def told_of(rows: pa.Table) -> pa.Table:
+        values = rows["_value"].to_pylist()
+        columns = [list(made) for made in zip(*map(work, values), strict=True)]
+        return pa.table([*columns, values], schema=schema)
+
+    return told_of
+
+
+def _batches_of(work: Callable[[pa.Table], pa.Table], schema: pa.Schema) -> Callable[[Iterator], Iterator]:
+    """What one of Spark's workers does with the rows that it has, as many at a time as the function is to be given."""
+
+    def worked(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        waiting: list[pa.RecordBatch] = []
+        for batch in batches:
+            waiting.append(batch)
+            if sum(one.num_rows for one in waiting) >= ROWS_A_PART:
+                yield from work(pa.Table.from_batches(waiting)).cast(schema).to_batches()
+                waiting = []
+        if sum(one.num_rows for one in waiting):
+            yield from work(pa.Table.from_batches(waiting)).cast(schema).to_batches()
+
+    return worked
 
 
 def _pick(f, file, names: Sequence[str], values: Sequence[str | int]):

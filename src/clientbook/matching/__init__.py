@@ -14,7 +14,19 @@ from pydantic import Field
 from clientbook.book import LABELS
 from clientbook.book import Matching as Asked
 from clientbook.engine import Engine
-from clientbook.matching import asking, blocking, clusters, incremental, overlap, pairs, reviewing, saved, standard, uncertain
+from clientbook.matching import (
+    asking,
+    blocking,
+    clusters,
+    incremental,
+    overlap,
+    pairs,
+    reviewing,
+    saved,
+    spread,
+    standard,
+    uncertain,
+)
 from clientbook.matching import ids as lasting
 from clientbook.matching import labels as told
 from clientbook.matching.accounts import resolve
@@ -220,6 +232,8 @@ STAGE = Stage(
     book_files=(LABELS,),
     uses=(*PERSONS, "accounts"),
     writes=tuple(table.name for table in TABLES),
+    # what records are compared by, and what came of that; they are put into customers here
+    on_spark=tuple(table.name for table in incremental.TABLES),
     shows="which records of the company's systems are one and the same person",
     parameters=MatchingParameters,
     tables=TABLES,
@@ -279,7 +293,8 @@ class Matched:
 
 def match(
     tables: Mapping[str, ir.Table], engine: Engine, country: str, p: MatchingParameters, earlier: Before | None = None,
-    asked: Asked | None = None, labels: pd.DataFrame | None = None,
+    asked: Asked | None = None, labels: pd.DataFrame | None = None, large: Engine | None = None,
+    bring: Callable[[ir.Table | None], ir.Table | None] = lambda rows: rows,
 ) -> Matched:  # fmt: skip
     """Which person records are one customer, and which customers one account?
 
@@ -288,7 +303,7 @@ def match(
     tables
         Clean tables by name; those that the book lacks are not there, or None.
     engine
-        Where intermediate results are staged.
+        Where records are put into customers, and intermediate results of that are staged.
     country
         The book's, for telephone numbers.
     p
@@ -299,6 +314,11 @@ def match(
         What the book says of matching; a parameter goes before it.
     labels
         What people said about pairs, as from :func:`clientbook.matching.labels.read`.
+    large
+        Where the tables lie, and where records are written for comparison and pairs are made and compared; `engine` itself
+        unless told. Where it is another, all is compared anew in each run.
+    bring
+        What lies there as a table of `engine`.
 
     Raises
     ------
@@ -308,25 +328,26 @@ def match(
     there = {name: rows for name, rows in tables.items() if rows is not None}
     if not there.keys() & set(PERSONS):
         raise NothingToShow(f"This book names no person. With one, this page would show {STAGE.shows}.")
-    asked = asked or Asked()
-    numbered = engine.keep(clusters.number(standard.persons(there.items())))
+    asked, large = asked or Asked(), large or engine
+    numbers = large.number(standard.persons(there.items()), ["source", "person_id"], "unique_id")
+    numbered = bring(numbers)
     n = _rows(numbered)
     carried = Day(False, incremental.NOBODY)
     if "people" in there:
         wanted = incremental.settings_of(country, p, asked)
-        carried = incremental.carry_on(
+        carried = Day(False, spread.WHY_ANEW) if large is not engine else incremental.carry_on(
             earlier.kept if earlier else None, there["people"], numbered, n, engine, country, p, asked.clean_sources, wanted
-        )
+        )  # fmt: skip
     if isinstance(carried, incremental.Carried):
         records = incremental.whole(carried, there["people"], numbered, engine)
         apart = clusters.ruled_out(records, carried.scored.edges, asked.clean_sources, n)
         scored, alike, training, day = carried.scored, carried.clustered, carried.training, carried.day
     else:
-        records, scored, apart, alike = _all_anew(there.get("people"), numbered, n, engine, country, p, asked)
+        records, scored, apart, alike = _all_anew(there.get("people"), numbers, n, engine, country, p, asked, large, bring)
         training = {} if records is None else incremental.training_of(scored, alike, _rows(records), wanted)
         day = carried
     shared = pd.DataFrame(columns=["what", "records", "left_out"]) if records is None else standard.left_out(records)
-    links, data = clusters.alias_edges(there.get("aliases"), numbered), clusters.with_data(records, n)
+    links, data = clusters.alias_edges(bring(there.get("aliases")), numbered), clusters.with_data(records, n)
     clustered, (tied, against) = alike, clusters.tie(alike.tied, links, data)
     seen = asking.see(scored.edges, tied, data, numbered)
 
@@ -355,7 +376,7 @@ def match(
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
     known = engine.keep(known)
     golden = engine.keep(clusters.golden(known, records, asked.golden))
-    customers, resolved, identified = resolve(known, golden, records, there.get("accounts"), engine)
+    customers, resolved, identified = resolve(known, golden, records, bring(there.get("accounts")), engine)
     customers = engine.keep(customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
     drawn = uncertain.identity_draws(
         numbered, known, scored.edges, clustered, links, data, engine, apart=apart if followed is None else followed.apart,
@@ -393,21 +414,24 @@ def match(
 
 
 def _all_anew(
-    people: ir.Table | None, numbered: ir.Table, n: int, engine: Engine, country: str, p: MatchingParameters, asked: Asked
-) -> tuple[ir.Table | None, pairs.Scored, clusters.Apart | None, clusters.Clustered]:
+    people: ir.Table | None, numbered: ir.Table, n: int, engine: Engine, country: str, p: MatchingParameters, asked: Asked,
+    large: Engine, bring: Callable[[ir.Table | None], ir.Table | None],
+) -> tuple[ir.Table | None, pairs.Scored, clusters.Apart | None, clusters.Clustered]:  # fmt: skip
     """Every record written for comparison, the model trained, all pairs that a rule picks compared, and clustered."""
     records, scored, apart = None, pairs.nothing(), None
     if people is not None:
-        records = standard.records(people, engine, country, p.most_sharing, numbered)
+        records = standard.records(people, large, country, p.most_sharing, numbered)
         rules = asked.blocking_rules
-        scored = pairs.compare(
-            records,
-            engine,
-            pairs_per_record=p.pairs_per_record,
-            seed=p.seed,
-            columns=[blocking.ASKED[name] for name in asked.compare or ()],
-            asked=None if rules is None else [tuple(blocking.ASKED[name] for name in rule) for rule in rules],
-        )
+        wanted: dict[str, Any] = {
+            "pairs_per_record": p.pairs_per_record, "seed": p.seed,
+            "columns": [blocking.ASKED[name] for name in asked.compare or ()],
+            "asked": None if rules is None else [tuple(blocking.ASKED[name] for name in rule) for rule in rules],
+        }  # fmt: skip
+        if large is engine:
+            scored = pairs.compare(records, engine, **wanted)
+        else:
+            scored = spread.compare(records, large, **wanted, bring=bring)
+            records = engine.keep(bring(records).order_by("unique_id"))
         apart = clusters.ruled_out(records, scored.edges, asked.clean_sources, n)
     clustered = clusters.cluster(
         scored.edges, n, threshold=p.threshold or asked.threshold, precision=p.precision or asked.precision, apart=apart

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations, islice, product
+from typing import Protocol
 
 import ibis
 import ibis.expr.types as ir
@@ -64,6 +65,33 @@ ASKED = {
 _PARTS = {"substr(born, 1, 4)": "birth year", "substr(born, 5, 4)": "birthday"}
 
 
+class Counts(Protocol):
+    """What rules are chosen by: how many pairs they would make, wherever the records lie.
+
+    Attributes
+    ----------
+    n
+        How many records there are.
+    asks
+        What rules may ask for.
+    at_once
+        So many rules are counted together.
+    """
+
+    n: int
+    asks: Iterable[str]
+    at_once: int
+
+    def count(self, rules: Sequence[Sequence[str]], share: int) -> list[tuple[int, int]]:
+        """Of each rule the pairs that agree, told from one block in `share`, and the records that have all it asks for."""
+
+    def partnered(self, rules: Sequence[Sequence[str]]) -> list[int]:
+        """Of each rule the records that agree with at least one other."""
+
+    def one_too_many(self, rules: Sequence[Sequence[str]], most: float, share: int) -> list[int]:
+        """Places of those rules that, taken in their order, would make more pairs than `most` with the ones before."""
+
+
 @dataclass(frozen=True)
 class Keys:
     """What rules ask for, as numbers in memory: of each record a hash of each thing, 0 where it is missing.
@@ -78,6 +106,37 @@ class Keys:
 
     ids: np.ndarray
     hashes: dict[str, np.ndarray]
+    at_once = 1
+
+    @property
+    def n(self) -> int:
+        """How many records there are."""
+        return len(self.ids)
+
+    @property
+    def asks(self) -> Iterable[str]:
+        """What rules may ask for."""
+        return self.hashes
+
+    def count(self, rules: Sequence[Sequence[str]], share: int) -> list[tuple[int, int]]:
+        """As in :class:`Counts`."""
+        return [_count(*self.of(rule), share) for rule in rules]
+
+    def partnered(self, rules: Sequence[Sequence[str]]) -> list[int]:
+        """As in :class:`Counts`."""
+        return [_partnered(*self.of(rule)) for rule in rules]
+
+    def one_too_many(self, rules: Sequence[Sequence[str]], most: float, share: int) -> list[int]:
+        """As in :class:`Counts`."""
+        chosen = _drawn(self.n, share)
+        made, over = np.empty(0, "int64"), []
+        for place, rule in enumerate(rules):
+            more = _once(np.concatenate([made, _pairs_of(self, rule, chosen)]))
+            if len(more) * share > most:
+                over.append(place)
+            else:
+                made = more
+        return over
 
     def of(self, rule: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """One number for all that a rule asks for, and whether a record has all of it."""
@@ -122,7 +181,7 @@ def hashed(records: ir.Table, expressions: Sequence[str]) -> dict[str, ir.Column
     """
     # an engine gives what is missing a hash too: it is read once, as that is told in a fraction of the time
     nothing = {"h": row_hash([ibis.null("string")])}
-    return nothing | {f"h{i}": row_hash([_expression(records, text)]) for i, text in enumerate(expressions)}
+    return nothing | {f"h{i}": row_hash([expression(records, text)]) for i, text in enumerate(expressions)}
 
 
 def read_hashes(told: pa.Table, expressions: Sequence[str]) -> dict[str, np.ndarray]:
@@ -140,7 +199,7 @@ def read_hashes(told: pa.Table, expressions: Sequence[str]) -> dict[str, np.ndar
     return {text: np.where(column == nothing, np.uint64(0), column) for text, column in found.items()}
 
 
-def choose_rules(found: Keys, *, per_rule: float, most: float, given: Sequence[Sequence[str]] | None = None) -> pd.DataFrame:
+def choose_rules(found: Counts, *, per_rule: float, most: float, given: Sequence[Sequence[str]] | None = None) -> pd.DataFrame:
     """Which blocking rules reach furthest at a bounded number of pairs?
 
     A rule asks for up to three things. It is used where it makes no more pairs than it may and no looser one is used:
@@ -149,7 +208,7 @@ def choose_rules(found: Keys, *, per_rule: float, most: float, given: Sequence[S
     Parameters
     ----------
     found
-        As from :func:`keys`.
+        As from :func:`keys`, or what else counts pairs.
     per_rule
         Bound on the pairs of one rule.
     most
@@ -165,16 +224,14 @@ def choose_rules(found: Keys, *, per_rule: float, most: float, given: Sequence[S
     """
     rows: list[tuple[tuple[str, ...], int, bool, str]] = []
     used: list[tuple[str, ...]] = []
-    share = max(1, len(found.ids) // COUNT_ALL)
+    share = max(1, found.n // COUNT_ALL)
     chance: dict[str, float] = {}
-    rules = _candidates(set(found.hashes)) if given is None else [tuple(rule) for rule in given]
-    for rule in rules:
-        if given is None and any(_implies(rule, other) for other in used):
-            continue
-        pairs, filled = _count(*found.of(rule), share)
-        if share > 1 and pairs <= per_rule:
-            # the one block that makes too many pairs may not be in the share
-            pairs, filled = _count(*found.of(rule), 1)
+    rules = _candidates(set(found.asks)) if given is None else [tuple(rule) for rule in given]
+
+    def is_open(rule: Sequence[str]) -> bool:
+        return given is not None or not any(_implies(rule, other) for other in used)
+
+    for rule, pairs, filled in _counted(found, rules, is_open, share, per_rule):
         every = max(filled * (filled - 1) / 2, 1)
         expected = every
         for text in rule:
@@ -195,6 +252,20 @@ def choose_rules(found: Keys, *, per_rule: float, most: float, given: Sequence[S
     told.loc[over, "used"] = False
     told.loc[over, "why"] = f"all rules together would make more than {most:,.0f} pairs"
     return told.sort_values(["used", "pairs"], ascending=[False, False], kind="stable", ignore_index=True)
+
+
+def _counted(
+    found: Counts, rules: Iterable[tuple[str, ...]], is_open: Callable[[Sequence[str]], bool], share: int, per_rule: float
+) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """Rules that are open still when their turn comes, with their pairs and the records that have all they ask for."""
+    waiting = iter(rules)
+    while some := list(islice(filter(is_open, waiting), found.at_once)):
+        counts = found.count(some, share)
+        # the one block that makes too many pairs may not be in the share
+        again = [place for place, (pairs, _) in enumerate(counts) if share > 1 and pairs <= per_rule]
+        exact = found.count([some[place] for place in again], 1) if again else []
+        counts = {**dict(enumerate(counts)), **dict(zip(again, exact, strict=True))}
+        yield from ((rule, *counts[place]) for place, rule in enumerate(some) if is_open(rule))
 
 
 def blocked(found: Keys, rules: Sequence[Sequence[str]], share: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -248,15 +319,27 @@ def worth_their_pairs(
     numpy.ndarray
         Of each rule, whether it is.
     """
-    agree = [found.agree(rule, left, right) for rule in rules]
-    often = np.array([probability[one].sum() / max(one.sum(), 1) for one in agree])
-    worth, left_over = np.zeros(len(agree), dtype=bool), np.ones(len(left), dtype=bool)
+    return worth([found.agree(rule, left, right) for rule in rules], np.ones(len(left)), probability)
+
+
+def worth(agree: Sequence[np.ndarray], count: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """The same of groups of pairs that agree on the same rules.
+
+    Parameters
+    ----------
+    agree
+        Of each rule, which groups agree on it.
+    count, probability
+        Of each group, how many pairs it has, and how many of them are expected to be of one human.
+    """
+    often = np.array([probability[one].sum() / max(count[one].sum(), 1) for one in agree])
+    told, left_over = np.zeros(len(agree), dtype=bool), np.ones(len(count), dtype=bool)
     for place in np.argsort(-often.round(12), kind="stable"):
         new = agree[place] & left_over
-        if PAIRS_A_FIND * probability[new].sum() > new.sum():
-            worth[place] = True
+        if PAIRS_A_FIND * probability[new].sum() > count[new].sum():
+            told[place] = True
             left_over &= ~new
-    return worth
+    return told
 
 
 def blocked_with(
@@ -427,27 +510,34 @@ def _count(key: np.ndarray, whole: np.ndarray, share: int) -> tuple[int, int]:
     return int((sizes * (sizes - 1)).sum()) // 2 * share, filled
 
 
-def _too_many(found: Keys, rules: pd.Series, pairs: pd.Series, most: float) -> list[int]:
+def _too_many(found: Counts, rules: pd.Series, pairs: pd.Series, most: float) -> list[int]:
     """Which rules are one too many for a bound on the pairs of all? By their index."""
     if pairs.sum() <= most:
         return []
-    share = max(1, len(found.ids) // COUNT_ALL)
-    chosen = _drawn(len(found.ids), share)
     # pairs a record with a partner: near one half where two records of a thing are one human
-    spread = {place: pairs[place] / max(_partnered(*found.of(rule)), 1) for place, rule in rules.items()}
-    made, over = np.empty(0, "int64"), []
-    for place in sorted(rules.index, key=lambda place: (spread[place], place)):
-        more = _once(np.concatenate([made, _pairs_of(found, rules[place], chosen)]))
-        if len(more) * share > most:
-            over.append(place)
-        else:
-            made = more
-    return over
+    partnered = dict(zip(rules.index, found.partnered(list(rules)), strict=True))
+    spread = {place: pairs[place] / max(partnered[place], 1) for place in rules.index}
+    order = sorted(rules.index, key=lambda place: (spread[place], place))
+    share = max(1, found.n // COUNT_ALL)
+    return [order[at] for at in found.one_too_many([rules[place] for place in order], most, share)]
 
 
 def _drawn(n: int, share: int) -> np.ndarray | None:
     """One place in so many, the same ones each time; None for all."""
-    return None if share == 1 else (np.arange(n, dtype="uint64") * _MIX >> np.uint64(33)) % np.uint64(share) == 0
+    return None if share == 1 else is_drawn(np.arange(n, dtype="uint64"), share)
+
+
+def is_drawn(places: np.ndarray, share: int) -> np.ndarray:
+    """Of places, whether each is the one in so many that is drawn by lot; the same ones each time.
+
+    Parameters
+    ----------
+    places
+        Whole numbers.
+    share
+        One in how many.
+    """
+    return (places.astype("uint64") * _MIX >> np.uint64(33)) % np.uint64(share) == 0
 
 
 def _partnered(key: np.ndarray, whole: np.ndarray) -> int:
@@ -487,7 +577,16 @@ def _runs(ordered: np.ndarray) -> np.ndarray:
     return np.diff(np.concatenate([begins, [len(ordered)]]))
 
 
-def _expression(records: ir.Table, text: str) -> ir.StringColumn:
+def expression(records: ir.Table, text: str) -> ir.StringColumn:
+    """What does a rule see of records where it asks for this?
+
+    Parameters
+    ----------
+    records
+        As for :func:`keys`.
+    text
+        `last`, or `substr(last, 1, 4)`.
+    """
     column = records[column_of(text)]
     if text.startswith("substr"):
         start, length = (int(part) for part in text.rstrip(")").split(",")[1:])

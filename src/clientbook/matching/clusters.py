@@ -44,23 +44,6 @@ CONFLICTS = {
 }  # fmt: skip
 
 
-def number(persons: ir.Table) -> ir.Table:
-    """Person records with a number each, in the order of source and id.
-
-    Parameters
-    ----------
-    persons
-        `source`, `person_id`, each once.
-
-    Returns
-    -------
-    ibis.expr.types.Table
-        With `unique_id`, from 0 on.
-    """
-    order = ibis.window(order_by=["source", "person_id"])
-    return persons.mutate(unique_id=ibis.row_number().over(order)).order_by("unique_id")
-
-
 def alias_edges(aliases: ir.Table | None, numbered: ir.Table) -> pd.DataFrame:
     """Which records are known to be one human?
 
@@ -69,7 +52,7 @@ def alias_edges(aliases: ir.Table | None, numbered: ir.Table) -> pd.DataFrame:
     aliases
         The clean table, or None.
     numbered
-        As from :func:`number`.
+        Person records with `unique_id`, counted from 0 in the order of source and id.
 
     Returns
     -------
@@ -776,7 +759,7 @@ def identities(numbered: ir.Table, tied: pd.DataFrame) -> ir.Table:
     Parameters
     ----------
     numbered
-        As from :func:`number`.
+        Person records with `unique_id`, counted from 0 in the order of source and id.
     tied
         As from :func:`components`.
 

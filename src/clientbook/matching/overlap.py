@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import ibis
 import ibis.expr.types as ir
@@ -158,7 +158,10 @@ def say_stopped(reasons: pd.DataFrame) -> str:
     return f"Of {total:,} known customers of one system alone, {row['share']:.0%} stay so because {row['reason']}"
 
 
-def system_flow(identities: ir.Table, tables: Mapping[str, ir.Table | None], engine: Engine) -> pd.DataFrame:
+def system_flow(
+    identities: ir.Table, tables: Mapping[str, ir.Table | None], engine: Engine,
+    bring: Callable[[ir.Table], ir.Table] = lambda rows: rows,
+) -> pd.DataFrame:  # fmt: skip
     """How do customers move through the company's systems, by their first appearance in each?
 
     A system is the one whose ids a record has; a customer appears in it with the first row of any table that tells a time
@@ -172,6 +175,8 @@ def system_flow(identities: ir.Table, tables: Mapping[str, ir.Table | None], eng
         Clean tables by name; None where the book lacks one.
     engine
         Where first appearances are staged.
+    bring
+        What was made where the tables lie, as a table of `engine`.
 
     Returns
     -------
@@ -192,7 +197,7 @@ def system_flow(identities: ir.Table, tables: Mapping[str, ir.Table | None], eng
             )
     if not parts:
         return pd.DataFrame(columns=names)
-    seen = ibis.union(*parts) if len(parts) > 1 else parts[0]
+    seen = bring(ibis.union(*parts) if len(parts) > 1 else parts[0])
     joined = seen.inner_join(identities.select("source", "person_id", "customer_id"), ["source", "person_id"])
     firsts = engine.keep(joined.group_by("customer_id", "source").agg(first=joined["first"].min()))
     window = ibis.window(group_by="customer_id", order_by=["first", "source"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from clientbook.matching import model as models
 from clientbook.matching.blocking import (
     PAIRS_A_FIND,
     WORDS,
+    Counts,
     Keys,
     atoms,
     blocked,
@@ -39,12 +40,14 @@ RANDOM_PAIRS = 300_000
 # Of so many pairs, counted once for each rule, a model learns all that it can.
 TRAINED_ON = 4_000_000
 # What says that two records are of one town, the finest first.
-_TOWNS = ("zip", "place")
+TOWNS = ("zip", "place")
 # Odds against of over a thousand to one are not looked at again, however rare the values.
 _HOPELESS = -10.0
 # Starts of the training that must agree.
 _STARTS = (0.9, 0.7, 0.98)
 
+NO_RULE = "No two records agree on anything that few others agree on too."
+TOO_FEW_SAME = "So few records are the same human that no model can be trained"
 # Of more that hang together by exact rules not every two are told.
 MOST_CLOSED = 400
 # How many records of one name one human has, and how many records have a whole name.
@@ -175,22 +178,71 @@ def compare(
         With fewer than 500 records nothing can be trained: then equal e-mail, shared number, or phone and name tie two
         records.
     """
-    filled = _filled(records)
+    filled = filled_of(records)
     n = filled.pop("unique_id")
-    there = {name for name, count in filled.items() if count >= max(2, 0.01 * n)}
-    if n < FEWEST_RECORDS:
-        return _by_exact_rules(records, filled, f"{n:,} records are too few to train a model")
     compared = [one for one in comparisons(filled, n) if not columns or one.name in columns]
-    if len(compared) < 2:
-        return _by_exact_rules(records, filled, "One column alone trains no model")
-    per_rule = bound(n, pairs_per_record)
-    keyed = keys(records, atoms(there) if asked is None else sorted({text for rule in asked for text in rule}))
-    looked_at = choose_rules(keyed, per_rule=per_rule, most=RULES_TOGETHER * per_rule, given=asked)
-    rules = [rule for rule, used in zip(looked_at["rule"], looked_at["used"], strict=True) if used]
-    told = looked_at.assign(rule=[say_rule(rule) for rule in looked_at["rule"]])
+    if why := too_little(n, compared):
+        return by_exact_rules(records, filled, why)
+    keyed = keys(records, asked_for(filled, n, asked))
+    rules, told = rules_of(keyed, pairs_per_record, asked)
     if not rules:
-        return nothing("No two records agree on anything that few others agree on too.", told)
+        return nothing(NO_RULE, told)
     return _trained(records, engine, keyed, rules, compared, told, seed)
+
+
+def too_little(n: int, compared: Sequence[Compared]) -> str:
+    """Why is there too little to train a model? Nothing where there is enough.
+
+    Parameters
+    ----------
+    n
+        How many records there are.
+    compared
+        The comparisons that can be made.
+    """
+    if n < FEWEST_RECORDS:
+        return f"{n:,} records are too few to train a model"
+    return "One column alone trains no model" if len(compared) < 2 else ""
+
+
+def asked_for(filled: Mapping[str, int], n: int, asked: Sequence[Sequence[str]] | None) -> list[str]:
+    """What may blocking rules ask for?
+
+    Parameters
+    ----------
+    filled
+        How many records have a value, by column.
+    n
+        How many records there are.
+    asked
+        The rules of the book; None finds them.
+    """
+    if asked is not None:
+        return sorted({text for rule in asked for text in rule})
+    return atoms({name for name, count in filled.items() if count >= max(2, 0.01 * n)})
+
+
+def rules_of(
+    counts: Counts, pairs_per_record: int, asked: Sequence[Sequence[str]] | None
+) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
+    """Which blocking rules are used, and which were looked at?
+
+    Parameters
+    ----------
+    counts
+        What counts pairs.
+    pairs_per_record, asked
+        As for :func:`compare`.
+
+    Returns
+    -------
+    rules, looked_at
+        The second as in :class:`Scored`; the rules used come first.
+    """
+    per_rule = bound(counts.n, pairs_per_record)
+    looked_at = choose_rules(counts, per_rule=per_rule, most=RULES_TOGETHER * per_rule, given=asked)
+    rules = [rule for rule, used in zip(looked_at["rule"], looked_at["used"], strict=True) if used]
+    return rules, looked_at.assign(rule=[say_rule(rule) for rule in looked_at["rule"]])
 
 
 def bound(n: int, pairs_per_record: int) -> int:
@@ -206,9 +258,24 @@ def bound(n: int, pairs_per_record: int) -> int:
     return min(max(pairs_per_record * n, 5_000), MOST_PAIRS)
 
 
-def _by_exact_rules(records: ir.Table, filled: dict[str, int], why: str) -> Scored:
+def by_exact_rules(
+    records: ir.Table, filled: Mapping[str, int], why: str, count: Callable[[ir.Table, Sequence[str]], int] = count_pairs
+) -> Scored:
+    """Which records are one, where no model can be trained?
+
+    Parameters
+    ----------
+    records
+        As for :func:`compare`.
+    filled
+        How many records have a value, by column.
+    why
+        None can be, in words.
+    count
+        What counts the pairs of a rule.
+    """
     rules = [rule for rule in _TOO_FEW_TO_TRAIN if all(filled.get(name, 0) >= 2 for name in rule)]
-    told = [(say_rule(rule), count_pairs(records, rule), True, "") for rule in rules]
+    told = [(say_rule(rule), count(records, rule), True, "") for rule in rules]
     looked_at = pd.DataFrame(told, columns=["rule", "pairs", "used", "why"])
     if not rules:
         return nothing(f"{why}, and no column is there by which two records could be tied for certain.", looked_at)
@@ -358,37 +425,114 @@ def _trained(
 ) -> Scored:  # fmt: skip
     n = len(keyed.ids)
     coded = Coded(records, engine, compared)
-    strangers, known = _strangers(coded, n, seed)
-    share = max(1, round(told["pairs"][: len(rules)].sum() / TRAINED_ON))
+    of_strangers = _strangers(coded, n, seed)
+    share = share_of(told, rules)
     left, right = blocked(keyed, rules, share)
     code = coded.patterns(left, right)
-    distinct, counts = np.unique(code, return_counts=True)
-    patterns = unpacked(distinct, compared)
     names = _whole_names(coded)
     beside = {"one_name": None if names is None else _pairs_of_one(names), "near": _of_one_town(coded, names, seed)}
-    fitted = [
-        models.fit(patterns, counts * float(share), compared, strangers, known, n * (n - 1) / 2, start=start, **beside)
-        for start in _STARTS
-    ]
+    fitted = fit(*np.unique(code, return_counts=True), compared, *of_strangers, n, share, **beside)
     model = fitted[0]
     if model.pairs["same"] < 1:
-        return _by_exact_rules(records, _filled(records), "So few records are the same human that no model can be trained")
+        return by_exact_rules(records, filled_of(records), TOO_FEW_SAME)
     common = _common(coded)
-    averages = _of_all(model, common, n)
     drawn = left, right
     left, right, code, shown, weight, probability = hopeful(model, common, left, right, code, n)
     found = finds(keyed, rules, left, right, probability)
-    told = told.assign(**{name: pd.Series(found[name], dtype=float) * share for name in ("finds", "alone")})
+    told = with_finds(told, found, share)
     if share > 1:
         chances = np.zeros(len(drawn[0]))
         chances[np.searchsorted(drawn[0] * n + drawn[1], left * n + right)] = probability
-        worth = worth_their_pairs(keyed, rules, *drawn, chances)
-        told.loc[: len(rules) - 1, "used"] = worth
-        told.loc[np.flatnonzero(~worth), "why"] = f"of {PAIRS_A_FIND:,} pairs that it adds fewer than one is of one human"
-        rules = [rule for rule, is_worth in zip(rules, worth, strict=True) if is_worth]
+        told, rules = only_worth(told, rules, worth_their_pairs(keyed, rules, *drawn, chances))
         left, right = blocked(keyed, rules)
         left, right, code, shown, weight, probability = hopeful(model, common, left, right, coded.patterns(left, right), n)
     edges = pd.DataFrame({"l": keyed.ids[left], "r": keyed.ids[right], "probability": probability.round(6)})
+    return scored_by(fitted, edges, told, shown, weight, code, rules, of_all(model, common, n), found["recall"], share)
+
+
+def share_of(looked_at: pd.DataFrame, rules: Sequence[Sequence[str]]) -> int:
+    """Of how many pairs one is learned from?
+
+    Parameters
+    ----------
+    looked_at, rules
+        As from :func:`rules_of`.
+    """
+    return max(1, round(looked_at["pairs"][: len(rules)].sum() / TRAINED_ON))
+
+
+def fit(
+    codes: np.ndarray, counts: np.ndarray, compared: Sequence[Compared], strangers: Sequence[np.ndarray],
+    known: Sequence[float], n: int, share: int, *, one_name: tuple[float, float] | None, near: models.Near | None,
+) -> list[models.Model]:  # fmt: skip
+    """The model, and the same from other starts.
+
+    Parameters
+    ----------
+    codes, counts
+        Distinct levels of the pairs that rules picked, as from :meth:`clientbook.matching.levels.Coded.patterns`, in order;
+        how many pairs have each.
+    compared
+        The comparisons.
+    strangers, known, one_name, near
+        What is known of all pairs, as for :func:`clientbook.matching.model.fit`.
+    n
+        How many records there are.
+    share
+        As from :func:`share_of`.
+    """
+    patterns, total = unpacked(codes, compared), n * (n - 1) / 2
+    seen = patterns, counts * float(share), compared, strangers, known, total
+    return [models.fit(*seen, start=start, one_name=one_name, near=near) for start in _STARTS]
+
+
+def with_finds(looked_at: pd.DataFrame, found: Mapping[str, Any], share: int) -> pd.DataFrame:
+    """The rules that were looked at, with what each finds.
+
+    Parameters
+    ----------
+    looked_at, share
+        As from :func:`rules_of` and :func:`share_of`.
+    found
+        As from :func:`finds`.
+    """
+    return looked_at.assign(**{name: pd.Series(found[name], dtype=float) * share for name in ("finds", "alone")})
+
+
+def only_worth(
+    looked_at: pd.DataFrame, rules: Sequence[tuple[str, ...]], is_worth: np.ndarray
+) -> tuple[pd.DataFrame, list[tuple[str, ...]]]:
+    """The rules that are worth their pairs, and why the others are not used.
+
+    Parameters
+    ----------
+    looked_at, rules
+        As from :func:`rules_of`.
+    is_worth
+        Of each rule, whether it is.
+    """
+    told = looked_at.copy()
+    told.loc[: len(rules) - 1, "used"] = is_worth
+    told.loc[np.flatnonzero(~is_worth), "why"] = f"of {PAIRS_A_FIND:,} pairs that it adds fewer than one is of one human"
+    return told, [rule for rule, used in zip(rules, is_worth, strict=True) if used]
+
+
+def scored_by(
+    fitted: Sequence[models.Model], edges: pd.DataFrame, looked_at: pd.DataFrame, shown: np.ndarray, weight: np.ndarray,
+    code: np.ndarray, rules: Sequence[Sequence[str]], averages: Mapping[str, float], recall: float | None, share: int,
+) -> Scored:  # fmt: skip
+    """What came of a trained model.
+
+    Parameters
+    ----------
+    fitted
+        As from :func:`fit`.
+    edges, looked_at, shown, weight, code, rules, averages, recall
+        As in :class:`Scored`.
+    share
+        As from :func:`share_of`.
+    """
+    model = fitted[0]
     note = (
         "Two records are compared on Splink's levels of likeness, column by column; a model trained on this book's own "
         "records says how probable it is that two are one human, and not kin or neighbours."
@@ -399,14 +543,13 @@ def _trained(
             "made all of theirs."
         )
     return Scored(
-        edges, told, shown, weight, model, splink_settings(model), "splink", note, odd(model, fitted[1:]),
-        found["recall"],
+        edges, looked_at, shown, weight, model, splink_settings(model), "splink", note, odd(model, fitted[1:]), recall,
         pd.DataFrame(
             [(start, one.iterations, "yes" if one.converged else "no", round(one.pairs["same"]))
              for start, one in zip(_STARTS, fitted, strict=True)],
             columns=["start", "rounds", "settled", "pairs"],
         ),
-        code, tuple(tuple(rule) for rule in rules), averages,
+        code, tuple(tuple(rule) for rule in rules), dict(averages),
     )  # fmt: skip
 
 
@@ -433,20 +576,41 @@ def hopeful(
     left, right, code, levels, match_weight, probability
         Of those pairs that are not hopeless.
     """
-    distinct = np.unique(code)
-    weight, _ = models.score(model, unpacked(distinct, model.compared))
-    kept = np.isin(code, distinct[weight > _HOPELESS])
+    kept = np.isin(code, not_hopeless(model, np.unique(code)))
     left, right, code = left[kept], right[kept], code[kept]
     shown = unpacked(code, model.compared)
-    averages = _of_all(model, common, n)
+    averages = of_all(model, common, n)
     shares = {name: count / max(common.filled[name], 1) for name, count in common.counts.items()}
     bits = rarity(model, shown, left, right, shares, common.counts, averages, averages["own"])
     weight, probability = models.score(model, shown, bits["strangers"], {kind: bits[kind] for kind in models.KIN})
     return left, right, code, shown, weight, probability
 
 
-def _of_all(model: models.Model, common: Common, n: int) -> dict[str, float]:
-    """How often strangers agree, and what else is known of all records: the two numbers of `OF_ALL`."""
+def not_hopeless(model: models.Model, codes: np.ndarray) -> np.ndarray:
+    """With which levels may two records be one human at all, however common their values are?
+
+    Parameters
+    ----------
+    model
+        Trained.
+    codes
+        Distinct ones, in order.
+    """
+    return codes[models.score(model, unpacked(codes, model.compared))[0] > _HOPELESS]
+
+
+def of_all(model: models.Model, common: Common, n: int) -> dict[str, float]:
+    """How often strangers agree, and what else is known of all records: the two numbers of `OF_ALL`.
+
+    Parameters
+    ----------
+    model
+        Trained.
+    common
+        How common values are; of whose is no matter.
+    n
+        How many records there were when the model was trained.
+    """
     own, named = 1 + 2 * model.pairs["same"] / n, common.filled.get("name_key", 0)
     return {**common.averages, **dict(zip(OF_ALL, (own, float(named)), strict=True))}
 
@@ -472,13 +636,27 @@ def finds(keyed: Keys, rules: Sequence[Sequence[str]], left: np.ndarray, right: 
         `finds` and `alone` (expected pairs of one human that a rule finds, and that no other does) a rule; `recall`, of
         all pairs of one human the expected share that some rule finds.
     """
-    hopeful = probability >= 0.01
-    left, right, p = left[hopeful], right[hopeful], probability[hopeful]
+    likely = probability >= 0.01
+    left, right, p = left[likely], right[likely], probability[likely]
+    return found_by(rules, (keyed.agree(rule, left, right) for rule in rules), p)
+
+
+def found_by(rules: Sequence[Sequence[str]], agreeing: Iterable[np.ndarray], p: np.ndarray) -> dict:
+    """The same, where it is known which pairs agree on which rule.
+
+    Parameters
+    ----------
+    rules
+        As for :func:`finds`.
+    agreeing
+        Of each rule, which pairs agree on it.
+    p
+        How probable it is that each pair is one human, none of them hopeless.
+    """
     often = np.zeros(len(p), dtype="int16")
     by_family: dict[str, np.ndarray] = {}
     agreed = []
-    for rule in rules:
-        agree = keyed.agree(rule, left, right)
+    for rule, agree in zip(rules, agreeing, strict=True):
         often += agree
         agreed.append(np.packbits(agree))
         family = family_of(rule)
@@ -522,16 +700,46 @@ def odd(model: models.Model, others: Iterable[models.Model] = ()) -> tuple[str, 
 
 def _strangers(coded: Coded, n: int, seed: int) -> tuple[list[np.ndarray], list[float]]:
     """How often each level is seen among all pairs: equal values counted exactly, the others on random pairs."""
+    code = coded.patterns(*random_pairs(n, seed))
+    return strangers(*np.unique(code, return_counts=True), [_pairs_of_one(coded.codes[one.name]) for one in coded.compared],
+                     coded.compared)  # fmt: skip
+
+
+def random_pairs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of places drawn by lot, each once, the smaller first.
+
+    Parameters
+    ----------
+    n
+        How many places there are.
+    seed
+        Of the lot.
+    """
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, n, (RANDOM_PAIRS, 2))
     drawn = np.unique(np.sort(drawn[drawn[:, 0] != drawn[:, 1]], axis=1), axis=0)
-    code, counts = np.unique(coded.patterns(drawn[:, 0], drawn[:, 1]), return_counts=True)
-    patterns = unpacked(code, coded.compared)
+    return drawn[:, 0], drawn[:, 1]
+
+
+def strangers(
+    codes: np.ndarray, counts: np.ndarray, of_one: Sequence[tuple[float, float]], compared: Sequence[Compared]
+) -> tuple[list[np.ndarray], list[float]]:
+    """How often is each level seen among all pairs, and of how many pairs are both values there?
+
+    Parameters
+    ----------
+    codes, counts
+        Distinct levels of random pairs, and how many have each.
+    of_one
+        By comparison, how many of all pairs have one value, and how many have one at all.
+    compared
+        The comparisons.
+    """
+    patterns = unpacked(codes, compared)
     shares, known = [], []
-    for i, one in enumerate(coded.compared):
+    for i, (one, (equal, pairs)) in enumerate(zip(compared, of_one, strict=True)):
         seen = patterns[:, i] >= 0
         told = np.bincount(patterns[seen, i], weights=counts[seen], minlength=len(one.levels) + 1) + 0.5
-        equal, pairs = _pairs_of_one(coded.codes[one.name])
         same = max(equal, 0.5) / max(pairs, 0.5)
         share = told / told.sum()
         share[1:] *= (1 - same) / share[1:].sum()
@@ -541,13 +749,23 @@ def _strangers(coded: Coded, n: int, seed: int) -> tuple[list[np.ndarray], list[
     return shares, known
 
 
+def town_of(filled: Mapping[str, int]) -> str | None:
+    """By which column are two records of one town? The finer one, unless few have it; None where nothing tells.
+
+    Parameters
+    ----------
+    filled
+        How many records have a value, by column that is compared.
+    """
+    towns = {name: filled[name] for name in TOWNS if name in filled}
+    return next((name for name, count in towns.items() if 2 * count >= max(towns.values())), None)
+
+
 def _of_one_town(coded: Coded, names: np.ndarray | None, seed: int) -> models.Near | None:
     """What pairs of one town agree on, drawn by lot from all of them; None where no two records name the same."""
-    filled = {name: int((coded.codes[name] >= 0).sum()) for name in _TOWNS if name in coded.codes}
-    if not filled:
+    name = town_of({name: int((coded.codes[name] >= 0).sum()) for name in TOWNS if name in coded.codes})
+    if name is None:
         return None
-    # the finer one, unless few have it
-    name = next(name for name, count in filled.items() if 2 * count >= max(filled.values()))
     town = coded.codes[name].astype("int64")
     same, of = _pairs_of_one(town)
     if same < 1:
@@ -562,16 +780,32 @@ def _within(town: np.ndarray, pairs: float, seed: int) -> tuple[np.ndarray, np.n
     """Pairs of places of one town: all of them, or as many as are enough, drawn by lot."""
     if pairs <= RANDOM_PAIRS:
         return blocked(Keys(np.arange(len(town)), {"town": (town + 1).astype("uint64")}), [("town",)])
-    rng = np.random.default_rng(seed)
     at = np.flatnonzero(town >= 0)
     at = at[np.argsort(town[at], kind="stable")]
     size = np.bincount(town[at])
     begin = np.cumsum(size) - size
+    drawn, one, other = drawn_within(size, pairs, seed)
+    return at[begin[drawn] + one], at[begin[drawn] + other]
+
+
+def drawn_within(size: np.ndarray, pairs: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs within towns, drawn by lot from all of them: the town, and which of its records the two are.
+
+    Parameters
+    ----------
+    size
+        Of each town, how many records it has.
+    pairs
+        How many pairs all towns have.
+    seed
+        Of the lot.
+    """
+    rng = np.random.default_rng(seed)
     drawn = rng.choice(len(size), RANDOM_PAIRS, p=size * (size - 1.0) / (2 * pairs))
     one = rng.integers(0, size[drawn])
     other = rng.integers(0, size[drawn] - 1)
     other += other >= one
-    return at[begin[drawn] + one], at[begin[drawn] + other]
+    return drawn, one, other
 
 
 def _pairs_of_one(codes: np.ndarray, group: np.ndarray | None = None) -> tuple[float, float]:
@@ -686,7 +920,14 @@ def splink_settings(model: models.Model) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _filled(records: ir.Table) -> dict[str, int]:
+def filled_of(records: ir.Table) -> dict[str, int]:
+    """How many records have a value, by column, and `unique_id`, how many there are.
+
+    Parameters
+    ----------
+    records
+        As for :func:`compare`.
+    """
     names = [name for name in ("unique_id", *WORDS) if name in records.columns]
     row = records.aggregate(**{name: records[name].count() for name in names}).to_pandas().iloc[0]
     return {name: int(row[name]) for name in names}

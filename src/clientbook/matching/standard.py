@@ -11,7 +11,6 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook import workers
 from clientbook.engine import Engine
 from clientbook.matching.names import chinese_parts, latin, sound, spelled, whole_form
 from clientbook.tables import CANONICAL
@@ -257,7 +256,7 @@ def records(
         other way round); and `crowd_mail` and so on, the value that was left out as too many share it.
     """
     base = engine.keep(_by_columns(newest(people)))
-    lookups = [_lookup(base[column], function, dict.fromkeys(made, "string")) for column, function, made in _by_values(country)]
+    lookups = [(column, engine.by_values(base[column], function, made)) for column, function, made in _by_values(country)]
     rows = base
     for column, lookup in lookups:
         rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
@@ -288,8 +287,8 @@ def records(
         held = holders.group_by(column).agg(_holders=holders["holder"].nunique())
         crowded.append((column, held.filter(held["_holders"] > most_sharing).select(_crowded=column)))
     sounds = [
-        _lookup(rows["first"], lambda word: (sound(word), _root(word)), {"first_sound": "string", "root": "string"}),
-        _lookup(rows["last"], lambda word: (sound(word),), {"last_sound": "string"}),
+        ("first", engine.by_values(rows["first"], lambda word: (sound(word), _root(word)), ("first_sound", "root"))),
+        ("last", engine.by_values(rows["last"], lambda word: (sound(word),), ("last_sound",))),
     ]
     for column, lookup in sounds:
         rows = rows.left_join(lookup, rows[column] == lookup["_value"]).drop("_value")
@@ -597,15 +596,6 @@ def _mail(column: ir.StringColumn) -> ir.StringColumn:
 
 def _one(function: Callable[[str], str | None]) -> Callable[[str], tuple[str | None]]:
     return lambda value: (function(value),)
-
-
-def _lookup(column: ir.StringColumn, function: Callable[[str], tuple], made: dict[str, str]) -> tuple[str, ir.Table]:
-    """What a Python function makes of each distinct value of a column."""
-    values = column.as_table().filter(column.notnull()).distinct().to_pandas()[column.get_name()].sort_values().tolist()
-    told = workers.in_parts(lambda part, _: [function(value) for value in part], values)
-    frame = pd.DataFrame(told, columns=list(made), dtype="object")
-    frame = frame.where(frame.notna(), None).assign(_value=values)
-    return column.get_name(), ibis.memtable(frame, schema={**made, "_value": "string"})
 
 
 def _person_columns(name: str, rows: ir.Table) -> list[tuple[str, str]]:
