@@ -224,17 +224,10 @@ def overlaps(tables: Mapping[str, ir.Table | None], engine: Engine, p: Profiling
         if not sources:
             continue
         for column in (each for each in LINKING if each in CANONICAL[name].names):
-            value = rows[column].strip().lower()
-            if column == "phone":
-                value = value.re_replace(r"[^0-9+]", "")
-            first = len(columns)
-            columns += [(source, name, column) for source in sources]
-            if len(columns) > p.most_columns:
-                columns = columns[:first]
+            if len(columns) + len(sources) > p.most_columns:
                 break
-            number = ibis.cases(*[(rows["source"] == source, first + i) for i, source in enumerate(sources)])
-            held = rows.select(number=number.cast("int16"), value=value)
-            parts.append(held.filter(held["value"].notnull() & (held["value"] != "")).distinct())
+            parts.append(_held(rows, column, sources, len(columns)).distinct())
+            columns += [(source, name, column) for source in sources]
     names = [column.name for column in TABLES[1].columns]
     if not parts:
         return pd.DataFrame(columns=names)
@@ -299,16 +292,9 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
                 continue
             if not (kind.is_string() or kind.is_date()) or (told is not None and told.personal == "words"):
                 continue
-            value = rows[column].cast("string").strip().lower()
-            if column == "phone":
-                value = value.re_replace(r"[^0-9+]", "")
-            first = len(columns)
-            columns += [(source, name, column, kind.is_date()) for source in sources]
-            number = ibis.cases(*[(rows["source"] == source, first + i) for i, source in enumerate(sources)])
-            held = rows.select(number=number.cast("int16"), value=value).filter(
-                lambda t: t["value"].notnull() & (t["value"] != "")
-            )
+            held = _held(rows, column, sources, len(columns))
             parts.append(held.group_by("number", "value").agg(n=held.count()))
+            columns += [(source, name, column, kind.is_date()) for source in sources]
     names = [column.name for column in TABLES[2].columns]
     if not parts:
         return pd.DataFrame(columns=names)
@@ -342,6 +328,19 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
             shares = (in_b, in_a) if sides[0] == columns[row.a][:3] else (in_a, in_b)
             told.append((*sides[0], *sides[1], int(row.shared), *(round(float(share), 6) for share in shares), evidence))
     return pd.DataFrame(told, columns=names).sort_values(names[:6], ignore_index=True)
+
+
+def _held(rows: ir.Table, column: str, sources: list[str], first: int) -> ir.Table:
+    """A column's values as they are compared, with the `number` of the system: in lower case, without blanks; telephones' digits.
+
+    Systems are numbered from `first`, in their order.
+    """
+    value = rows[column].cast("string").strip().lower()
+    if column == "phone":
+        value = value.re_replace(r"[^0-9+]", "")
+    number = ibis.cases(*[(rows["source"] == source, first + i) for i, source in enumerate(sources)])
+    held = rows.select(number=number.cast("int16"), value=value)
+    return held.filter(held["value"].notnull() & (held["value"] != ""))
 
 
 def _evidence(shared: int, in_b: float, in_a: float, a: pd.Series, b: pd.Series, dates: bool, most: float) -> str:

@@ -247,10 +247,17 @@ def keep_signs(facts: Facts, who: Known, rules: Rules, counted: ir.Table, engine
     return response.Signs(counted, seen, who.stages, roles, piece_roles, rules.zone, standings, habits, bought, reads)
 
 
-def _at_work(facts: Facts, who: Known) -> pd.Series | None:
-    if facts.accounts is None or "kind" not in facts.accounts.columns or who.customers is None:
+def _kinds(facts: Facts) -> ir.Table | None:
+    """Whether an account is a company, `at_work`: somebody alone and somebody of a household are both at home in the evening."""
+    if facts.accounts is None or "kind" not in facts.accounts.columns:
         return None
-    kinds = facts.accounts.select("account_id", at_work=facts.accounts["kind"] == COMPANY)
+    return facts.accounts.select("account_id", at_work=facts.accounts["kind"] == COMPANY)
+
+
+def _at_work(facts: Facts, who: Known) -> pd.Series | None:
+    kinds = _kinds(facts)
+    if kinds is None or who.customers is None:
+        return None
     known = who.customers.inner_join(kinds, "account_id").select("customer_id", "at_work").distinct().to_pandas()
     return known.drop_duplicates("customer_id").set_index("customer_id")["at_work"].astype(bool)
 
@@ -740,12 +747,10 @@ def times_of_each(base: ir.Table, facts: Facts, signs: response.Signs) -> ir.Tab
     ibis.expr.types.Table
         `customer_id`, `active_weekday`, `active_hour`.
     """
-    if facts.accounts is None or "kind" not in facts.accounts.columns:
-        return response.active_times(signs.habits)
-    # somebody alone and somebody of a household are both at home in the evening
-    kinds = facts.accounts.select("account_id", at_work=facts.accounts["kind"] == COMPANY)
-    each = _beside(base, kinds, "account_id")
-    each = _beside(each, response.active_times(signs.habits))
+    own, kinds = response.active_times(signs.habits), _kinds(facts)
+    if kinds is None:
+        return own
+    each = _beside(_beside(base, kinds, "account_id"), own)
     hours = each.filter(each["at_work"].notnull(), each["active_hour"].notnull())
     hours = hours.group_by("at_work", hour=hours["active_hour"]).agg(n=hours.count())
     usual = response.busiest(hours, "at_work").rename(_hour="busiest")
