@@ -96,14 +96,14 @@ class Made:
         when
             At which instant; at that of the run. Who has not ordered yet, or has left, orders nothing.
         """
-        from clientbook.demo.responses import probabilities
+        from clientbook.demo.responses import is_customer, probabilities
 
         chance = probabilities(
             self.opens[who, channel], self.likes[who, topic] * len(self.topics), self.day[who], self.hour[who], stage,
             step, liked, weekday, at, recent, np.asarray(channel) == self.media.index("phone"), self.model,
         )  # fmt: skip
         when = np.datetime64(self.now) if when is None else when
-        here = (self.first[who] <= when) & (when < self.left[who])
+        here = is_customer(self.first[who], self.left[who], when)
         return chance.opens * chance.clicks * chance.orders * here * self.margin[who] - self.costs[channel]
 
 

@@ -749,7 +749,7 @@ def piece_lifts(signs: Signs, engine) -> tuple[pd.DataFrame, float]:
     if signs.reads is not None:
         read = each[of].merge(signs.reads, how="left", on=of)["read"]
         says.append(read.fillna(0.0).to_numpy(float))
-    likely = expected * np.exp(_slopes(np.column_stack(says), hits, expected))
+    likely = expected * np.exp(_log_rates(np.column_stack(says), hits, expected))
     lift = (hits + (weight := _varies(hits, likely))) / (likely + weight) * likely / np.maximum(expected, 1e-9)
     each["lift"] = np.round(np.where(expected > 0, lift, 1.0), 4)
     sums = cells.groupby("again")[["answers", "expected_answers"]].sum().reindex([False, True], fill_value=0.0)
@@ -758,8 +758,8 @@ def piece_lifts(signs: Signs, engine) -> tuple[pd.DataFrame, float]:
     return each[[*of, "n", "lift"]], round(known, 4)
 
 
-def _slopes(x: np.ndarray, hits: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """What do several signs, none of which speaks against hits, say of them? The log of the rate, by Poisson regression."""
+def _log_rates(x: np.ndarray, hits: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """How often is a hit to be expected, by several signs none of which speaks against it? Logs, by Poisson regression."""
     slopes = np.zeros(x.shape[1])
     for _ in range(30):
         for i in range(x.shape[1]):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .responses import probabilities
+from .responses import is_customer, probabilities
 from .world import CHANNELS, STAGES, TOPICS
 
 
@@ -122,7 +122,7 @@ def _is_customer(truth: Path, human_id: np.ndarray, at: pd.Series) -> np.ndarray
     columns = ["human_id", "first_order_at", "dropped_at"]
     value = pd.read_parquet(truth / "value.parquet", columns=columns).set_index("human_id").reindex(human_id)
     first, left = (value[name].dt.tz_localize(None).to_numpy() for name in columns[1:])
-    return (first <= at.to_numpy()) & (at.to_numpy() < left)
+    return is_customer(first, left, at.to_numpy())
 
 
 def _stages(truth: Path, account: np.ndarray, topic: np.ndarray, at: pd.Series) -> np.ndarray:

@@ -15,7 +15,7 @@ from .calendar import utc
 from .campaigns import add, arrange, columns, one_of
 from .consents import WITHDRAWN
 from .draw import stream, weekday, working_day
-from .responses import probabilities
+from .responses import is_customer, probabilities
 from .world import DAY, EXPERIMENT, PLANTED, POLICY, TOPICS
 
 HELD_BACK = 0.78
@@ -150,7 +150,7 @@ def answer_all(seed: int, part: int, message, rows, human, account, stages, shop
     replies = opens & (rng.random(n) < chance.replies) & ~message.operational
     leaves = (rng.random(n) < chance.unsubscribes) & ~message.operational & ~theirs
     # a first order ends a walk, and who has left has left: a message brings further orders of customers
-    customer = (ending.dropped_for[who] > 0) & (ending.first_at[who] <= message.at) & (message.at < ending.dropped_at[who])
+    customer = (ending.dropped_for[who] > 0) & is_customer(ending.first_at[who], ending.dropped_at[who], message.at)
     orders = clicks & customer & (rng.random(n) < chance.orders)
     # mail programs fetch pictures before anybody looks: an open that is none
     fetched = ~opens & ~deaf & (message.channel == 0) & (rng.random(n) < 0.07)

@@ -109,3 +109,18 @@ def probabilities(
         stage + 1
     ]
     return SimpleNamespace(opens=opens, clicks=clicks, replies=replies, unsubscribes=unsubscribes, orders=orders)
+
+
+def is_customer(first_order, dropped, at):
+    """Who has ordered, and has not left? Nobody else orders because of a message.
+
+    Parameters
+    ----------
+    first_order, dropped : moments of the first order and of leaving, of whatever kind `at` is
+    at : the moments that are asked about
+
+    Returns
+    -------
+    array of bool
+    """
+    return (first_order <= at) & (at < dropped)

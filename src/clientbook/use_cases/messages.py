@@ -173,7 +173,8 @@ def stop_wrong(told: ir.Table, as_of: dt.date, p, unseen: frozenset[str] = froze
     method = (
         f"the messages of the year before {as_of:%Y-%m-%d}; {n:,} of {int(frame['messages'].sum()):,} were wrong as of the "
         f"time of sending and cost {sums[0]:,.0f}; of all wrong ones that were clicked, {hits.sum():,.0f} brought an order of "
-        "their campaign; what customers bear with, and who leaves the list, is not counted in money"
+        f"their campaign, and orders that followed one without a click left {sums[1]:,.0f}; what customers bear with, and who "
+        "leaves the list, is not counted in money"
     )
     policies = pd.DataFrame(
         [("send them", 0.0, 0.0, 0.0), ("do not send them", gain, low, high)], columns=["policy", "extra", "low", "high"]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from clientbook import parsing
 from clientbook.customers import with_customer
+from clientbook.tables import STAGES
 from clientbook.use_cases import catalogue
 from clientbook.use_cases.found import Found
 from clientbook.use_cases.waiting import BY_VALUE, FIRST_COME, ONE_SYSTEM
@@ -127,44 +128,44 @@ def _true_messages(messages: ir.Table, truth: Mapping[str, ir.Table], zone: str)
 
 def _chances(rows: pd.DataFrame, c: Mapping[str, float], clock: np.ndarray) -> np.ndarray:
     """The true chance that a message, sent at these hours, is opened and clicked and brings an order."""
-    order = ("need", "research", "decide", "adopt", "use", "recommend")
-    codes = {name: i for i, name in enumerate(order)}
-    stage = rows["true_stage"].map(codes).fillna(-1).to_numpy(int)
-    piece = rows["piece_stage"].map(codes).fillna(-1).to_numpy(int)
-    fits = (stage >= 0) & ((piece == stage) | (piece == stage + 1))
-    unfit = (stage >= 0) & ~fits
-    likes = np.ones(len(rows))
-    for name in rows["piece_topic"].dropna().unique():
-        some = (rows["piece_topic"] == name).to_numpy()
-        likes[some] = rows.loc[some, f"likes_{name}"].to_numpy(float) * 8
-    keen = np.clip(np.log(np.maximum(likes, 1e-3)), -1.5, 1.5)
-    base = np.zeros(len(rows))
-    for name in rows["channel"].dropna().unique():
-        some = (rows["channel"] == name).to_numpy()
-        base[some] = rows.loc[some, f"open_{name}"].to_numpy(float)
-    appeal = rows["appeal"].fillna(0.0).to_numpy(float)
-    off = np.abs(clock - rows["best_hour"].to_numpy(float))
-    off = np.minimum(off, 24 - off)
-    pressure = np.log1p(np.maximum(rows["recent"].to_numpy(float) - c["open.pressure_from"], 0))
-    opens = 1 / (1 + np.exp(-(
-        base + c["open.fits"] * fits + c["open.unfit"] * unfit + c["open.no_journey"] * (stage < 0)
-        + c["open.interest"] * keen + c["open.best_day"] * (rows["weekday"] == rows["best_weekday"]).to_numpy()
-        + c["open.best_hour"] * np.exp(-((off / c["open.hour_width"]) ** 2)) + c["open.pressure"] * pressure + appeal
-    )))  # fmt: skip
-    clicks = 1 / (1 + np.exp(-(
-        c["click.base"] + c["click.fits"] * fits + c["click.unfit"] * unfit + c["click.interest"] * keen + appeal
-    )))  # fmt: skip
-    return opens * clicks * _orders(rows, c)
+    # how a made company answers is said once, by what made it; no other book comes here
+    from clientbook.demo.responses import probabilities
+
+    stages, topics = pd.Index(STAGES), sum(name.startswith("likes_") for name in rows.columns)
+    chance = probabilities(
+        _of_own_column(rows, "channel", "open_", 0.0),
+        _of_own_column(rows, "piece_topic", "likes_", 1 / topics) * topics,
+        rows["best_weekday"].to_numpy(),
+        rows["best_hour"].to_numpy(float),
+        stages.get_indexer(rows["true_stage"]),
+        stages.get_indexer(rows["piece_stage"]),
+        rows["appeal"].fillna(0.0).to_numpy(float),
+        rows["weekday"].to_numpy(),
+        clock,
+        rows["recent"].to_numpy(float),
+        (rows["channel"] == "phone").to_numpy(),
+        c,
+    )
+    return chance.opens * chance.clicks * _orders(rows, c)
+
+
+def _of_own_column(rows: pd.DataFrame, word: str, prefix: str, otherwise: float) -> np.ndarray:
+    """The value of each row in the column that its word names."""
+    names = [name for name in rows.columns if name.startswith(prefix)]
+    place = pd.Index(names).get_indexer(prefix + rows[word].fillna("").astype(str))
+    values = rows[names].to_numpy(float)[np.arange(len(rows)), place]
+    return np.where(place < 0, otherwise, values)
 
 
 def _orders(rows: pd.DataFrame, c: Mapping[str, float]) -> np.ndarray:
     """The true chance that a click brings an order: of a customer, who has ordered and has not left."""
+    from clientbook.demo.responses import is_customer
+
     stages = {name.removeprefix("order."): chance for name, chance in c.items() if name.startswith("order.")}
     chance = rows["true_stage"].fillna("none").map(stages)
     at = pd.to_datetime(rows["at"])
     first, left = (pd.to_datetime(rows[name]).dt.tz_localize(None) for name in ("first_order_at", "dropped_at"))
-    here = (first <= at) & (at < left)
-    return chance.to_numpy(float) * here.to_numpy()
+    return chance.to_numpy(float) * is_customer(first, left, at).to_numpy()
 
 
 def _true_of_messages(told, timed, every, truth, wrong, as_of) -> dict[str, float]:
