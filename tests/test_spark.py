@@ -351,6 +351,11 @@ with engines.open("spark", scratch=Path(sys.argv[1])) as engine:
     rows = engine.keep(ibis.memtable(pa.table({"n": [1, 2, 3], "text": ["7", "x", None]})))
     told = rows.mutate(number=parsing.parse(rows["text"], "number")).order_by("n")
     engine.write_parquet(told, Path(sys.argv[1]) / "t.parquet")
+    # what matching asks of a session: Python functions where the rows lie, and rows counted in their order
+    twice = engine.by_values(told["text"], lambda text: (text * 2,), ("twice",))
+    assert {(row["_value"], row["twice"]) for row in twice.to_pyarrow().to_pylist()} == {("7", "77"), ("x", "xx")}
+    counted = engine.number(told.select("n"), ["n"], "place").order_by("n").to_pyarrow().to_pylist()
+    assert [row["place"] for row in counted] == [0, 1, 2]
     print(engine.read_parquet(Path(sys.argv[1]) / "t.parquet")["number"].sum().to_pyarrow().as_py())
 """
 
