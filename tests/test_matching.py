@@ -461,6 +461,19 @@ def test_a_company_that_is_abbreviated_is_one_account(engine):
     assert account.nunique() == len(towns) + 2
 
 
+def test_a_household_is_one_though_its_street_is_misspelt(engine):
+    def person(number: int, name: str, street: str) -> dict[str, str]:
+        return {"source": "shop", "person_id": str(number), "full_name": name, "street": street, "postcode": "10115"}
+
+    people = [
+        person(1, "Eva Holm", "Kastanienweg 3"), person(2, "Jan Holm", "Kastaneinweg 3"),
+        person(3, "Ole Holm", "Kastaneinweg 4"), person(4, "Ida Holm", "Lindenweg 3"), person(5, "Udo Wirt", "Kastanienwge 3"),
+    ]  # fmt: skip
+    told = frames(matching.match({"people": table("people", people)}, engine, "DE", P))
+    account = told["identities"].merge(told["customers"], on="customer_id").set_index("person_id")["account_id"]
+    assert account["1"] == account["2"] and account.nunique() == 4
+
+
 def made_people(n: int, seed: int) -> tuple[ibis.Table, pd.DataFrame]:
     """Humans with one to three records each, some of them with slips, and an e-mail that sixty of them share."""
     rng = random.Random(seed)

@@ -16,6 +16,8 @@ from clientbook.matching.standard import FREE_MAIL, clean_company
 MOST_COMPANIES = 10
 # So many domains have to write both a word and a shorter one for it, before the one is taken for the other anywhere.
 LEAST_WITNESSES = 3
+# A street may be misspelt by so many letters (two that changed places are two), and by no more than a third of them.
+MOST_MISSPELT = 2
 # An address, phone or e-mail that more customers have is no home.
 MOST_AT_HOME = 8
 _LONELY = "single"
@@ -299,9 +301,9 @@ def _written_out(records: ir.Table, given: pd.DataFrame) -> tuple[ir.Table, pd.D
 def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, engine: Engine) -> ir.Table:
     """With `_household`: an id for those of no company who live together.
 
-    Two live together who share street, house and postcode, and the surname too; or who share a phone or an e-mail. Who
-    shares the address alone lives together where addresses of this book are homes, not blocks of flats: where at least
-    half of those that several customers have are shared by two of one surname or contact.
+    Two live together who share street, house and postcode, and the surname too, be the street misspelt; or who share a
+    phone or an e-mail. Who shares the address alone lives together where addresses of this book are homes, not blocks of
+    flats: where at least half of those that several customers have are shared by two of one surname or contact.
     """
     if records is None:
         return customers.mutate(_household=ibis.null("string"))
@@ -314,6 +316,7 @@ def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, 
     rows = engine.keep(rows.select(
         "customer_id", home=home, family=home + "\x1f" + rows["last"], phone="dialled",
         mail=rows["role"].ifelse(ibis.null("string"), rows["mail"]),
+        street=rows["way"], door=rows["zip"] + "\x1f" + rows["house"] + "\x1f" + rows["last"],
     ))  # fmt: skip
 
     def held(name: str) -> ir.Table:
@@ -323,6 +326,7 @@ def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, 
         return counted.filter((counted["n"] > 1) & (counted["n"] <= MOST_AT_HOME))
 
     ties = [held(name).select(l="first", r="customer_id") for name in ("family", "phone", "mail")]
+    ties.append(_misspelt(rows))
     close = engine.keep(ibis.union(*ties).filter(lambda t: t["l"] != t["r"]).distinct())
     homes = engine.keep(held("home").select("key", l="first", r="customer_id"))
     tied = ibis.union(close.select(c="l"), close.select(c="r")).distinct().mutate(tied=ibis.literal(1))
@@ -339,6 +343,17 @@ def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, 
     named = "a" + ("household\x1f" + found["_head"]).hexdigest("sha256")[:16]
     found = found.select("_member", _household=named)
     return customers.left_join(found, customers["customer_id"] == found["_member"]).drop("_member")
+
+
+def _misspelt(rows: ir.Table) -> ir.Table:
+    """Ties `l`, `r` between families of one name, postcode and house number whose streets are nearly the same."""
+    families = rows.filter(rows["door"].notnull() & rows["street"].notnull()).group_by("door", "street")
+    families = families.agg(c=rows["customer_id"].min(), n=rows["customer_id"].nunique())
+    families = families.filter(families["n"] <= MOST_AT_HOME).drop("n")
+    both = families.inner_join(families.view(), "door", rname="{name}_other")
+    off = both["street"].levenshtein(both["street_other"])
+    near = (off <= MOST_MISSPELT) & (3 * off <= both["street"].length())
+    return both.filter((both["street"] < both["street_other"]) & near).select(l="c", r="c_other")
 
 
 def _components(edges: pd.DataFrame) -> pd.DataFrame:
