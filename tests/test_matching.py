@@ -414,6 +414,66 @@ def test_a_mail_provider_is_no_company():
     assert accounts.companies(accounts.delivered(None), ["adler", "post"], employed).groupby("company").size().tolist() == [2, 1]
 
 
+def written(*pairs: tuple[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(pairs, columns=["domain", "firm"])
+
+
+def test_words_that_several_domains_write_shorter_are_learned():
+    hotels = [(f"{town}.de", f"{word} {town}") for town in ("adler", "post", "krone") for word in ("htl", "hotel")]
+    assert accounts.abbreviations(written(*hotels)) == {"htl": "hotel"}
+    assert accounts.abbreviations(written(*hotels[:4])) == {}, "two domains are no custom"
+    assert accounts.abbreviations(written(*hotels, *hotels[:1])) == {"htl": "hotel"}, "said twice is said once"
+    assert accounts.in_full(pd.Series(["htl adler", "outhtl htl", "hotel", None]), {"htl": "hotel"}).tolist()[:3] == [
+        "hotel adler", "outhtl hotel", "hotel",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("nord", "sued"), ("h", "hotel"), ("tel", "hotel"), ("hlt", "hotel"), ("htl west", "hotel ost")]
+)
+def test_other_words_are_not_taken_for_short_ones(one, other):
+    pairs = [(f"{town}.de", f"{word} {town}") for town in ("adler", "post", "krone", "linde") for word in (one, other)]
+    assert accounts.abbreviations(written(*pairs)) == {}
+
+
+def test_a_word_that_is_short_for_several_stands_for_the_one_that_has_half():
+    def told(n: int, whole: str) -> list[tuple[str, str]]:
+        return [(f"{whole}{i}.de", f"{word} {whole}{i}") for i in range(n) for word in ("rest", whole)]
+
+    assert accounts.abbreviations(written(*told(5, "restaurant"), *told(3, "resthaus"))) == {"rest": "restaurant"}
+    three = [*told(3, "restaurant"), *told(3, "resthaus"), *told(3, "restposten")]
+    assert accounts.abbreviations(written(*three)) == {}
+
+
+def test_a_company_that_is_abbreviated_is_one_account(engine):
+    towns = ("Adler", "Post", "Krone")
+    staff = [
+        {"source": "crm", "person_id": f"{town}{i}", "company": f"{word} {town}", "email": f"p{i}@{town.lower()}.de"}
+        for town in towns for i, word in enumerate(("Hotel", "Htl."))
+    ]  # fmt: skip
+    # neither has a domain: only the name tells where they work
+    lone = [
+        {"source": "shop", "person_id": f"s{i}", "company": f"{word} Linde"} for i, word in enumerate(("Hotel", "Htl.", "Haus"))
+    ]  # fmt: skip
+    told = frames(matching.match({"people": table("people", [*staff, *lone])}, engine, "DE", P))
+    account = told["identities"].merge(told["customers"], on="customer_id").set_index("person_id")["account_id"]
+    assert account["s0"] == account["s1"] != account["s2"]
+    assert account.nunique() == len(towns) + 2
+
+
+def test_a_household_is_one_though_its_street_is_misspelt(engine):
+    def person(number: int, name: str, street: str) -> dict[str, str]:
+        return {"source": "shop", "person_id": str(number), "full_name": name, "street": street, "postcode": "10115"}
+
+    people = [
+        person(1, "Eva Holm", "Kastanienweg 3"), person(2, "Jan Holm", "Kastaneinweg 3"),
+        person(3, "Ole Holm", "Kastaneinweg 4"), person(4, "Ida Holm", "Lindenweg 3"), person(5, "Udo Wirt", "Kastanienwge 3"),
+    ]  # fmt: skip
+    told = frames(matching.match({"people": table("people", people)}, engine, "DE", P))
+    account = told["identities"].merge(told["customers"], on="customer_id").set_index("person_id")["account_id"]
+    assert account["1"] == account["2"] and account.nunique() == 4
+
+
 def made_people(n: int, seed: int) -> tuple[ibis.Table, pd.DataFrame]:
     """Humans with one to three records each, some of them with slips, and an e-mail that sixty of them share."""
     rng = random.Random(seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import ibis
 import ibis.expr.types as ir
 import numpy as np
@@ -12,6 +14,10 @@ from clientbook.matching.standard import FREE_MAIL, clean_company
 
 # A domain whose people name more companies than so many gives out addresses to anybody.
 MOST_COMPANIES = 10
+# So many domains have to write both a word and a shorter one for it, before the one is taken for the other anywhere.
+LEAST_WITNESSES = 3
+# A street may be misspelt by so many letters (two that changed places are two), and by no more than a third of them.
+MOST_MISSPELT = 2
 # An address, phone or e-mail that more customers have is no home.
 MOST_AT_HOME = 8
 _LONELY = "single"
@@ -62,6 +68,64 @@ def employers(records: ir.Table | None) -> pd.DataFrame:
     told = counted.groupby("domain").agg(firm=("firm", "first"), most=("n", "first"), n=("n", "sum"), firms=("firm", "size"))
     told = told[(told["firms"] <= MOST_COMPANIES) & (2 * told["most"] >= told["n"])]
     return told.reset_index()[["domain", "firm"]]
+
+
+def abbreviations(named: pd.DataFrame) -> dict[str, str]:
+    """Which words in companies' names are short for others, such as `htl` for `hotel`?
+
+    No list knows what a trade abbreviates. But whose addresses have one domain work for one company: where they write it
+    in two ways that differ in one word, and one of the two begins like the other and has its letters in their order,
+    the one is short for the other. A word that several are witnessed for stands for the commonest, if that has half.
+
+    Parameters
+    ----------
+    named
+        `domain`, `firm` (without legal form); each pair once or more often.
+
+    Returns
+    -------
+    dict of str to str
+        The whole word for each short one.
+    """
+    named = named[["domain", "firm"]].dropna().drop_duplicates()
+    named = named[named.groupby("domain")["firm"].transform("size").between(2, MOST_COMPANIES)]
+    named = named.assign(words=named["firm"].str.split(" "), length=named["firm"].str.count(" "))
+    both = named.merge(named, on=["domain", "length"], suffixes=("", "_other"))
+    both = both[both["firm"] < both["firm_other"]].reset_index(drop=True)[["domain", "words", "words_other"]]
+    differing = both.explode(["words", "words_other"])
+    differing = differing[differing["words"] != differing["words_other"]]
+    differing = differing[~differing.index.duplicated(keep=False)]
+    shorter = differing["words"].str.len() < differing["words_other"].str.len()
+    witnessed = differing.assign(
+        short=differing["words"].where(shorter, differing["words_other"]),
+        whole=differing["words_other"].where(shorter, differing["words"]),
+    ).groupby(["short", "whole"])["domain"].nunique().rename("n").reset_index()  # fmt: skip
+    short = [_is_short(*pair) for pair in zip(witnessed["short"], witnessed["whole"], strict=True)]
+    witnessed = witnessed[np.array(short, dtype=bool)].sort_values(["n", "whole"], ascending=[False, True])
+    witnessed = witnessed.assign(of=witnessed.groupby("short")["n"].transform("sum"))
+    witnessed = witnessed[(witnessed["n"] >= LEAST_WITNESSES) & (2 * witnessed["n"] >= witnessed["of"])]
+    return witnessed.drop_duplicates("short").set_index("short")["whole"].to_dict()
+
+
+def _is_short(short: str, whole: str) -> bool:
+    begins = len(short) > 1 and len(short) < len(whole) and short[0] == whole[0]
+    return begins and re.match(".*".join(map(re.escape, short)), whole) is not None
+
+
+def in_full(firms: pd.Series, short: dict[str, str]) -> pd.Series:
+    """What are these names with every word written out?
+
+    Parameters
+    ----------
+    firms
+        Names of companies, without legal form.
+    short
+        As from :func:`abbreviations`.
+    """
+    if not short:
+        return firms
+    words = "|".join(map(re.escape, sorted(short)))
+    return firms.str.replace(rf"(?<!\S)(?:{words})(?!\S)", lambda found: short[found[0]], regex=True)
 
 
 def companies(accounts: pd.DataFrame, firms: list[str], employed: pd.DataFrame) -> pd.DataFrame:
@@ -131,7 +195,7 @@ def resolve(
 
     By the delivered account of one of their records, else the company that one names, else the domain of a business
     e-mail; else customers who live together are a household; else the customer is alone. Of several records the one that
-    was changed last counts.
+    was changed last counts. A company's name is read with its words in full, as :func:`abbreviations` finds them.
 
     Parameters
     ----------
@@ -152,13 +216,11 @@ def resolve(
         The customers with `account_id`, and the two public tables, ordered.
     """
     given = delivered(accounts)
+    firms: list[str] = []
+    if records is not None:
+        records, given, firms = _written_out(records, given)
     employed = employers(records)
-    firms = (
-        []
-        if records is None
-        else records.select("firm").distinct().filter(lambda t: t["firm"].notnull()).to_pandas()["firm"].tolist()
-    )
-    same = companies(given, sorted(firms), employed)
+    same = companies(given, firms, employed)
     ids = same[["company"]].drop_duplicates()
     hashed = ibis.memtable(same.astype("object"), schema={"kind": "string", "key": "string", "company": "string"})
     hashed = hashed.mutate(account_id="a" + ("account\x1f" + hashed["company"]).hexdigest("sha256")[:16])
@@ -219,12 +281,29 @@ def resolve(
     return customers, _resolved(customers, given, hashed), identified.order_by("source", "source_account_id")
 
 
+def _written_out(records: ir.Table, given: pd.DataFrame) -> tuple[ir.Table, pd.DataFrame, list[str]]:
+    """The records and the delivered accounts with the names of companies in full, and the names that the records have."""
+    own = records["domain"].notnull() & records["domain"].notin(sorted(FREE_MAIL))
+    named = records.mutate(domain=own.ifelse(records["domain"], ibis.null("string"))).select("domain", "firm").distinct()
+    named = named.filter(named["firm"].notnull()).to_pandas().astype("object")
+    hosts = given[["host", "firm"]].rename(columns={"host": "domain"})
+    short = abbreviations(pd.concat([named, hosts], ignore_index=True))
+    firms = pd.DataFrame({"firm": named["firm"].unique()})
+    firms = firms.assign(_full=in_full(firms["firm"], short))
+    other = firms[firms["firm"] != firms["_full"]]
+    if len(other):
+        spelled = ibis.memtable(other.astype("object"), schema={"firm": "string", "_full": "string"})
+        records = records.left_join(spelled, "firm").drop("firm_right")
+        records = records.mutate(firm=ibis.coalesce(records["_full"], records["firm"])).drop("_full")
+    return records, given.assign(firm=in_full(given["firm"], short)), sorted(set(firms["_full"]))
+
+
 def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, engine: Engine) -> ir.Table:
     """With `_household`: an id for those of no company who live together.
 
-    Two live together who share street, house and postcode, and the surname too; or who share a phone or an e-mail. Who
-    shares the address alone lives together where addresses of this book are homes, not blocks of flats: where at least
-    half of those that several customers have are shared by two of one surname or contact.
+    Two live together who share street, house and postcode, and the surname too, be the street misspelt; or who share a
+    phone or an e-mail. Who shares the address alone lives together where addresses of this book are homes, not blocks of
+    flats: where at least half of those that several customers have are shared by two of one surname or contact.
     """
     if records is None:
         return customers.mutate(_household=ibis.null("string"))
@@ -237,6 +316,7 @@ def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, 
     rows = engine.keep(rows.select(
         "customer_id", home=home, family=home + "\x1f" + rows["last"], phone="dialled",
         mail=rows["role"].ifelse(ibis.null("string"), rows["mail"]),
+        street=rows["way"], door=rows["zip"] + "\x1f" + rows["house"] + "\x1f" + rows["last"],
     ))  # fmt: skip
 
     def held(name: str) -> ir.Table:
@@ -246,6 +326,7 @@ def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, 
         return counted.filter((counted["n"] > 1) & (counted["n"] <= MOST_AT_HOME))
 
     ties = [held(name).select(l="first", r="customer_id") for name in ("family", "phone", "mail")]
+    ties.append(_misspelt(rows))
     close = engine.keep(ibis.union(*ties).filter(lambda t: t["l"] != t["r"]).distinct())
     homes = engine.keep(held("home").select("key", l="first", r="customer_id"))
     tied = ibis.union(close.select(c="l"), close.select(c="r")).distinct().mutate(tied=ibis.literal(1))
@@ -262,6 +343,17 @@ def _households(customers: ir.Table, known: ir.Table, records: ir.Table | None, 
     named = "a" + ("household\x1f" + found["_head"]).hexdigest("sha256")[:16]
     found = found.select("_member", _household=named)
     return customers.left_join(found, customers["customer_id"] == found["_member"]).drop("_member")
+
+
+def _misspelt(rows: ir.Table) -> ir.Table:
+    """Ties `l`, `r` between families of one name, postcode and house number whose streets are nearly the same."""
+    families = rows.filter(rows["door"].notnull() & rows["street"].notnull()).group_by("door", "street")
+    families = families.agg(c=rows["customer_id"].min(), n=rows["customer_id"].nunique())
+    families = families.filter(families["n"] <= MOST_AT_HOME).drop("n")
+    both = families.inner_join(families.view(), "door", rname="{name}_other")
+    off = both["street"].levenshtein(both["street_other"])
+    near = (off <= MOST_MISSPELT) & (3 * off <= both["street"].length())
+    return both.filter((both["street"] < both["street_other"]) & near).select(l="c", r="c_other")
 
 
 def _components(edges: pd.DataFrame) -> pd.DataFrame:
