@@ -36,7 +36,9 @@ _AROUND = [(off, AROUND_HOURS - abs(off)) for off in range(1 - AROUND_HOURS, ARO
 # Cells enough for twelve weights; what is beyond is drawn by a fingerprint, the same every time.
 MOST_MESSAGES = 40_000
 FOLDS = 2
-PENALTIES = (0.05, 1.0)
+PENALTIES = (0.05, 0.2, 1.0)
+# How often a channel is answered at all is told by its own messages: it is drawn to other channels a hundred times less.
+FREE = {"channel": 10.0}
 # Finer steps make more cells to fit, and say no more.
 STEP = 0.25
 # Openings tell more of a piece than few answers do, and an expectation of nothing is one of next to nothing.
@@ -623,7 +625,8 @@ def _design(cells: pd.DataFrame, columns: list[tuple[str, str]]):
         codes = pd.Index([value for word, value in columns if word == name]).get_indexer(cells[name])
         told = codes >= 0
         size = sum(word == name for word, _ in columns)
-        parts.append(csr_matrix((np.ones(told.sum()), (rows[told], codes[told])), shape=(len(cells), size)))
+        ones = np.full(told.sum(), FREE.get(name, 1.0))
+        parts.append(csr_matrix((ones, (rows[told], codes[told])), shape=(len(cells), size)))
     return hstack([*parts, csr_matrix(cells[list(NUMBERS)].to_numpy(float))]).tocsr()
 
 
@@ -650,7 +653,9 @@ def _regress(cells: pd.DataFrame, penalty: float):
 
 def _weights(cells: pd.DataFrame, penalty: float) -> tuple[float, dict, dict]:
     columns, model = _regress(_with_parts(cells), penalty)
-    found = np.round(model.coef_[0], 6)
+    scale = np.ones(model.coef_.shape[1])
+    scale[: len(columns)] = [FREE.get(name, 1.0) for name, _ in columns]
+    found = np.round(model.coef_[0] * scale, 6)
     weights: dict[str, dict[str, float]] = {name: {} for name in (*WORDS, *PARTS)}
     for (name, value), weight in zip(columns, found, strict=False):
         weights[name][value] = float(weight)
