@@ -401,3 +401,14 @@ def test_a_figure_that_can_write_all_its_words_has_nothing_below_it(monkeypatch)
     frame = pd.DataFrame({"Größe": [1.0, 2], "цена": [2.0, 1]}, index=["ναι", "não"])
     charts.show(charts.heatmap(frame, finding="≥ 2 ⇄ 1 → “ok”"), "alt")
     assert len(shown) == 1
+
+
+def test_numbers_of_losses_do_not_stand_in_the_names():
+    figure = charts.bars(
+        ["serve scarce stock by value", "stop wrong messages"], [3.99e6, -206_000], low=[3.7e6, -260_000], high=[4.2e6, -150_000],
+        finding="One loses", format="money", currency="EUR",
+    )  # fmt: skip
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    (loss,) = [text for text in axes.texts if "206" in text.get_text()]
+    assert loss.get_window_extent().x0 > max(name.get_window_extent().x1 for name in axes.get_yticklabels())

@@ -75,9 +75,10 @@ def bars(
             starts = np.minimum(values, np.asarray(low, dtype=float)[:limit])
             ends = np.maximum(values, np.asarray(high, dtype=float)[:limit])
             ax.hlines(places, starts, ends, color=INK, linewidth=1.1)
+        told = []
         for place, value, start, end in zip(places, values, starts, ends, strict=True):
             below = value < 0
-            ax.annotate(
+            written = ax.annotate(
                 write(value),
                 (np.nan_to_num(start if below else end), place),
                 (-6 if below else 6, 0),
@@ -86,6 +87,8 @@ def bars(
                 ha="right" if below else "left",
                 color=INK,
             )
+            if below:
+                told.append((start, written))
         ax.set_yticks(places, names, color=INK)
         ax.set_ylim(sum(rows) - 0.4, -0.6)
         ax.set_xticks([])
@@ -95,7 +98,20 @@ def bars(
         if not (starts < 0).any():
             ax.set_xlim(left=0)
     title(ax, finding, detail)
+    _make_room(fig, ax, told)
     return fig
+
+
+def _make_room(fig: Figure, ax, told: Sequence[tuple[float, Any]]) -> None:
+    """Numbers to the left of their bars must not stand in the bars' names: the axis begins where the longest begins."""
+    if not told:
+        return
+    fig.canvas.draw()
+    width, (left, right) = ax.get_window_extent().width, ax.get_xlim()
+    for start, written in told:
+        share = min(1.3 * written.get_window_extent().width / width, 0.5)
+        left = min(left, (start - share * right) / (1 - share))
+    ax.set_xlim(left=left)
 
 
 def lines(
