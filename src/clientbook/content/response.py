@@ -653,17 +653,15 @@ def _regress(cells: pd.DataFrame, penalty: float):
 
 def _weights(cells: pd.DataFrame, penalty: float) -> tuple[float, dict, dict]:
     columns, model = _regress(_with_parts(cells), penalty)
-    scale = np.ones(model.coef_.shape[1])
-    scale[: len(columns)] = [FREE.get(name, 1.0) for name, _ in columns]
-    found = np.round(model.coef_[0] * scale, 6)
+    found = model.coef_[0]
     weights: dict[str, dict[str, float]] = {name: {} for name in (*WORDS, *PARTS)}
     for (name, value), weight in zip(columns, found, strict=False):
-        weights[name][value] = float(weight)
+        weights[name][value] = float(np.round(weight * FREE.get(name, 1.0), 6))
     parts = {f"{at}:{fit}" if fit else at: a + b for at, a in weights.pop("standing").items()
              for fit, b in weights["fit"].items()}  # fmt: skip
     del weights["fit"]
     weights["situation"] = {name: round(weights["situation"].get(name, 0.0) + weight, 6) for name, weight in parts.items()}
-    scales = dict(zip(NUMBERS, found[len(columns) :].tolist(), strict=True))
+    scales = dict(zip(NUMBERS, np.round(found[len(columns) :], 6).tolist(), strict=True))
     return round(float(model.intercept_[0]), 6), weights, scales
 
 

@@ -63,8 +63,8 @@ def employers(records: ir.Table | None) -> pd.DataFrame:
     """
     if records is None:
         return pd.DataFrame({"domain": pd.Series(dtype="object"), "firm": pd.Series(dtype="object")})
-    rows = records.filter(records["domain"].notnull() & records["firm"].notnull() & records["domain"].notin(sorted(FREE_MAIL)))
-    counted = rows.group_by("domain", "firm").agg(n=rows.count()).order_by("domain", ibis.desc("n"), "firm").to_pandas()
+    rows = records.filter(records["work"].notnull() & records["firm"].notnull())
+    counted = rows.group_by("firm", domain=rows["work"]).agg(n=rows.count()).order_by("domain", ibis.desc("n"), "firm").to_pandas()
     told = counted.groupby("domain").agg(firm=("firm", "first"), most=("n", "first"), n=("n", "sum"), firms=("firm", "size"))
     told = told[(told["firms"] <= MOST_COMPANIES) & (2 * told["most"] >= told["n"])]
     return told.reset_index()[["domain", "firm"]]
@@ -283,9 +283,7 @@ def resolve(
 
 def _written_out(records: ir.Table, given: pd.DataFrame) -> tuple[ir.Table, pd.DataFrame, list[str]]:
     """The records and the delivered accounts with the names of companies in full, and the names that the records have."""
-    own = records["domain"].notnull() & records["domain"].notin(sorted(FREE_MAIL))
-    named = records.mutate(domain=own.ifelse(records["domain"], ibis.null("string"))).select("domain", "firm").distinct()
-    named = named.filter(named["firm"].notnull()).to_pandas().astype("object")
+    named = records.filter(records["firm"].notnull()).select("firm", domain="work").distinct().to_pandas().astype("object")
     hosts = given[["host", "firm"]].rename(columns={"host": "domain"})
     short = abbreviations(pd.concat([named, hosts], ignore_index=True))
     firms = pd.DataFrame({"firm": named["firm"].unique()})
