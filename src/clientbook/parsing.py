@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import ibis
 import ibis.expr.datatypes as dtypes
 import ibis.expr.types as ir
 
+from clientbook import clocks
 from clientbook.faults import Fault
 from clientbook.tables import Kind
 
@@ -177,12 +178,31 @@ def text(column: ir.Column) -> ir.StringColumn:
 
 def local(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
     """What the clock of a zone showed at a UTC time."""
-    return column if zone == "UTC" else _to_wall(zone, _instant_of(_count_wall(column)))
+    if zone == "UTC":
+        return column
+    told = _to_wall(zone, _instant_of(_count_wall(column)))
+    return _soon(column, clocks.to_wall(zone), told) if isinstance(column, ir.Column) else told
 
 
 def utc(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
     """The UTC time at which the clock of a zone showed this."""
-    return column if zone == "UTC" else _wall_of(_count(_to_instant(zone, column)))
+    if zone == "UTC":
+        return column
+    told = _wall_of(_count(_to_instant(zone, column)))
+    return _soon(column, clocks.to_utc(zone), told) if isinstance(column, ir.Column) else told
+
+
+def _soon(column: ir.TimestampColumn, turns: Sequence[clocks.Turn], otherwise: ir.TimestampColumn) -> ir.TimestampColumn:
+    """By what the calendar said of these years, halved until one turn is left; a calendar is asked of other years alone."""
+
+    def among(some: Sequence[clocks.Turn]) -> ir.IntegerValue:
+        if len(some) == 1:
+            return ibis.literal(some[0].microseconds, "int64")
+        half = len(some) // 2
+        return (column < some[half].begins).ifelse(among(some[:half]), among(some[half:]))
+
+    beyond = (column < clocks.BEGIN) | (column >= clocks.END)
+    return beyond.ifelse(otherwise, _wall_of(_count_wall(column) + among(turns)))
 
 
 def detect_formats(column: ir.StringColumn) -> tuple[tuple[str, ...], Fault | None]:

@@ -226,7 +226,7 @@ def overlaps(tables: Mapping[str, ir.Table | None], engine: Engine, p: Profiling
         for column in (each for each in LINKING if each in CANONICAL[name].names):
             if len(columns) + len(sources) > p.most_columns:
                 break
-            parts.append(_held(rows, column, sources, len(columns)).distinct())
+            parts.append(_held(rows, column, sources, len(columns)).select("number", "value").distinct())
             columns += [(source, name, column) for source in sources]
     names = [column.name for column in TABLES[1].columns]
     if not parts:
@@ -293,7 +293,7 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
             if not (kind.is_string() or kind.is_date()) or (told is not None and told.personal == "words"):
                 continue
             held = _held(rows, column, sources, len(columns))
-            parts.append(held.group_by("number", "value").agg(n=held.count()))
+            parts.append(held.group_by("number", "value").agg(n=held["n"].sum()))
             columns += [(source, name, column, kind.is_date()) for source in sources]
     names = [column.name for column in TABLES[2].columns]
     if not parts:
@@ -333,13 +333,16 @@ def correspondences(tables: Mapping[str, ir.Table | None], engine: Engine, p: Pr
 def _held(rows: ir.Table, column: str, sources: list[str], first: int) -> ir.Table:
     """A column's values as they are compared, with the `number` of the system: in lower case, without blanks; telephones' digits.
 
-    Systems are numbered from `first`, in their order.
+    Systems are numbered from `first`, in their order. A value that is written in several ways comes once for each, with
+    the `n` of its rows.
     """
-    value = rows[column].cast("string").strip().lower()
+    # many rows say the same, and to count them takes less than to put each in lower case
+    written = rows.filter(rows[column].notnull()).group_by("source", written=rows[column]).agg(n=rows.count())
+    value = written["written"].cast("string").strip().lower()
     if column == "phone":
         value = value.re_replace(r"[^0-9+]", "")
-    number = ibis.cases(*[(rows["source"] == source, first + i) for i, source in enumerate(sources)])
-    held = rows.select(number=number.cast("int16"), value=value)
+    number = ibis.cases(*[(written["source"] == source, first + i) for i, source in enumerate(sources)])
+    held = written.select(number=number.cast("int16"), value=value, n=written["n"].cast("float64"))
     return held.filter(held["value"].notnull() & (held["value"] != ""))
 
 

@@ -24,6 +24,7 @@ from clientbook import cache, failure, forkserver, history, ipynb, kernels, lock
 from clientbook.book import BOOK_VARIABLE, LABELS, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
+from clientbook.memory import MEMORY_VARIABLE, share
 from clientbook.sources.delivered import fingerprint
 from clientbook.stage import (
     ENGINE_VARIABLE,
@@ -599,6 +600,8 @@ class _Execution:
         for name in (PERSONAL_VARIABLE, FRESH_VARIABLE):
             told.pop(name, None)
         told |= {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name, ENGINE_VARIABLE: self.engine}
+        # what one notebook alone may take is shared by those that run side by side
+        told.setdefault(MEMORY_VARIABLE, f"{share(min(self.jobs, len(self.chosen)))}B")
         asked = {PERSONAL_VARIABLE: self.personal, FRESH_VARIABLE: self.fresh}
         return told | {name: "1" for name, is_so in asked.items() if is_so}
 

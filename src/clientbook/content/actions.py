@@ -831,8 +831,14 @@ def offered(topics: ir.Table, facts: Facts, counted: ir.Table, answers: Response
     owned, of = who.deals, ("content_source", "content_id")
     shelf = _shelf(facts.pieces, counted, answers).rename(_stage="for_stage")
     asked = topics.mutate(for_stage=_serves(topics)).select(*_CELL).distinct()
-    fitting = (shelf["_stage"] == asked["for_stage"]) & (asked["topic"].isnull() | (shelf["_topic"] == asked["topic"]))
-    tried = asked.inner_join(shelf, fitting)
+    # pieces are put in order by a number for each cell and one for each piece: there is nothing slower here than words
+    asked = asked.mutate(_cell=ibis.row_number())
+    shelf = shelf.mutate(_place=ibis.dense_rank().over(ibis.window(order_by=list(of))))
+    # two joins by equal keys: one that lets a missing topic pass would pair every piece of the stage
+    about = asked.inner_join(shelf, [shelf["_stage"] == asked["for_stage"], shelf["_topic"] == asked["topic"]])
+    any_topic = asked.filter(asked["topic"].isnull())
+    about_any = any_topic.inner_join(shelf, shelf["_stage"] == any_topic["for_stage"])
+    tried = about.union(about_any.select(*about.columns))
     if owned is not None:
         over = owned.group_by("account_id", "topic").agg(_live=owned["closed_at"].isnull().any())
         tried = _beside(tried, over, "account_id", "topic")
@@ -854,8 +860,8 @@ def offered(topics: ir.Table, facts: Facts, counted: ir.Table, answers: Response
     luck = explores.ifelse(draw.concat("\x1f", tried["content_id"]).hexdigest("md5"), "")
     known = tried["is_new"].ifelse(1.0, KNOWN_PIECE if answers.known is None else answers.known).cast("float64")
     tried = tried.mutate(explores=explores, _luck=luck, worthy=(tried["lift"] * tried["for_it"] * known).round(6))
-    order = ["_luck", ibis.desc("worthy"), *of]
-    tried = tried.mutate(turn=ibis.row_number().over(ibis.window(group_by=list(_CELL), order_by=order)))
+    order = ["_luck", ibis.desc("worthy"), "_place"]
+    tried = tried.mutate(turn=ibis.row_number().over(ibis.window(group_by="_cell", order_by=order)))
     tried = tried.drop("lift").rename(lift="worthy")
     return tried.select(*_CELL, "turn", *_OFFERED)
 

@@ -23,7 +23,8 @@ def open(name: str = "duckdb", *, scratch: Path, memory: str | None = None, thre
         on :meth:`Engine.close`. Spark's workers must see it under the same path.
     memory
         An upper bound such as ``"2GB"``. Default: the environment's ``CLIENTBOOK_MEMORY``, else a quarter of
-        the machine's memory and at least 1 GB. With Spark it is of the driver's own part alone.
+        the machine's memory and at least 1 GB. With Spark it is of the driver's own part alone. A run shares that
+        quarter among the notebooks that it runs side by side.
     threads
         Default: one for each processor.
 

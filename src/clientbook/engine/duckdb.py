@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from clientbook import workers
 from clientbook.engine.shared import CELL_BYTES, ROW_GROUP_ROWS, ROWS_A_PART, Engine, Part, TwiceError, UnreadableError
 from clientbook.faults import Fault, FaultError
+from clientbook.memory import MEMORY_VARIABLE, share
 from clientbook.store import without_bar
 
 # What does not fit into memory is sorted in slices of so many groups: some six million rows.
@@ -53,7 +54,7 @@ class DuckDBEngine(Engine):
     def __init__(self, *, scratch: Path, memory: str | None = None, threads: int | None = None):
         super().__init__(scratch)
         self.connection = ibis.duckdb.connect(":memory:")
-        memory = memory or os.environ.get("CLIENTBOOK_MEMORY") or f"{_quarter_of_memory()}B"
+        memory = memory or os.environ.get(MEMORY_VARIABLE) or f"{share()}B"
         settings: dict[str, Any] = {
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -71,7 +72,7 @@ class DuckDBEngine(Engine):
         except duckdb.Error:
             self.close()
             raise FaultError(
-                Fault(f"{memory!r} is not an amount of memory.", "Set CLIENTBOOK_MEMORY to a size such as 4GB.")
+                Fault(f"{memory!r} is not an amount of memory.", f"Set {MEMORY_VARIABLE} to a size such as 4GB.")
             ) from None
         self._held, self._most_held = 0, int(self._memory() * HELD_SHARE)
 
@@ -478,7 +479,7 @@ class DuckDBEngine(Engine):
             return self._run(query).fetchall()
         except duckdb.OutOfMemoryException:
             raise MemoryFault(
-                Fault("There is not enough memory.", "Set CLIENTBOOK_MEMORY higher, or free space for scratch files.")
+                Fault("There is not enough memory.", f"Set {MEMORY_VARIABLE} higher, or free space for scratch files.")
             ) from None
         except duckdb.Error as error:
             if "No space left" in str(error):
@@ -536,14 +537,6 @@ def _common(kind: str) -> str:
     if kind in ("TIME", "UUID", "INTERVAL", "BIT", "JSON") or kind.startswith(("ENUM", "TIME ")):
         return "VARCHAR"
     return kind
-
-
-def _quarter_of_memory() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        total = min(total, int(text))
-    return max(total // 4, 1_000_000_000)
 
 
 def _literal(value: object) -> str:

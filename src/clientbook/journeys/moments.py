@@ -117,9 +117,8 @@ def _described(ways: Ways, known: ir.Table | None) -> ir.Table:
     steps = ways.steps
     sure = steps["stage_probability"] if "stage_probability" in steps.columns else ibis.literal(1.0)
     steps = steps.mutate(sure=sure)
-    steps = steps.mutate(so_far=steps["bought"].cast("int64").sum().over(group_by="lane", order_by="place", rows=(None, 0)))
     each = steps.group_by("lane", "number", "day").agg(
-        so_far=steps["so_far"].argmax(steps["place"]), sure=steps["sure"].argmax(steps["place"]),
+        so_far=steps["times_bought"].max(), sure=steps["sure"].argmax(steps["place"]),
         deal=(steps["deals"].max() > 0).cast("int64"),
     )  # fmt: skip
     days = ways.days.inner_join(each, ["lane", "number", "day"])

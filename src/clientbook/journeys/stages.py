@@ -57,7 +57,7 @@ class Ways:
         row on the lane), `occurred_at`, `code` (of its name, see :func:`clientbook.journeys.as_evidence`),
         `level` (the stage that it left the subject in, as its place among the six; none before the first that is
         known), `told_level` and `told_probability` (what this very event told, if anything), `deals` (how many were
-        open once it had happened), `bought` (an order or a won deal), `mark`
+        open once it had happened), `bought` (an order or a won deal), `times_bought` (with it, on the lane), `mark`
         (what it is to the model, see :mod:`clientbook.journeys.model`).
     engine
         Where what is counted from the steps is staged, once it is asked for.
@@ -118,7 +118,9 @@ def follow(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str,
         change=ibis.cases((closes, -1), (is_deal, 1), else_=0).cast("int64"),
         bought=(rows["kind"] == "order") | (is_deal & (rows["event_name"] == WON)),
         topic=rows["topic"].fill_null(""),
-    ).select("subject_id", "topic", "occurred_at", "event_name", "kind", "turn", "change", "bought")
+        # one number goes along where rows are put in order, not the words it stands for
+        mark=_mark(rows),
+    ).select("subject_id", "topic", "occurred_at", "event_name", "kind", "turn", "change", "bought", "mark")
     known = lanes.mutate(topic=lanes["topic"].fill_null(""))
     rows = rows.inner_join(known, ["subject_id", "topic"]).inner_join(evidence, ["event_name", "kind"])
     rows = rows.mutate(day=parsing.local(rows["occurred_at"], zone).date())
@@ -215,27 +217,30 @@ def _with_told(rows: ir.Table) -> ir.Table:
         deals=rows["change"].sum().over(sofar),
         earlier=rows["occurred_at"].lag().over(along),
     )
-    first_day = rows["occurred_at"] < rows["first_order_until"]
+    ordered = rows["mark"] == hidden.LATER_ORDER
+    first = ordered & (rows["occurred_at"] < rows["first_order_until"])
+    rows = rows.mutate(mark=first.ifelse(hidden.FIRST_ORDER, rows["mark"]).cast("int64"))
     place_of = {stage: ibis.literal(place, "int64") for place, stage in enumerate(STAGES)}
     hard = ibis.cases(
-        (rows["kind"] == "order", first_day.ifelse(place_of["adopt"], place_of["use"])),
-        ((rows["kind"] == "opportunity") & (rows["event_name"] == WON), place_of["adopt"]),
-        (rows["kind"] == "referral", place_of["recommend"]),
+        (rows["mark"] == hidden.FIRST_ORDER, place_of["adopt"]),
+        (rows["mark"] == hidden.LATER_ORDER, place_of["use"]),
+        (rows["mark"] == hidden.WON, place_of["adopt"]),
+        (rows["mark"] == hidden.REFERRAL, place_of["recommend"]),
         (rows["deals"] > 0, place_of["decide"]),
         else_=ibis.null("int64"),
     )
-    told = rows.mutate(hard=hard, mark=_mark(rows, first_day))
+    told = rows.mutate(hard=hard)
     return told.mutate(
         told_level=told["hard"].fill_null(told["told_level"]).cast("int64"),
         told_probability=told["hard"].notnull().ifelse(1.0, told["told_probability"]).cast("float64"),
     ).drop("hard", "first_order_until", "turn", "event_name", "kind", "subject_id", "topic")
 
 
-def _mark(rows: ir.Table, first_day: ir.BooleanColumn) -> ir.IntegerColumn:
-    """What kind of evidence each row is to the model."""
+def _mark(rows: ir.Table) -> ir.IntegerColumn:
+    """What kind of evidence each row is to the model; every order is a later one until the first is known."""
     is_deal = rows["kind"] == "opportunity"
     return ibis.cases(
-        (rows["kind"] == "order", first_day.ifelse(hidden.FIRST_ORDER, hidden.LATER_ORDER)),
+        (rows["kind"] == "order", hidden.LATER_ORDER),
         (is_deal & (rows["event_name"] == OPENED), hidden.OPENED),
         (is_deal & (rows["event_name"] == WON), hidden.WON),
         (is_deal, hidden.LOST),
@@ -258,6 +263,7 @@ def _with_journeys(rows: ir.Table, gap_days: int) -> ir.Table:
         number=rows["opens"].cast("int64").sum().over(sofar),
         begins=rows["opens"].ifelse(rows["place"], ibis.null("int64")).max().over(sofar),
         latest=mark.max().over(sofar),
+        times_bought=rows["bought"].cast("int64").sum().over(sofar),
     )
     level = (rows["latest"] >= rows["begins"] * 8).ifelse(rows["latest"] % 8, ibis.null("int64"))
     # who comes back after a silence may have to begin anew with what they buy

@@ -1,0 +1,95 @@
+"""When are clocks turned, and by how much do they then differ from UTC?
+
+DuckDB's calendar is asked once for each zone: to ask it for each row takes twenty times as long as to compare with when
+clocks were turned.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import duckdb
+
+from clientbook.store import without_bar
+
+# The years that most of a book's times are of; a calendar is asked of all others.
+BEGIN, END = dt.datetime(2005, 1, 1), dt.datetime(2035, 1, 1)
+
+
+class Turn(NamedTuple):
+    """From when on does a clock differ by how much?
+
+    Parameters
+    ----------
+    begins
+        A time of that clock which is translated.
+    microseconds
+        To be added to it.
+    """
+
+    begins: dt.datetime
+    microseconds: int
+
+
+@lru_cache(maxsize=64)
+def to_wall(zone: str) -> tuple[Turn, ...]:
+    """What is added to a UTC time for what the clock of a zone showed?
+
+    Parameters
+    ----------
+    zone
+        A name of the IANA database.
+
+    Returns
+    -------
+    tuple of Turn
+        In order; the first begins with `BEGIN`.
+    """
+    return _turns("epoch_us(timezone($zone, timezone('UTC', t)))", zone)
+
+
+@lru_cache(maxsize=64)
+def to_utc(zone: str) -> tuple[Turn, ...]:
+    """What is added to what the clock of a zone showed for the UTC time?
+
+    Parameters
+    ----------
+    zone
+        A name of the IANA database.
+
+    Returns
+    -------
+    tuple of Turn
+        In order; the first begins with `BEGIN`. Of an hour that a clock showed twice, or never, DuckDB's calendar says
+        which is meant.
+    """
+    return _turns("epoch_us(timezone($zone, t))", zone)
+
+
+def _turns(told: str, zone: str) -> tuple[Turn, ...]:
+    query = f"SELECT {told} - epoch_us(t) FROM (SELECT unnest($times) AS t)"
+    with duckdb.connect(":memory:", config={"threads": 1}) as con:
+        without_bar(con)
+        con.execute("SET TimeZone = 'UTC'")
+
+        def changes(times: Sequence[dt.datetime]) -> list[tuple[dt.datetime, Turn]]:
+            if not times:
+                return []
+            off = [row[0] for row in con.execute(query, {"zone": zone, "times": times}).fetchall()]
+            beside = zip(times, times[1:], off, off[1:], strict=False)
+            return [(before, Turn(after, now)) for before, after, was, now in beside if now != was]
+
+        first = con.execute(query, {"zone": zone, "times": [BEGIN]}).fetchall()[0][0]
+        spans = [(BEGIN, Turn(END, 0))]
+        # clocks are turned at whole minutes: days on which something changed are looked at by the hour, then by the minute
+        for step in (dt.timedelta(days=1), dt.timedelta(hours=1), dt.timedelta(minutes=1)):
+            # between two of these spans nothing changes
+            spans = changes([time for start, turn in spans for time in _every(start, turn.begins, step)])
+    return (Turn(BEGIN, first), *(turn for _, turn in spans))
+
+
+def _every(start: dt.datetime, end: dt.datetime, step: dt.timedelta) -> list[dt.datetime]:
+    return [start + i * step for i in range((end - start) // step + 1)]
