@@ -337,7 +337,8 @@ def _held(rows: ir.Table, column: str, sources: list[str], first: int) -> ir.Tab
     the `n` of its rows.
     """
     # many rows say the same, and to count them takes less than to put each in lower case
-    written = rows.filter(rows[column].notnull()).group_by("source", written=rows[column]).agg(n=rows.count())
+    told = rows.filter(rows[column].notnull())
+    written = told.group_by("source", written=told[column]).agg(n=told.count())
     value = written["written"].cast("string").strip().lower()
     if column == "phone":
         value = value.re_replace(r"[^0-9+]", "")
