@@ -64,7 +64,8 @@ def employers(records: ir.Table | None) -> pd.DataFrame:
     if records is None:
         return pd.DataFrame({"domain": pd.Series(dtype="object"), "firm": pd.Series(dtype="object")})
     rows = records.filter(records["work"].notnull() & records["firm"].notnull())
-    counted = rows.group_by("firm", domain=rows["work"]).agg(n=rows.count()).order_by("domain", ibis.desc("n"), "firm").to_pandas()
+    counted = rows.group_by("firm", domain=rows["work"]).agg(n=rows.count())
+    counted = counted.order_by("domain", ibis.desc("n"), "firm").to_pandas()
     told = counted.groupby("domain").agg(firm=("firm", "first"), most=("n", "first"), n=("n", "sum"), firms=("firm", "size"))
     told = told[(told["firms"] <= MOST_COMPANIES) & (2 * told["most"] >= told["n"])]
     return told.reset_index()[["domain", "firm"]]
