@@ -25,7 +25,7 @@ class Turn(NamedTuple):
     Parameters
     ----------
     begins
-        A time of that clock which is translated.
+        A UTC time.
     microseconds
         To be added to it.
     """
@@ -48,29 +48,7 @@ def to_wall(zone: str) -> tuple[Turn, ...]:
     tuple of Turn
         In order; the first begins with `BEGIN`.
     """
-    return _turns("epoch_us(timezone($zone, timezone('UTC', t)))", zone)
-
-
-@lru_cache(maxsize=64)
-def to_utc(zone: str) -> tuple[Turn, ...]:
-    """What is added to what the clock of a zone showed for the UTC time?
-
-    Parameters
-    ----------
-    zone
-        A name of the IANA database.
-
-    Returns
-    -------
-    tuple of Turn
-        In order; the first begins with `BEGIN`. Of an hour that a clock showed twice, or never, DuckDB's calendar says
-        which is meant.
-    """
-    return _turns("epoch_us(timezone($zone, t))", zone)
-
-
-def _turns(told: str, zone: str) -> tuple[Turn, ...]:
-    query = f"SELECT {told} - epoch_us(t) FROM (SELECT unnest($times) AS t)"
+    query = "SELECT epoch_us(timezone($zone, timezone('UTC', t))) - epoch_us(t) FROM (SELECT unnest($times) AS t)"
     with duckdb.connect(":memory:", config={"threads": 1}) as con:
         without_bar(con)
         con.execute("SET TimeZone = 'UTC'")

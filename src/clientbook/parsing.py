@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import ibis
 import ibis.expr.datatypes as dtypes
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from clientbook import clocks
@@ -181,19 +182,17 @@ def local(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
     if zone == "UTC":
         return column
     told = _to_wall(zone, _instant_of(_count_wall(column)))
-    return _soon(column, clocks.to_wall(zone), told) if isinstance(column, ir.Column) else told
+    # what is worked out on the way would be worked out anew for each comparison
+    return _compared(column, clocks.to_wall(zone), told) if _is_stored(column.op()) else told
 
 
 def utc(column: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
     """The UTC time at which the clock of a zone showed this."""
-    if zone == "UTC":
-        return column
-    told = _wall_of(_count(_to_instant(zone, column)))
-    return _soon(column, clocks.to_utc(zone), told) if isinstance(column, ir.Column) else told
+    return column if zone == "UTC" else _wall_of(_count(_to_instant(zone, column)))
 
 
-def _soon(column: ir.TimestampColumn, turns: Sequence[clocks.Turn], otherwise: ir.TimestampColumn) -> ir.TimestampColumn:
-    """By what the calendar said of these years, halved until one turn is left; a calendar is asked of other years alone."""
+def _compared(column: ir.TimestampColumn, turns: Sequence[clocks.Turn], otherwise: ir.TimestampColumn) -> ir.TimestampColumn:
+    """By when clocks were turned, halved until one turn is left; a calendar is asked of years long past or ahead alone."""
 
     def among(some: Sequence[clocks.Turn]) -> ir.IntegerValue:
         if len(some) == 1:
@@ -203,6 +202,19 @@ def _soon(column: ir.TimestampColumn, turns: Sequence[clocks.Turn], otherwise: i
 
     beyond = (column < clocks.BEGIN) | (column >= clocks.END)
     return beyond.ifelse(otherwise, _wall_of(_count_wall(column) + among(turns)))
+
+
+def _is_stored(value: ops.Node) -> bool:
+    """Is this a column as it lies in a table, under whatever name?"""
+    while isinstance(value, ops.Field):
+        rows = value.rel
+        if isinstance(rows, ops.Project | ops.JoinChain):
+            value = rows.values[value.name]
+        elif isinstance(rows, ops.Filter | ops.Sort | ops.Limit | ops.Distinct | ops.JoinReference):
+            value = ops.Field(rows.parent, value.name)
+        else:
+            return isinstance(rows, ops.PhysicalTable)
+    return False
 
 
 def detect_formats(column: ir.StringColumn) -> tuple[tuple[str, ...], Fault | None]:
