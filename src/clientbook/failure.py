@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from clientbook.memory import MEMORY_VARIABLE
 from clientbook.privacy import redact
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -18,6 +19,7 @@ _MEMORY = frozenset({"MemoryError", "OutOfMemoryException", "_ArrayMemoryError",
 _FULL = re.compile(r"No space left on device|Errno 28\b|[Dd]isk (is )?full|max_temp_directory_size", re.ASCII)
 _KILLED, _CRASHED = -9, {-11: "crashed", -6: "gave up (abort)", -15: "was asked to end"}
 _FRAMES = 12
+_LESS_MEMORY = f"Close what else runs on the machine, or set {MEMORY_VARIABLE} (such as 2GB) so that more is done on disk."
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def of_exception(name: str, message: str, traceback: Sequence[str] = ()) -> Fail
     if name in _MEMORY:
         return Failure(
             "memory", "Memory ran out.",
-            "Close what else runs on the machine, or set CLIENTBOOK_MEMORY (such as 2GB) so that more is done on disk.",
+            _LESS_MEMORY,
             frames,
         )  # fmt: skip
     if _FULL.search(message):
@@ -85,7 +87,7 @@ def of_kernel(status: int | None) -> Failure:
     if status == _KILLED or status is None:
         return Failure(
             "killed", "Its kernel died: it was killed, most often because memory ran out.",
-            "Close what else runs on the machine, or set CLIENTBOOK_MEMORY (such as 2GB) so that more is done on disk.",
+            _LESS_MEMORY,
         )  # fmt: skip
     how = _CRASHED.get(status, f"ended with status {status}")
     return Failure("killed", f"Its kernel died: the process {how}.", "Run again; if it dies again, report it with this page.")
