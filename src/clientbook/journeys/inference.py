@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import ibis
@@ -11,13 +12,15 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clientbook.engine import Engine
+from clientbook.engine.shared import ROW_GROUP_ROWS
 from clientbook.journeys import model as hidden
 from clientbook.journeys.declared import STAGE_INTERVALS
 from clientbook.journeys.model import AWAY, Model, Steps
-from clientbook.journeys.stages import Ways, stage_of, with_levels
+from clientbook.journeys.stages import Ways, stage_of
 from clientbook.tables import STAGES
 
 FILTERED, SMOOTHED = "filtered", "smoothed"
@@ -32,6 +35,14 @@ _FIRST_WAYS, _LAST_ROUNDS = 2_000, 5
 # Ways are worked on in lots of about so many steps, which bounds the memory.
 LOT_STEPS = 2_000_000
 _DAY = 86_400_000_000
+_SPANS = pa.schema(
+    {
+        "lane": pa.int64(), "method": pa.string(), "number": pa.int64(), "level": pa.int64(),
+        "since": pa.timestamp("us"), "until": pa.timestamp("us"), "probability": pa.float64(),
+        "open_probability": pa.float64(), "probability_now": pa.float64(),
+    }
+)  # fmt: skip
+_NOW = pa.schema({"lane": pa.int64(), "level": pa.int64(), "probability": pa.float64(), "open_probability": pa.float64()})
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,8 @@ class Reading:
         A row a lane, as of the run: `lane`, `level` (the most probable of the six), `probability` (of it, if they are
         still on the way), `open_probability`.
     steps
-        `lane`, `place`, `stage_level` (the most probable stage of each step as it was known then), `stage_probability`.
+        As they were seen, with the most probable stage of each, as it was known then, in place of the `level` that the
+        last event told (none where they were away), and with `stage_probability`.
     """
 
     model: Model
@@ -62,11 +74,10 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The steps of all ways as columns of numbers, by lane and place; read once, used by several."""
+class Part:
+    """The steps of some ways as columns of numbers, by lane and place."""
 
     lane: np.ndarray
-    place: np.ndarray
     when: np.ndarray
     code: np.ndarray
     mark: np.ndarray
@@ -75,21 +86,72 @@ class Seen:
     bought: np.ndarray
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What was seen on the ways; it stays where it is staged, and is read in lots that memory has room for.
+
+    Attributes
+    ----------
+    steps
+        By lane and place, as from :func:`clientbook.journeys.follow`.
+    lanes
+        Those that have any, in order.
+    size
+        How many steps each has.
+    """
+
+    steps: ir.Table
+    lanes: np.ndarray
+    size: np.ndarray
+
+    def of(self, lanes: np.ndarray) -> Seen:
+        """What was seen on some of the ways.
+
+        Parameters
+        ----------
+        lanes
+            Which, in order.
+        """
+        mine = np.isin(self.lanes, lanes)
+        return Seen(self.steps.semi_join(ibis.memtable({"lane": self.lanes[mine]}), "lane"), self.lanes[mine], self.size[mine])
+
+    def lots(self) -> Iterator[pa.Table]:
+        """The steps of ways in lots of about as many steps, whole ways each; by lane and place."""
+        lot = np.cumsum(self.size) // LOT_STEPS
+        for lanes in np.split(self.lanes, np.flatnonzero(np.diff(lot)) + 1):
+            if len(lanes):
+                rows = self.steps.filter(self.steps["lane"].between(int(lanes[0]), int(lanes[-1])))
+                yield rows.order_by("lane", "place").to_pyarrow()
+
+    def part(self) -> Part:
+        """All of it in memory: of ways so few that there is room."""
+        return part_of(self.steps.order_by("lane", "place").to_pyarrow())
+
+
 def seen_of(ways: Ways) -> Seen:
-    """What was seen, in numbers.
+    """What was seen, and how much of it on each way?
 
     Parameters
     ----------
     ways
         As from :func:`clientbook.journeys.follow`.
     """
-    s = ways.steps
-    rows = s.order_by("lane", "place").select(
-        "lane", "place", "occurred_at", "bought", code=s["code"].cast("int32"), mark=s["mark"].cast("int8"),
-        deals=s["deals"].cast("int32"), told_level=s["told_level"].fill_null(-1).cast("int8"),
-    ).to_pyarrow()  # fmt: skip
-    column = {name: rows[name].to_numpy() for name in ("lane", "place", "code", "mark", "deals", "told_level", "bought")}
-    return Seen(when=rows["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64), **column)
+    each = ways.steps.group_by("lane").agg(size=ways.steps.count()).order_by("lane").to_pyarrow()
+    return Seen(ways.steps, each["lane"].to_numpy(), each["size"].to_numpy())
+
+
+def part_of(rows: pa.Table) -> Part:
+    """Steps as columns of numbers.
+
+    Parameters
+    ----------
+    rows
+        Of the steps of :func:`clientbook.journeys.follow`, by lane and place.
+    """
+    kinds = {"lane": "int64", "code": "int32", "mark": "int8", "deals": "int32", "told_level": "int8", "bought": "bool"}
+    told = rows.set_column(rows.column_names.index("told_level"), "told_level", pc.fill_null(rows["told_level"], -1))
+    columns = {name: told[name].to_numpy().astype(kind) for name, kind in kinds.items()}
+    return Part(when=rows["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64), **columns)
 
 
 def read_stages(seen: Seen, told: pd.DataFrame, as_of: dt.date, engine: Engine, *, zone: str, seed: int = 1) -> Reading:
@@ -114,31 +176,39 @@ def read_stages(seen: Seen, told: pd.DataFrame, as_of: dt.date, engine: Engine, 
     -------
     Reading
     """
-    steps, lanes, is_end = _coded(seen.lane, seen.when, seen.mark, seen.deals, seen.code, microseconds(as_of, zone))
-    model = _fitted(told, steps, lanes, seed)
-    spans, now, levels = [], [], []
-    for part in _lots(steps, lanes):
-        mine = steps.take(part)
-        rows_of = slice(int(steps.first[part[0]]), int(steps.first[part[-1] + 1]))
-        known, both, into = hidden.smoothed(model, mine)
-        of = np.repeat(lanes[part], np.diff(mine.first))
-        spans += _filtered_spans(model, mine, of, known)
-        spans += _smoothed_spans(model, mine, of, known, both, into)
-        ends = np.flatnonzero(is_end[rows_of])
-        level, probability = _told(known)
-        now.append((of[ends], level[ends], probability[ends], 1 - known[ends, AWAY]))
-        here = ~is_end[rows_of]
-        levels.append((np.where(known[:, AWAY] > 0.5, AWAY, level)[here], np.round(probability[here], 6)))
-    return Reading(
-        model, told["event_name"].tolist(),
-        spans=_written(_spans_table(spans), engine),
-        now=_written(_now_table(now), engine),
-        steps=_written(pa.table({
-            "lane": pa.array(seen.lane), "place": pa.array(seen.place),
-            "stage_level": pa.array(np.concatenate([each for each, _ in levels] or [np.empty(0)]), pa.int64()),
-            "stage_probability": pa.array(np.concatenate([each for _, each in levels] or [np.empty(0)]), pa.float64()),
-        }), engine),
+    now = microseconds(as_of, zone)
+    model = _fitted(told, seen, now, seed)
+    schema = seen.steps.schema().to_pyarrow()
+    kinds = {"spans": _SPANS, "now": _NOW, "steps": schema.append(pa.field("stage_probability", pa.float64()))}
+    files = {name: engine.scratch_file(".parquet") for name in kinds}
+    with ExitStack() as opened:
+        writers = {name: opened.enter_context(pq.ParquetWriter(files[name], kinds[name])) for name in kinds}
+        for lot in seen.lots():
+            for name, rows in zip(kinds, _read(model, lot, now), strict=True):
+                writers[name].write_table(rows.select(kinds[name].names).cast(kinds[name]), ROW_GROUP_ROWS)
+    tables = {name: engine.read_parquet(path) for name, path in files.items()}
+    return Reading(model, told["event_name"].tolist(), **tables)
+
+
+def _read(model: Model, rows: pa.Table, end: int) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """The times in a stage, where each way is now, and the steps with their stages, of the ways of one lot."""
+    steps, lanes, is_end = _coded(part_of(rows), end)
+    known, both, into = hidden.smoothed(model, steps)
+    of = np.repeat(lanes, np.diff(steps.first))
+    spans = [
+        _spans_table(*_filtered_spans(model, steps, of, known)),
+        _spans_table(*_smoothed_spans(model, steps, of, known, both, into)),
+    ]
+    level, probability = _told(known)
+    left = known[:, AWAY]
+    now = pa.table(
+        {"lane": of[is_end], "level": level[is_end], "probability": np.round(probability[is_end], 6),
+         "open_probability": np.round(1 - left[is_end], 6)}
     )  # fmt: skip
+    here = ~is_end
+    # who is away is in no stage
+    rows = rows.set_column(rows.column_names.index("level"), "level", pa.array(level[here], mask=left[here] > 0.5))
+    return pa.concat_tables(spans), now, rows.append_column("stage_probability", pa.array(np.round(probability[here], 6)))
 
 
 @dataclass(frozen=True)
@@ -169,13 +239,13 @@ class Stood:
     bought: np.ndarray
 
 
-def stood(seen: Seen, model: Model, day: dt.date, *, zone: str, window_days: int = 1) -> Stood:
+def stood(seen: Part, model: Model, day: dt.date, *, zone: str, window_days: int = 1) -> Stood:
     """How did the ways stand when a day began, from what had been seen before?
 
     Parameters
     ----------
     seen
-        As from :func:`seen_of`.
+        As from :func:`part_of`.
     model
         As fitted.
     day
@@ -186,31 +256,48 @@ def stood(seen: Seen, model: Model, day: dt.date, *, zone: str, window_days: int
         How soon an order must come to count as bought.
     """
     then = microseconds(day, zone)
-    before = seen.when < then
-    lane, marks = seen.lane[before], seen.mark[before]
-    steps, lanes, is_end = _coded(lane, seen.when[before], marks, seen.deals[before], seen.code[before], then)
-    parts = [hidden.filtered(model, steps.take(part)) for part in _lots(steps, lanes)]
-    state = np.concatenate(parts)[is_end] if parts else np.empty((0, AWAY + 1))
-    own = np.unique(lane)
+    known = _some(seen, seen.when < then)
+    steps, _, is_end = _coded(known, then)
+    state = hidden.filtered(model, steps)[is_end] if len(known.lane) else np.empty((0, AWAY + 1))
+    own = np.unique(known.lane)
     last, quiet = np.full(len(own), -1), np.zeros(len(own))
     # of what is written several times to one place, the last stays
-    quiet[np.searchsorted(own, lane)] = (then - seen.when[before]) / _DAY
-    speaks = seen.told_level[before] >= 0
-    last[np.searchsorted(own, lane[speaks])] = seen.told_level[before][speaks]
+    quiet[np.searchsorted(own, known.lane)] = (then - known.when) / _DAY
+    speaks = known.told_level >= 0
+    last[np.searchsorted(own, known.lane[speaks])] = known.told_level[speaks]
     ordered, bought = np.zeros(len(own), bool), np.zeros(len(own), bool)
-    ordered[np.searchsorted(own, lane[np.isin(marks, hidden.ORDERS)])] = True
-    soon = seen.lane[~before & (seen.when < then + window_days * _DAY) & seen.bought]
+    ordered[np.searchsorted(own, known.lane[np.isin(known.mark, hidden.ORDERS)])] = True
+    soon = seen.lane[(seen.when >= then) & (seen.when < then + window_days * _DAY) & seen.bought]
     bought[np.searchsorted(own, soon[np.isin(soon, own)])] = True
     return Stood(own, state, last, quiet, ordered, bought)
 
 
-def fitted_before(seen: Seen, told: pd.DataFrame, day: dt.date, *, zone: str, seed: int = 1) -> Model:
+def recent(seen: Part, day: dt.date, *, zone: str, days: int) -> Part:
+    """The ways of which anything was seen in the days before one; all their steps.
+
+    Parameters
+    ----------
+    seen
+        As from :func:`part_of`.
+    day
+        The day.
+    zone
+        The book's.
+    days
+        So many before it.
+    """
+    then = microseconds(day, zone)
+    lately = (seen.when < then) & (seen.when >= then - days * _DAY)
+    return _some(seen, np.isin(seen.lane, seen.lane[lately]))
+
+
+def fitted_before(seen: Part, told: pd.DataFrame, day: dt.date, *, zone: str, seed: int = 1) -> Model:
     """The model as it would have been fitted when a day began.
 
     Parameters
     ----------
     seen
-        As from :func:`seen_of`.
+        As from :func:`part_of`.
     told
         The written table.
     day
@@ -221,10 +308,12 @@ def fitted_before(seen: Seen, told: pd.DataFrame, day: dt.date, *, zone: str, se
         For the choice of the ways that the model is fitted to.
     """
     then = microseconds(day, zone)
-    before = seen.when < then
-    columns = (column[before] for column in (seen.lane, seen.when, seen.mark, seen.deals, seen.code))
-    steps, lanes, _ = _coded(*columns, then)
-    return _fitted(told, steps, lanes, seed)
+    steps, lanes, _ = _coded(_some(seen, seen.when < then), then)
+    return _learned(told, len(lanes), steps.take, seed)
+
+
+def _some(seen: Part, rows: np.ndarray) -> Part:
+    return Part(**{name: column[rows] for name, column in vars(seen).items()})
 
 
 def stage_intervals(reading: Reading, ways: Ways, subject_type: str) -> ir.Table:
@@ -268,10 +357,7 @@ def restaged(ways: Ways, reading: Reading, engine: Engine) -> Ways:
     engine
         Where the steps are staged.
     """
-    steps = ways.steps.inner_join(reading.steps, ["lane", "place"])
-    # who is away is in no stage
-    level = steps["stage_level"].nullif(AWAY)
-    return with_levels(ways, steps.mutate(level=level).drop("stage_level"), engine)
+    return Ways(ways.lanes, reading.steps, engine)
 
 
 def emission_change(model: Model, told: pd.DataFrame) -> pd.DataFrame:
@@ -309,8 +395,9 @@ def emission_change(model: Model, told: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["events", "event_name"], ascending=[False, True], ignore_index=True)
 
 
-def _coded(lane, at, mark, deals, code, end):
+def _coded(seen: Part, end: int):
     """The steps of all ways, with an `END` for each; and of each way its lane, of each step whether it is that end."""
+    lane, at, mark, deals, code = seen.lane, seen.when, seen.mark, seen.deals, seen.code
     n = len(lane)
     starts = np.flatnonzero(np.diff(lane, prepend=-1)) if n else np.empty(0, np.int64)
     size = np.diff(np.append(starts, n))
@@ -349,24 +436,28 @@ def microseconds(day: dt.date, zone: str) -> int:
     return int(pd.Timestamp(day).tz_localize(zone, ambiguous=True, nonexistent="shift_forward").value // 1000)
 
 
-def _fitted(told: pd.DataFrame, steps: Steps, lanes: np.ndarray, seed: int) -> Model:
+def _fitted(told: pd.DataFrame, seen: Seen, end: int, seed: int) -> Model:
+    """The model, fitted to ways drawn from all; these alone are read."""
+    pieces = -(-seen.size // hidden.LONGEST)
+    of = np.repeat(seen.lanes, pieces)
+
+    def taken(chosen: np.ndarray) -> Steps:
+        mine = seen.of(of[chosen])
+        steps, _, _ = _coded(mine.part(), end)
+        return steps.take(np.searchsorted(np.flatnonzero(np.isin(of, mine.lanes)), chosen))
+
+    return _learned(told, len(of), taken, seed)
+
+
+def _learned(told: pd.DataFrame, ways: int, taken: Callable[[np.ndarray], Steps], seed: int) -> Model:
     guess = hidden.start(told[list(STAGES)].to_numpy(dtype=float), told["events"].to_numpy(dtype=float))
-    if not len(lanes):
+    if not ways:
         return guess
-    ways = np.random.default_rng(seed).permutation(len(lanes))
-    model = hidden.fit(guess, steps.take(np.sort(ways[:_FIRST_WAYS])))
-    if len(lanes) <= _FIRST_WAYS:
+    order = np.random.default_rng(seed).permutation(ways)
+    model = hidden.fit(guess, taken(np.sort(order[:_FIRST_WAYS])))
+    if ways <= _FIRST_WAYS:
         return model
-    return hidden.fit(model, steps.take(np.sort(ways[:FIT_WAYS])), rounds=_LAST_ROUNDS, prior=guess)
-
-
-def _lots(steps: Steps, lanes: np.ndarray) -> list[np.ndarray]:
-    if not len(lanes):
-        return []
-    lot = steps.first[:-1] // LOT_STEPS
-    # the pieces of one way stay together
-    lot = lot[np.maximum.accumulate(np.where(np.diff(lanes, prepend=-1) != 0, np.arange(len(lanes)), 0))]
-    return np.split(np.arange(len(lanes)), np.flatnonzero(np.diff(lot)) + 1)
+    return hidden.fit(model, taken(np.sort(order[:FIT_WAYS])), rounds=_LAST_ROUNDS, prior=guess)
 
 
 def _told(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -381,7 +472,7 @@ def _spoken(state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.where(state[:, AWAY] > 0.5, AWAY, level), probability, 1 - state[:, AWAY]
 
 
-def _filtered_spans(model: Model, steps: Steps, of: np.ndarray, known: np.ndarray) -> list:
+def _filtered_spans(model: Model, steps: Steps, of: np.ndarray, known: np.ndarray) -> tuple:
     """Each change of the stage as it was known then: at what was seen, and in the silences."""
     alone = np.flatnonzero(steps.kind != hidden.END)
     follows = np.append(of[1:] == of[:-1], False)
@@ -411,10 +502,10 @@ def _filtered_spans(model: Model, steps: Steps, of: np.ndarray, known: np.ndarra
     level, probability, is_open = (np.concatenate(column) for column in zip(*found, strict=True))
     by = np.lexsort((at, row))
     ends = np.flatnonzero(steps.kind == hidden.END)
-    return [(FILTERED, *_joined(of[row[by]], at[by], level[by], probability[by], is_open[by]), of[ends], known[ends])]
+    return FILTERED, *_joined(of[row[by]], at[by], level[by], probability[by], is_open[by]), of[ends], known[ends]
 
 
-def _smoothed_spans(model: Model, steps: Steps, of: np.ndarray, known, both, into) -> list:
+def _smoothed_spans(model: Model, steps: Steps, of: np.ndarray, known, both, into) -> tuple:
     """Each change of the stage with hindsight; in long silences it is looked for in the quarters."""
     follows = np.append(of[1:] == of[:-1], False)
     wait = np.where(follows, np.append(steps.days[1:], 0.0) - steps.days, 0.0)
@@ -433,7 +524,7 @@ def _smoothed_spans(model: Model, steps: Steps, of: np.ndarray, known, both, int
     level, probability, is_open = (np.concatenate(column) for column in zip(*found, strict=True))
     by = np.lexsort((at, row))
     ends = np.flatnonzero(steps.kind == hidden.END)
-    return [(SMOOTHED, *_joined(of[row[by]], at[by], level[by], probability[by], is_open[by]), of[ends], known[ends])]
+    return SMOOTHED, *_joined(of[row[by]], at[by], level[by], probability[by], is_open[by]), of[ends], known[ends]
 
 
 def _joined(lane, at, level, probability, is_open):
@@ -451,62 +542,19 @@ def _joined(lane, at, level, probability, is_open):
     return tuple(column[on] for column in (lane, number, level, at, until, probability, is_open))
 
 
-def _spans_table(spans: list) -> pa.Table:
-    parts = []
-    for method, lane, number, level, since, until, probability, is_open, ends, known in spans:
-        lasts = until < 0
-        place = np.searchsorted(ends, lane)
-        place = np.minimum(place, max(len(ends) - 1, 0))
-        on = known[:, :AWAY] / np.maximum(known[:, :AWAY].sum(axis=1, keepdims=True), 1e-300)
-        now = on[place, level] if len(ends) else np.empty(0)
-        parts.append(
-            pa.table(
-                {
-                    "lane": pa.array(lane, pa.int64()),
-                    "method": pa.array(np.full(len(lane), method, dtype=object), pa.string()),
-                    "number": pa.array(number, pa.int64()), "level": pa.array(level, pa.int64()),
-                    "since": pa.array(since.astype("datetime64[us]")),
-                    "until": pa.array(until.astype("datetime64[us]"), mask=lasts),
-                    "probability": pa.array(np.round(probability, 6)),
-                    "open_probability": pa.array(np.round(is_open, 6)),
-                    "probability_now": pa.array(np.round(now, 6), mask=~lasts),
-                }
-            )
-        )  # fmt: skip
-    if not parts:
-        kinds = {"method": pa.string(), "since": pa.timestamp("us"), "until": pa.timestamp("us")} | {
-            name: pa.float64() for name in ("probability", "open_probability", "probability_now")
-        }
-        names = (
-            "lane",
-            "method",
-            "number",
-            "level",
-            "since",
-            "until",
-            "probability",
-            "open_probability",
-            "probability_now",
-        )
-        return pa.schema([(name, kinds.get(name, pa.int64())) for name in names]).empty_table()
-    return pa.concat_tables(parts)
-
-
-def _now_table(now: list) -> pa.Table:
-    columns = [np.concatenate(column) for column in zip(*now, strict=True)] if now else [np.empty(0)] * 4
-    lane, level, probability, is_open = columns
+def _spans_table(method, lane, number, level, since, until, probability, is_open, ends, known) -> pa.Table:
+    lasts = until < 0
+    place = np.minimum(np.searchsorted(ends, lane), max(len(ends) - 1, 0))
+    on = known[:, :AWAY] / np.maximum(known[:, :AWAY].sum(axis=1, keepdims=True), 1e-300)
+    now = on[place, level] if len(ends) else np.empty(0)
     return pa.table(
         {
-            "lane": pa.array(lane, pa.int64()), "level": pa.array(level, pa.int64()),
-            "probability": pa.array(np.round(probability, 6)), "open_probability": pa.array(np.round(is_open, 6)),
+            "lane": lane, "method": pa.repeat(method, len(lane)), "number": number, "level": level,
+            "since": since.astype("datetime64[us]"), "until": pa.array(until.astype("datetime64[us]"), mask=lasts),
+            "probability": np.round(probability, 6), "open_probability": np.round(is_open, 6),
+            "probability_now": pa.array(np.round(now, 6), mask=~lasts),
         }
     )  # fmt: skip
-
-
-def _written(table: pa.Table, engine: Engine) -> ir.Table:
-    path = engine.scratch_file(".parquet")
-    pq.write_table(table, path, compression="snappy")
-    return engine.read_parquet(path)
 
 
 def as_model(reading: Reading) -> Mapping:

@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook.journeys.inference import Reading, Seen, fitted_before, microseconds, stood
+from clientbook.journeys.inference import Reading, Seen, Stood, fitted_before, part_of, recent, stood
 from clientbook.journeys.model import AWAY, Model
 from clientbook.journeys.stages import Ways, instant_of
 from clientbook.tables import STAGES
@@ -79,10 +79,9 @@ def score(
     true_model = _true_model(reading.model, told, truth)
     if true_model is not None:
         asked = guesses.merge(open_truly[["true_account", "topic"]], on=["true_account", "topic"])["lane"]
-        knowing = stood(_of(seen, asked.unique()), true_model, as_of, zone=zone)
-        on = knowing.state[:, :AWAY] / np.maximum(knowing.state[:, :AWAY].sum(axis=1, keepdims=True), 1e-300)
-        best = pd.DataFrame({"lane": knowing.lane, "true_model": on.argmax(axis=1), "true_probability": on.max(axis=1)})
-        guesses = guesses.merge(best, on="lane", how="left")
+        best = [_best_of(stood(part_of(lot), true_model, as_of, zone=zone)) for lot in seen.of(asked.unique()).lots()]
+        if best:
+            guesses = guesses.merge(pd.concat(best), on="lane", how="left")
     both = open_truly.merge(
         guesses.sort_values(["last_at", "lane"], kind="stable").drop_duplicates(["true_account", "topic"], keep="last"),
         on=["true_account", "topic"], how="left",
@@ -170,9 +169,13 @@ def foresight(seen: Seen, told: pd.DataFrame, as_of: dt.date, *, zone: str, wind
         probably in decide, and `others`: of all others. Empty tables where too little was bought.
     """
     days = [as_of - dt.timedelta(days=window_days * 2), as_of - dt.timedelta(days=window_days)]
-    seen = _drawn(seen, most)
-    model = fitted_before(seen, told, days[0], zone=zone)
-    before, after = (stood(_recent(seen, day, zone), model, day, zone=zone, window_days=window_days) for day in days)
+    drawn = _drawn(seen, most).part()
+    model = fitted_before(drawn, told, days[0], zone=zone)
+    # to read those of which nothing was seen lately would be for nothing
+    lately = [recent(drawn, day, zone=zone, days=RECENT_DAYS) for day in days]
+    before, after = (
+        stood(part, model, day, zone=zone, window_days=window_days) for part, day in zip(lately, days, strict=True)
+    )
     names = ["by", "auc", "calibration_error", "n", "bought"]
     empty = {"table": pd.DataFrame(columns=names), "tenths": pd.DataFrame(columns=["foretold", "bought", "n"])}
     if min(before.bought.sum(), after.bought.sum(), (~before.bought.astype(bool)).sum()) < 20:
@@ -232,22 +235,14 @@ def say_foresight(found: Mapping) -> str:
 
 
 def _drawn(seen: Seen, most: int) -> Seen:
-    lanes = np.unique(seen.lane)
-    if len(lanes) <= most:
+    if len(seen.lanes) <= most:
         return seen
-    return _of(seen, np.random.default_rng(1).choice(lanes, most, replace=False))
+    return seen.of(np.random.default_rng(1).choice(seen.lanes, most, replace=False))
 
 
-def _recent(seen: Seen, day: dt.date, zone: str) -> Seen:
-    """The ways of which anything was seen in the 90 days before a day; to read the others would be for nothing."""
-    then = microseconds(day, zone)
-    lately = (seen.when < then) & (seen.when >= then - RECENT_DAYS * 86_400_000_000)
-    return _of(seen, np.unique(seen.lane[lately]))
-
-
-def _of(seen: Seen, lanes: np.ndarray) -> Seen:
-    keep = np.isin(seen.lane, lanes)
-    return Seen(**{name: column[keep] for name, column in vars(seen).items()})
+def _best_of(knowing: Stood) -> pd.DataFrame:
+    on = knowing.state[:, :AWAY] / np.maximum(knowing.state[:, :AWAY].sum(axis=1, keepdims=True), 1e-300)
+    return pd.DataFrame({"lane": knowing.lane, "true_model": on.argmax(axis=1), "true_probability": on.max(axis=1)})
 
 
 def _tenths(foretold: np.ndarray, bought: np.ndarray) -> pd.DataFrame:

@@ -53,8 +53,8 @@ class Ways:
         A row for each subject and topic: `lane` (a number), `subject_id`, `topic`, `first_order_until` (when the day
         of their first order ended).
     steps
-        A row for each event on a journey: `lane`, `number` (of the journey on the lane, from 1), `place` (of the
-        row on the lane), `occurred_at`, `code` (of its name, see :func:`clientbook.journeys.as_evidence`),
+        A row for each event on a journey, by lane and place: `lane`, `number` (of the journey on the lane, from 1),
+        `place` (of the row on the lane), `occurred_at`, `code` (of its name, see :func:`clientbook.journeys.as_evidence`),
         `level` (the stage that it left the subject in, as its place among the six; none before the first that is
         known), `told_level` and `told_probability` (what this very event told, if anything), `deals` (how many were
         open once it had happened), `bought` (an order or a won deal), `times_bought` (with it, on the lane), `mark`
@@ -124,22 +124,8 @@ def follow(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str,
     known = lanes.mutate(topic=lanes["topic"].fill_null(""))
     rows = rows.inner_join(known, ["subject_id", "topic"]).inner_join(evidence, ["event_name", "kind"])
     rows = rows.mutate(day=parsing.local(rows["occurred_at"], zone).date())
-    return Ways(lanes, engine.keep(_with_journeys(_with_told(rows), gap_days)), engine)
-
-
-def with_levels(ways: Ways, steps: ir.Table, engine: Engine) -> Ways:
-    """The same ways with other stages at their steps, and the days told anew.
-
-    Parameters
-    ----------
-    ways
-        As from :func:`follow`.
-    steps
-        Its steps with another `level`.
-    engine
-        Where they are staged.
-    """
-    return Ways(ways.lanes, engine.keep(steps), engine)
+    steps = _with_journeys(_with_told(rows), gap_days)
+    return Ways(lanes, engine.keep(steps.order_by("lane", "place")), engine)
 
 
 def _ends(steps: ir.Table) -> ir.Table:
