@@ -33,7 +33,7 @@ FIT_WAYS = 8_000
 # The way there is gone with fewer, which is as good for all rounds but the last ones.
 _FIRST_WAYS, _LAST_ROUNDS = 2_000, 5
 # Ways are worked on in lots of about so many steps, which bounds the memory.
-LOT_STEPS = 2_000_000
+LOT_STEPS = 500_000
 _DAY = 86_400_000_000
 _SPANS = pa.schema(
     {

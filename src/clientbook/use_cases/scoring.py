@@ -16,6 +16,7 @@ from clientbook.use_cases import catalogue
 from clientbook.use_cases.found import Found
 from clientbook.use_cases.waiting import BY_VALUE, FIRST_COME, ONE_SYSTEM
 
+_AT_A_TIME = 200_000
 COLUMNS = ["use_case", "extra", "low", "high", "true_extra", "inside", "n"]
 
 
@@ -170,27 +171,41 @@ def _orders(rows: pd.DataFrame, c: Mapping[str, float]) -> np.ndarray:
 
 def _true_of_messages(told, timed, every, truth, wrong, as_of) -> dict[str, float]:
     c = truth["response_model"].to_pandas().set_index("parameter")["value"].to_dict()
-    true = {}
     start = ibis.timestamp((pd.Timestamp(as_of) - pd.Timedelta(days=365)).to_pydatetime())
-    stopped = told.filter(wrong & (told["sent_at"] >= start)).select("message_id", "cost", "clicked")
-    cost = float(stopped["cost"].sum().to_pandas() or 0.0)
-    clicked = stopped.filter(stopped["clicked"] == 1).select("message_id")
-    rows = every.semi_join(clicked, "message_id").to_pandas()
-    lost = float((_orders(rows, c) * rows["order_margin"]).sum()) if len(rows) else 0.0
+    stopped = told.filter(wrong & (told["sent_at"] >= start))
     # a letter or a call cannot be clicked: what it brings is not known beforehand
-    silent = told.group_by("channel").agg(clicks=told["clicked"].sum()).filter(lambda t: t["clicks"] == 0).select("channel")
-    unseen = stopped.semi_join(told.semi_join(silent, "channel"), "message_id").select("message_id")
-    rows = every.semi_join(unseen, "message_id").to_pandas()
-    if len(rows):
-        lost += float((_chances(rows, c, rows["clock"].to_numpy(float)) * rows["order_margin"]).sum())
-    true[catalogue.WRONG] = cost - lost
+    clicks = told.group_by("channel").agg(clicks=told["clicked"].sum()).to_pandas().set_index("channel")["clicks"]
+    silent = stopped["channel"].isin(clicks.index[clicks == 0].tolist())
+    chosen = {"lost": stopped["clicked"] == 1, "unseen": silent}
+    known = stopped.select("message_id", **{name: rule.fill_null(False) for name, rule in chosen.items()})
+    asked = every.left_join(known, "message_id").drop("message_id_right")
+    names = [*chosen]
     if timed is not None:
-        own = timed.select("message_id", "own_hour", "own_channel")
-        rows = every.inner_join(own, "message_id").to_pandas()
-        clock = (rows["own_hour"].astype(float) + 0.5).fillna(rows["clock"]).to_numpy(float)
-        moved = rows.assign(channel=rows["own_channel"].fillna(rows["channel"]))
-        extra = _chances(moved, c, clock) - _chances(rows, c, rows["clock"].to_numpy(float))
+        moved = timed.select("message_id", "own_hour", "own_channel", timed=ibis.literal(True))
+        asked, names = asked.left_join(moved, "message_id").drop("message_id_right"), [*names, "timed"]
+    asked = asked.mutate(**{name: asked[name].fill_null(False) for name in names})
+    asked = asked.filter(ibis.or_(*(asked[name] for name in names)))
+    lost = extra = 0.0
+    # the messages of a large company do not fit into memory with all that their answers depend on
+    for batch in asked.to_pyarrow_batches(chunk_size=_AT_A_TIME):
+        rows = batch.to_pandas()
+        of = {name: rows[rows[name]] for name in names}
+        lost += float((_orders(of["lost"], c) * of["lost"]["order_margin"]).sum())
+        unseen = _chances(of["unseen"], c, of["unseen"]["clock"].to_numpy(float))
+        lost += float((unseen * of["unseen"]["order_margin"]).sum())
+        if timed is not None:
+            extra += _more_by_moving(of["timed"], c)
+    true = {catalogue.WRONG: float(stopped["cost"].sum().to_pandas() or 0.0) - lost}
+    if timed is not None:
         sent = timed.filter(timed["moves"]).group_by("channel", "own_channel").agg(n=timed["moves"].count()).to_pandas()
         dearer = sum(row.n * (c[f"cost.{row.own_channel}"] - c[f"cost.{row.channel}"]) for row in sent.itertuples())
-        true[catalogue.REACH] = float((extra * rows["order_margin"]).sum()) - dearer
+        true[catalogue.REACH] = extra - dearer
     return true
+
+
+def _more_by_moving(rows: pd.DataFrame, c: Mapping[str, float]) -> float:
+    """What the orders are truly worth that come because messages go by the own channel at the own hour."""
+    clock = (rows["own_hour"].astype(float) + 0.5).fillna(rows["clock"]).to_numpy(float)
+    moved = rows.assign(channel=rows["own_channel"].fillna(rows["channel"]))
+    more = _chances(moved, c, clock) - _chances(rows, c, rows["clock"].to_numpy(float))
+    return float((more * rows["order_margin"]).sum())
