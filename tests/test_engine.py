@@ -151,22 +151,28 @@ def _numbers(engine, n=400_000):
         ([ibis.asc("gap", nulls_first=True), "own"], False),
     ],
 )
-def test_what_is_too_large_to_sort_is_sorted_in_slices(engine, tmp_path, monkeypatch, order, same_bytes):
+def test_what_is_too_large_to_sort_is_staged_and_sorted_in_slices(engine, tmp_path, monkeypatch, order, same_bytes):
     table = _numbers(engine).order_by(*order)
-    whole, sliced = tmp_path / "whole.parquet", tmp_path / "sliced.parquet"
+    whole, staged, sliced = (tmp_path / f"{name}.parquet" for name in ("whole", "staged", "sliced"))
     engine.write_parquet(table, whole)
-    copy, tried = duckdb.DuckDBEngine._copy, []
+    copy, tried, fails = duckdb.DuckDBEngine._copy, [], 1
 
     def too_large_at_first(self, query, path, *rest, **more):
         tried.append(path)
-        if len(tried) == 1:
+        if len(tried) <= fails:
             raise duckdb.MemoryFault(Fault("There is not enough memory.", "Set more."))
         copy(self, query, path, *rest, **more)
 
     monkeypatch.setattr(duckdb.DuckDBEngine, "_copy", too_large_at_first)
+    engine.write_parquet(table, staged)
+    assert len(tried) == 2 and staged.read_bytes() == whole.read_bytes()
+    tried.clear()
+    assert rows(engine.keep(table)) == rows(engine.read_parquet(whole)) and len(tried) == 2
+    tried.clear()
+    fails = 2
     monkeypatch.setattr(duckdb, "SLICE_GROUPS", 1)
     engine.write_parquet(table, sliced)
-    assert len(tried) > 5
+    assert len(tried) > 6
     assert rows(engine.read_parquet(sliced)) == rows(engine.read_parquet(whole))
     if same_bytes:
         assert sliced.read_bytes() == whole.read_bytes()

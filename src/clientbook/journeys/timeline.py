@@ -28,6 +28,8 @@ _PERSONAL = (
     "surveys",
 )
 _PIECE = TIMELINE.names[2:]
+# Who a row's person is, is looked up in all of them at once: a table for each would fill the memory.
+_NAMED = ("person_source", "person_id", *(name for name in _PIECE if name not in ("customer_id", "account_id")))
 OPENED, WON, LOST, CLOSED = "opportunity_opened", "opportunity_won", "opportunity_lost", "opportunity_closed"
 CLICKED, REPLIED = "message_clicked", "message_replied"
 
@@ -130,16 +132,17 @@ def compose(tables: Tables, subject: Subject, engine: Engine, who: ir.Table | No
     who = who_is_who(tables, engine) if who is None else who
     topics = _content_topics(tables.get("content"))
     parts = {
-        "events": lambda rows: _events(rows, who, topics),
-        "orders": lambda rows: _orders(rows, who, tables.get("products")),
-        "messages": lambda rows: _messages(rows, who, topics),
-        "cases": lambda rows: _plain(_whose(rows, who), "case", "case", "opened_at"),
-        "surveys": lambda rows: _surveys(rows, who),
-        "referrals": lambda rows: _plain(_whose(rows, who), "referral", "referral", "referred_at"),
-        "opportunities": lambda rows: _opportunities(rows, who, tables, subject),
+        "events": lambda rows: _events(rows, topics),
+        "orders": lambda rows: _orders(rows, tables.get("products")),
+        "messages": lambda rows: _messages(rows, topics),
+        "cases": lambda rows: _plain(rows, "case", "case", "opened_at"),
+        "surveys": _surveys,
+        "referrals": lambda rows: _plain(rows, "referral", "referral", "referred_at"),
     }
     pieces = [make(tables[name]) for name, make in parts.items() if tables.get(name) is not None]
-    rows = ibis.union(*pieces) if len(pieces) > 1 else pieces[0]
+    rows = _whose(ibis.union(*pieces) if len(pieces) > 1 else pieces[0], who).select(*_PIECE)
+    if (deals := tables.get("opportunities")) is not None:
+        rows = ibis.union(rows, _opportunities(deals, who, tables, subject))
     rows = rows.mutate(subject_type=ibis.literal(subject), subject_id=rows[f"{subject}_id"])
     rows = rows.filter(rows["subject_id"].notnull()).select(*TIMELINE.names)
     return rows.order_by("subject_id", "occurred_at", "arrival", "event_name", "topic", "customer_id")
@@ -149,23 +152,25 @@ def _whose(rows: ir.Table, who: ir.Table) -> ir.Table:
     return rows.inner_join(who, ["person_source", "person_id"])
 
 
-def _piece(rows: ir.Table, **columns) -> ir.Table:
-    """The columns of the timeline; what is not given is not known."""
+def _piece(rows: ir.Table, names: Sequence[str], **columns) -> ir.Table:
+    """These columns of the timeline; what is not given is not known."""
     kinds = {"occurred_at": "timestamp", "arrival": "int64"}
     return rows.select(
         **{
             name: (columns[name] if name in columns else ibis.null(kinds.get(name, "string"))).cast(kinds.get(name, "string"))
-            for name in _PIECE
+            for name in names
         }
     )
 
 
-def _plain(rows: ir.Table, name: str | ir.StringColumn, kind: str, at: str, **more) -> ir.Table:
-    shared = ("customer_id", "account_id", "source", "channel", "arrival")
+def _plain(
+    rows: ir.Table, name: str | ir.StringColumn, kind: str, at: str, *, names: Sequence[str] = _NAMED, **more
+) -> ir.Table:
+    shared = ("person_source", "person_id", "customer_id", "account_id", "source", "channel", "arrival")
     columns = {column: rows[column] for column in shared if column in rows.columns}
     columns |= {"occurred_at": rows[at], "event_name": ibis.literal(name) if isinstance(name, str) else name}
     columns |= {"kind": ibis.literal(kind)}
-    return _piece(rows, **(columns | more))
+    return _piece(rows, names, **(columns | more))
 
 
 def _content_topics(content: ir.Table | None) -> ir.Table | None:
@@ -184,12 +189,12 @@ def _with_topic(rows: ir.Table, topics: ir.Table | None) -> ir.Table:
     return joined.mutate(topic=joined["topic"].fill_null(joined["content_topic"])).drop("content_topic")
 
 
-def _events(events: ir.Table, who: ir.Table, topics: ir.Table | None) -> ir.Table:
-    rows = _with_topic(_whose(events, who), topics)
-    return _piece(rows, kind=ibis.literal("event"), **{name: rows[name] for name in _PIECE if name != "kind"})
+def _events(events: ir.Table, topics: ir.Table | None) -> ir.Table:
+    rows = _with_topic(events, topics)
+    return _piece(rows, _NAMED, kind=ibis.literal("event"), **{name: rows[name] for name in _NAMED if name != "kind"})
 
 
-def _orders(orders: ir.Table, who: ir.Table, products: ir.Table | None) -> ir.Table:
+def _orders(orders: ir.Table, products: ir.Table | None) -> ir.Table:
     """One row for each order and topic; what was not bought is no order."""
     bought = orders.filter((orders["quantity"] > 0) & (orders["amount"].isnull() | (orders["amount"] >= 0)))
     if products is None:
@@ -205,13 +210,12 @@ def _orders(orders: ir.Table, who: ir.Table, products: ir.Table | None) -> ir.Ta
     each = bought.group_by(*keys, alone=alone).agg(
         ordered_at=bought["ordered_at"].min(), channel=bought["channel"].min(), arrival=bought["arrival"].min()
     )
-    rows = _whose(each, who)
-    return _plain(rows, "order", "order", "ordered_at", topic=rows["topic"])
+    return _plain(each, "order", "order", "ordered_at", topic=each["topic"])
 
 
-def _messages(messages: ir.Table, who: ir.Table, topics: ir.Table | None) -> ir.Table:
+def _messages(messages: ir.Table, topics: ir.Table | None) -> ir.Table:
     answered = messages.filter(messages["clicked_at"].notnull() | messages["replied_at"].notnull())
-    rows = _with_topic(_whose(answered, who), topics)
+    rows = _with_topic(answered, topics)
     parts = []
     for name, at in ((CLICKED, "clicked_at"), (REPLIED, "replied_at")):
         some = rows.filter(rows[at].notnull())
@@ -220,9 +224,9 @@ def _messages(messages: ir.Table, who: ir.Table, topics: ir.Table | None) -> ir.
     return ibis.union(*parts)
 
 
-def _surveys(surveys: ir.Table, who: ir.Table) -> ir.Table:
+def _surveys(surveys: ir.Table) -> ir.Table:
     answered = surveys.filter(surveys["score"].notnull() | surveys["text"].notnull())
-    return _plain(_whose(answered, who), "survey", "survey", "asked_at")
+    return _plain(answered, "survey", "survey", "asked_at")
 
 
 def _opportunities(deals: ir.Table, who: ir.Table, tables: Tables, subject: Subject) -> ir.Table:
@@ -233,9 +237,9 @@ def _opportunities(deals: ir.Table, who: ir.Table, tables: Tables, subject: Subj
     closed_at = ibis.greatest(owned["closed_at"].fill_null(owned["opened_at"]), owned["opened_at"])
     outcome = ibis.cases((owned["is_won"], WON), (~owned["is_won"], LOST), else_=CLOSED)
     rows = owned.mutate(ends_at=ended.ifelse(closed_at, ibis.null("timestamp")), outcome=outcome)
-    opened = _plain(rows, OPENED, "opportunity", "opened_at", topic=rows["topic"])
+    opened = _plain(rows, OPENED, "opportunity", "opened_at", names=_PIECE, topic=rows["topic"])
     closed = rows.filter(rows["ends_at"].notnull())
-    closed = _plain(closed, closed["outcome"], "opportunity", "ends_at", topic=closed["topic"])
+    closed = _plain(closed, closed["outcome"], "opportunity", "ends_at", names=_PIECE, topic=closed["topic"])
     return ibis.union(opened, closed)
 
 
