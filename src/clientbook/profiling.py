@@ -231,9 +231,7 @@ def overlaps(tables: Mapping[str, ir.Table | None], engine: Engine, p: Profiling
     names = [column.name for column in TABLES[1].columns]
     if not parts:
         return pd.DataFrame(columns=names)
-    path = engine.scratch_file(".parquet")
-    engine.write_parquet(ibis.union(*parts) if len(parts) > 1 else parts[0], path)
-    held = engine.read_parquet(path)
+    held = engine.keep(ibis.union(*parts) if len(parts) > 1 else parts[0])
     # what is counted is sets of columns, of which there are few, not pairs of values
     where = held.group_by("value").agg(numbers=held["number"].collect().sort().map(lambda n: n.cast("string")).join(","))
     patterns = where.group_by("numbers").agg(n=where.count()).to_pandas()

@@ -1,8 +1,10 @@
-"""Much that is worked out value by value, in several processes where there is enough of it."""
+"""Much that is worked out value by value, in several processes where there is enough of it, or lot by lot in threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 # Below so many values a process would take longer to start than to read them.
@@ -42,3 +44,25 @@ def in_parts(work: Callable[[Sequence[V], int], list[T]], values: Sequence[V]) -
     parts = (delayed(work)(values[start : start + VALUES_A_PART], start) for start in starts)
     told = Parallel(n_jobs=processes, batch_size=1, pre_dispatch="2*n_jobs")(parts)
     return [one for part in told for one in part]
+
+
+def in_turn(work: Callable[[V], T], lots: Iterable[V]) -> Iterator[T]:
+    """What comes of each lot, in their order, some of them worked on at once?
+
+    Parameters
+    ----------
+    work
+        What numpy does for the most part: it leaves the processors to other threads meanwhile.
+    lots
+        Taken one after the other, and only as they are worked on, as memory has room for few.
+    """
+    from joblib import cpu_count
+
+    most = min(cpu_count(), MOST_PROCESSES)
+    with ThreadPoolExecutor(most) as pool:
+        begun: deque = deque()
+        for lot in lots:
+            begun.append(pool.submit(work, lot))
+            if len(begun) == most:
+                yield begun.popleft().result()
+        yield from (each.result() for each in begun)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clientbook import workers
 from clientbook.engine import Engine
 from clientbook.engine.shared import ROW_GROUP_ROWS
 from clientbook.journeys import model as hidden
@@ -183,8 +184,8 @@ def read_stages(seen: Seen, told: pd.DataFrame, as_of: dt.date, engine: Engine, 
     files = {name: engine.scratch_file(".parquet") for name in kinds}
     with ExitStack() as opened:
         writers = {name: opened.enter_context(pq.ParquetWriter(files[name], kinds[name])) for name in kinds}
-        for lot in seen.lots():
-            for name, rows in zip(kinds, _read(model, lot, now), strict=True):
+        for read in workers.in_turn(lambda lot: _read(model, lot, now), seen.lots()):
+            for name, rows in zip(kinds, read, strict=True):
                 writers[name].write_table(rows.select(kinds[name].names).cast(kinds[name]), ROW_GROUP_ROWS)
     tables = {name: engine.read_parquet(path) for name, path in files.items()}
     return Reading(model, told["event_name"].tolist(), **tables)
