@@ -108,32 +108,33 @@ def seeds(folders: list[Path]) -> None:
 
 
 READING = """
-import time, numpy as np, pandas as pd
-from clientbook.journeys import model as hidden, inference
+import datetime as dt, tempfile, time
+from pathlib import Path
+import numpy as np, pandas as pd, pyarrow as pa, pyarrow.parquet as pq
+from clientbook import engine as engines, journeys
+from clientbook.journeys import model as hidden
+from clientbook.journeys.stages import Ways
 from clientbook.tables import STAGES
 rng = np.random.default_rng(1)
 ways = {ways}
 size = 1 + rng.geometric(0.1, ways)
 lane = np.repeat(np.arange(ways), size)
 n = len(lane)
-at = np.sort(rng.integers(0, 1000 * 86_400, n)) * 1_000_000
-at = at[np.lexsort((rng.random(n), np.zeros(n)))]
+at = rng.integers(0, 1000 * 86_400, n) * 1_000_000
 at = at[np.lexsort((at, lane))]
-mark = rng.choice([hidden.VISIT] * 18 + [hidden.PASSIVE, hidden.LATER_ORDER], n).astype(np.int8)
-seen = inference.Seen(lane, np.arange(n), at, rng.integers(0, 28, n).astype(np.int32), mark, np.zeros(n, np.int32),
-                      np.zeros(n, np.int8), mark == hidden.LATER_ORDER)
+mark = rng.choice([hidden.VISIT] * 18 + [hidden.PASSIVE, hidden.LATER_ORDER], n)
+steps = dict(lane=lane, place=np.arange(n), occurred_at=at.astype("datetime64[us]"), code=rng.integers(0, 28, n), mark=mark,
+             deals=np.zeros(n, np.int64), told_level=np.zeros(n, np.int64), level=np.zeros(n, np.int64),
+             bought=mark == hidden.LATER_ORDER)
 table = pd.DataFrame(rng.dirichlet(np.ones(6) * 0.3, 28), columns=list(STAGES)).assign(events=1000.0, event_name="e")
-class Keep:
-    def scratch_file(self, ending):
-        import tempfile
-        from pathlib import Path
-        return Path(tempfile.mkdtemp()) / ("x" + ending)
-    def read_parquet(self, path):
-        return path
-import datetime as dt
-began, cpu = time.perf_counter(), time.process_time()
-inference.read_stages(seen, table, dt.date(1972, 10, 1), Keep(), zone="UTC")
-print(n, time.perf_counter() - began, time.process_time() - cpu)
+with engines.open(scratch=Path(tempfile.mkdtemp()), memory="3GB") as engine:
+    path = engine.scratch_file(".parquet")
+    pq.write_table(pa.table(steps), path, row_group_size=122_880)
+    del lane, at, mark, steps
+    began, cpu = time.perf_counter(), time.process_time()
+    seen = journeys.seen_of(Ways(None, engine.read_parquet(path), engine))
+    journeys.read_stages(seen, table, dt.date(1972, 10, 1), engine, zone="UTC")
+    print(n, time.perf_counter() - began, time.process_time() - cpu)
 """
 
 EVENTS = """
