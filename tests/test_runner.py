@@ -241,6 +241,34 @@ def test_a_notebook_begins_when_what_it_reads_is_handed_over(book, altered, tmp_
     assert {step["reused"] for step in again.run.info["notebooks"].values()} == {outcome.run.name}
 
 
+_MEMORY = """
+import os
+limit = step.engine.connection.raw_sql("SELECT current_setting('memory_limit')").fetchone()[0]
+step.record(took=[os.environ["CLIENTBOOK_MEMORY"], limit])
+"""
+
+
+def test_who_is_alone_takes_the_memory_of_all_until_it_hands_over(book, altered, tmp_path, monkeypatch):
+    monkeypatch.delenv("CLIENTBOOK_MEMORY", raising=False)
+    monkeypatch.setattr(runner, "share", lambda engines=1: 3_000_000_000 // engines)
+    folder = altered(_MEMORY.replace("took", "left"), "02_profiling")
+    for name, mark in (("01_cleaning", "step.hand_over(*step.stage.writes)\n"), ("02_profiling", "step = ")):
+        notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+        cell = next(cell for cell in notebook.cells if cell.cell_type == "code" and mark in cell.source)
+        if name == "01_cleaning":
+            cell.source = cell.source.replace(mark, _MEMORY + mark)
+        else:
+            cell.source += f"\n{_MEMORY}"
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    run = runner.run(book, out=tmp_path / "reports", folder=folder, jobs=2).run
+    told = run.record("cleaning")
+    assert told["took"] == ["3000000000B", "2.7 GiB"] and told["left"][1] == "1.3 GiB"
+    assert run.record("profiling")["took"] == ["1500000000B", "1.3 GiB"]
+    monkeypatch.setenv("CLIENTBOOK_MEMORY", "900MB")
+    run = runner.run(book, out=tmp_path / "reports", folder=folder, jobs=2, fresh=True).run
+    assert run.record("cleaning")["left"] == run.record("profiling")["took"] == ["900MB", "858.3 MiB"]
+
+
 def test_who_reads_more_than_is_handed_over_waits_for_the_end(book, altered, tmp_path):
     folder = altered("step.hand_over('orders')", "02_profiling")
     text = (folder / "01_cleaning.ipynb").read_text(encoding="utf-8")

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 MEMORY_VARIABLE = "CLIENTBOOK_MEMORY"
+# Of a notebook that begins alone: what it may take once it has handed over to those that wait for it.
+SHARED_VARIABLE = "CLIENTBOOK_SHARED_MEMORY"
 # Python takes as much again beside an engine, and others use the machine too.
 SHARE = 4
 LEAST_BYTES = 1_000_000_000

@@ -24,7 +24,7 @@ from clientbook import cache, failure, forkserver, history, ipynb, kernels, lock
 from clientbook.book import BOOK_VARIABLE, LABELS, Book
 from clientbook.failure import Failure
 from clientbook.faults import ClientbookError, UsageError
-from clientbook.memory import MEMORY_VARIABLE, share
+from clientbook.memory import MEMORY_VARIABLE, SHARED_VARIABLE, share
 from clientbook.sources.delivered import fingerprint
 from clientbook.stage import (
     ENGINE_VARIABLE,
@@ -342,6 +342,7 @@ class _Execution:
         self._watch, self._telling = watch, threading.Lock()
         self._threads: list[threading.Thread] = []
         # by notebook, by the one that began before it had ended: the tables that are read, with what is in them
+        self._alone: set[str] = set()
         self._early: dict[str, dict[str, dict[str, str | None]]] = {}
         self._ending = False
 
@@ -425,13 +426,15 @@ class _Execution:
         kernels.register()
         for module in (*(notebook.stage.name for notebook in self.chosen), "publish"):
             cache.code_of(module)
-        waiting = _by_followers(self.chosen)
+        waiting, before = _by_followers(self.chosen), _all_before(self.chosen)
         ended: queue.SimpleQueue = queue.SimpleQueue()
         over: set[str] = set()
         while len(over) < len(self.chosen):
             running = len(self.chosen) - len(waiting) - len(over)
             for notebook in [each for each in waiting if self._may_begin(each, over)][: self.jobs - running]:
                 waiting.remove(notebook)
+                if not running and all(notebook.name in before[each.name] for each in waiting):
+                    self._alone.add(notebook.name)
                 # a daemon: if a kernel cannot be ended, its thread must not keep the process
                 thread = threading.Thread(target=self._step, args=(notebook, ended), daemon=True)
                 self._threads.append(thread)
@@ -551,7 +554,7 @@ class _Execution:
                 str(draft),
                 parameters=values,
                 # the book's path and the run's name are nobody's business on a page, so they go by the environment
-                environment=self._environment(),
+                environment=self._environment(notebook),
                 engine_name=engine,
                 kernel_name="python3",
                 language="python",
@@ -595,13 +598,16 @@ class _Execution:
             how,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, notebook: Notebook) -> dict[str, str]:
         told = forkserver.ONE_THREAD | os.environ
         for name in (PERSONAL_VARIABLE, FRESH_VARIABLE):
             told.pop(name, None)
         told |= {BOOK_VARIABLE: str(self.book.folder), RUN_VARIABLE: self.under_way.name, ENGINE_VARIABLE: self.engine}
-        # what one notebook alone may take is shared by those that run side by side
-        told.setdefault(MEMORY_VARIABLE, f"{share(min(self.jobs, len(self.chosen)))}B")
+        if MEMORY_VARIABLE not in told:
+            # what one notebook alone may take is shared by those that run side by side
+            told[MEMORY_VARIABLE] = shared = f"{share(min(self.jobs, len(self.chosen)))}B"
+            if notebook.name in self._alone:
+                told |= {MEMORY_VARIABLE: f"{share()}B", SHARED_VARIABLE: shared}
         asked = {PERSONAL_VARIABLE: self.personal, FRESH_VARIABLE: self.fresh}
         return told | {name: "1" for name, is_so in asked.items() if is_so}
 
@@ -890,12 +896,18 @@ def _reads_tables_alone(after: Notebook, before: Notebook) -> bool:
     return "*" not in (*after.stage.needs, *after.stage.uses) and not {"*", before.stage.name} & set(after.stage.hears)
 
 
-def _by_followers(chosen: Sequence[Notebook]) -> list[Notebook]:
-    """Those first for which the most others wait, also by way of others; else in order."""
+def _all_before(chosen: Sequence[Notebook]) -> dict[str, set[str]]:
+    """For which others does each notebook wait, also by way of others?"""
     before = {notebook.name: {each.name for each in _before(notebook, chosen)} for notebook in chosen}
     for notebook in chosen:
         # in order, so that what stands before those before is known
         before[notebook.name] |= {name for each in before[notebook.name] for name in before[each]}
+    return before
+
+
+def _by_followers(chosen: Sequence[Notebook]) -> list[Notebook]:
+    """Those first for which the most others wait, also by way of others; else in order."""
+    before = _all_before(chosen)
     return sorted(chosen, key=lambda each: -sum(each.name in others for others in before.values()))
 
 

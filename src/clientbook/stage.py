@@ -18,6 +18,7 @@ from clientbook.book import Book, open_book
 from clientbook.engine import Engine
 from clientbook.engine import open as open_engine
 from clientbook.faults import ClientbookError, Fault, FaultError, UsageError
+from clientbook.memory import SHARED_VARIABLE
 from clientbook.store import Run, whole, write_json
 from clientbook.tables import Table
 
@@ -331,6 +332,9 @@ class Step:
         unknown = ", ".join(sorted({*tables} - {*self.stage.writes}))
         if unknown:
             raise ClientbookError(f"{self.stage.name} does not say that it writes {unknown}, which it hands over.")
+        # whoever begins now takes memory of its own
+        if shared := os.environ.get(SHARED_VARIABLE):
+            self.engine.limit(shared)
         self.record(handed_over=sorted(tables))
 
     def _wrote(self, path: Path) -> None:

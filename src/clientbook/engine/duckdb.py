@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,17 @@ class DuckDBEngine(Engine):
                 Fault(f"{memory!r} is not an amount of memory.", f"Set {MEMORY_VARIABLE} to a size such as 4GB.")
             ) from None
         self._held, self._most_held = 0, int(self._memory() * HELD_SHARE)
+
+    def limit(self, memory: str) -> None:
+        """How much memory may be taken from now on? What does not get by with less keeps what it has.
+
+        Parameters
+        ----------
+        memory
+            Such as `2GB`.
+        """
+        with suppress(duckdb.OutOfMemoryException):
+            self._run(f"SET memory_limit = {_literal(memory)}")
 
     def close(self) -> None:
         """When is the engine done? Now: the connection ends and its scratch files go."""
