@@ -640,6 +640,34 @@ def test_nothing_of_the_future_changes_what_was_known(engine):
     )
 
 
+def test_what_is_read_does_not_depend_on_the_lots_it_is_read_in(engine, monkeypatch):
+    tables = {"events": events(*crowd())}
+    ways, whole, intervals = read(engine, tables)
+    # some ways are longer than a lot
+    monkeypatch.setattr(inference, "LOT_STEPS", 5)
+    seen = journeys.seen_of(ways)
+    lots = [lot.to_pandas() for lot in seen.lots()]
+    assert len(lots) > 20 and sum(len(lot) for lot in lots) == seen.size.sum()
+    assert all(set(a["lane"]).isdisjoint(b["lane"]) for a, b in itertools.pairwise(lots))
+    _, parted, again = read(engine, tables)
+    pd.testing.assert_frame_equal(again, intervals)
+    pd.testing.assert_frame_equal(parted.steps.to_pandas(), whole.steps.to_pandas())
+    pd.testing.assert_frame_equal(parted.now.to_pandas(), whole.now.to_pandas())
+
+
+def test_a_model_is_fitted_to_the_same_ways_whether_all_are_read_or_these_alone(engine, monkeypatch):
+    timeline, _, ways = follow(engine, {"events": events(*crowd())})
+    told = journeys.stage_table_of(timeline, ROWS)
+    monkeypatch.setattr(inference, "_FIRST_WAYS", 12)
+    monkeypatch.setattr(inference, "FIT_WAYS", 25)
+    # so that some ways are several pieces, of which only some are drawn
+    monkeypatch.setattr(hidden, "LONGEST", 3)
+    seen = journeys.seen_of(ways)
+    drawn = inference._fitted(told, seen, inference.microseconds(AS_OF, "Europe/Berlin"), 1)
+    everything = inference.fitted_before(seen.part(), told, AS_OF, zone="Europe/Berlin")
+    assert np.array_equal(drawn.moves, everything.moves) and np.array_equal(drawn.emission, everything.emission)
+
+
 def test_intervals_follow_one_another_and_end_in_silence(engine):
     _, _, found = read(engine, {"events": events(*crowd())})
     assert set(found["method"]) == {"filtered", "smoothed"} and set(found["stage"]) <= set(STAGES)
