@@ -87,6 +87,7 @@ __all__ = [
     "say_contradictions",
     "say_cost",
     "say_doubts",
+    "say_gains",
     "say_gap",
     "say_grid",
     "say_months",
@@ -495,7 +496,20 @@ def gains(work: Work) -> pd.DataFrame:
         Of :func:`analyse`.
     """
     found = None if work.planned is None else work.planned.extra
-    return pd.DataFrame(columns=["stage", "answered", "unanswered", "extra", "low", "high"]) if found is None else found
+    columns = ["stage", "answered", "unanswered", "extra", "low", "high"]
+    return pd.DataFrame(columns=columns) if found is None else found.by_stage
+
+
+def say_gains(work: Work) -> str:
+    """In a few words: within how many days are orders counted for an answer?
+
+    Parameters
+    ----------
+    work
+        Of :func:`analyse`.
+    """
+    found = None if work.planned is None else work.planned.extra
+    return "Further orders after an answer, by stage" if found is None else f"Further orders within {found.days} days, by stage"
 
 
 def policies(work: Work) -> pd.DataFrame:

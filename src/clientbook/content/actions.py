@@ -142,7 +142,7 @@ class Plan:
     actions: ir.Table
     allowed: ir.Table
     response: Response
-    extra: pd.DataFrame | None
+    extra: response.Gains | None
     signs: response.Signs
 
 
@@ -211,8 +211,7 @@ def plan(facts: Facts, who: Known, rules: Rules, engine) -> Plan:
     told = keep(engine, told.select(*names).order_by(ibis.desc("expected_margin"), "customer_id"))
     # an anti-join has no order of its own: what is written is sorted where it is written
     free = may.filter(may["allowed"]).select("customer_id", "channel").anti_join(first, "customer_id")
-    by_stage = None if extra is None else extra.by_stage
-    return Plan(told.order_by(ibis.desc("expected_margin"), "customer_id"), free, answers, by_stage, signs)
+    return Plan(told.order_by(ibis.desc("expected_margin"), "customer_id"), free, answers, extra, signs)
 
 
 def keep_signs(facts: Facts, who: Known, rules: Rules, counted: ir.Table, engine) -> response.Signs:

@@ -203,11 +203,14 @@ class Gains:
         `stage` (`none`; `after …` where the journey was closed; `bought …` where it was, and how lately they bought),
         `answered`, `unanswered`, `extra` (orders; never below
         0), `low`, `high` (95 %).
+    days
+        How soon after the message an order had to come: where orders name pieces, it may take longer.
     by_channel
         How many times that an answer by a channel brings; empty where orders do not say it.
     """
 
     by_stage: pd.DataFrame
+    days: int
     by_channel: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -922,7 +925,7 @@ def extra_orders(signs: Signs, orders: ir.Table | None, identities, now: dt.date
     channels = _by_channel(each, told) if names_piece else {}
     closed = [*(_bought(days) for days in BOUGHT_DAYS), *(f"after {name}" for name in AFTER_A_SALE)]
     order = {name: i for i, name in enumerate([*STAGES, *closed, "none"])}
-    return Gains(told.sort_values("stage", key=lambda names: names.map(order), ignore_index=True), channels)
+    return Gains(told.sort_values("stage", key=lambda names: names.map(order), ignore_index=True), days, channels)
 
 
 def _by_channel(messages: pd.DataFrame, told: pd.DataFrame) -> dict[str, float]:
