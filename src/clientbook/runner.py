@@ -341,8 +341,8 @@ class _Execution:
         self.fingerprints = cache.Fingerprints.of(book.store.folder)
         self._watch, self._telling = watch, threading.Lock()
         self._threads: list[threading.Thread] = []
-        # by notebook, by the one that began before it had ended: the tables that are read, with what is in them
         self._alone: set[str] = set()
+        # by notebook, by the one that began before it had ended: the tables that are read, with what is in them
         self._early: dict[str, dict[str, dict[str, str | None]]] = {}
         self._ending = False
 
@@ -426,7 +426,8 @@ class _Execution:
         kernels.register()
         for module in (*(notebook.stage.name for notebook in self.chosen), "publish"):
             cache.code_of(module)
-        waiting, before = _by_followers(self.chosen), _all_before(self.chosen)
+        before = _all_before(self.chosen)
+        waiting = _by_followers(self.chosen, before)
         ended: queue.SimpleQueue = queue.SimpleQueue()
         over: set[str] = set()
         while len(over) < len(self.chosen):
@@ -905,9 +906,8 @@ def _all_before(chosen: Sequence[Notebook]) -> dict[str, set[str]]:
     return before
 
 
-def _by_followers(chosen: Sequence[Notebook]) -> list[Notebook]:
+def _by_followers(chosen: Sequence[Notebook], before: Mapping[str, set[str]]) -> list[Notebook]:
     """Those first for which the most others wait, also by way of others; else in order."""
-    before = _all_before(chosen)
     return sorted(chosen, key=lambda each: -sum(each.name in others for others in before.values()))
 
 

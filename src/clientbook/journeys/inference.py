@@ -111,7 +111,7 @@ class Seen:
         Parameters
         ----------
         lanes
-            Which, in order.
+            Which, in any order.
         """
         mine = np.isin(self.lanes, lanes)
         return Seen(self.steps.semi_join(ibis.memtable({"lane": self.lanes[mine]}), "lane"), self.lanes[mine], self.size[mine])
@@ -200,7 +200,7 @@ def _read(model: Model, rows: pa.Table, end: int) -> tuple[pa.Table, pa.Table, p
         _spans_table(*_filtered_spans(model, steps, of, known)),
         _spans_table(*_smoothed_spans(model, steps, of, known, both, into)),
     ]
-    level, probability = _told(known)
+    level, probability = most_probable(known)
     left = known[:, AWAY]
     now = pa.table(
         {"lane": of[is_end], "level": level[is_end], "probability": np.round(probability[is_end], 6),
@@ -461,15 +461,21 @@ def _learned(told: pd.DataFrame, ways: int, taken: Callable[[np.ndarray], Steps]
     return hidden.fit(model, taken(np.sort(order[:FIT_WAYS])), rounds=_LAST_ROUNDS, prior=guess)
 
 
-def _told(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The most probable of the six stages, and how probable it is for somebody who is on the way."""
+def most_probable(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable of the six stages, and how probable it is for somebody who is on the way.
+
+    Parameters
+    ----------
+    state
+        Any number of rows, by states.
+    """
     on = state[:, :AWAY]
     level = on.argmax(axis=1)
     return level, on[np.arange(len(on)), level] / np.maximum(on.sum(axis=1), 1e-300)
 
 
 def _spoken(state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    level, probability = _told(state)
+    level, probability = most_probable(state)
     return np.where(state[:, AWAY] > 0.5, AWAY, level), probability, 1 - state[:, AWAY]
 
 

@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook.journeys.inference import Reading, Seen, Stood, fitted_before, part_of, recent, stood
+from clientbook.journeys.inference import Reading, Seen, Stood, fitted_before, most_probable, part_of, recent, stood
 from clientbook.journeys.model import AWAY, Model
 from clientbook.journeys.stages import Ways, instant_of
 from clientbook.tables import STAGES
@@ -241,8 +241,8 @@ def _drawn(seen: Seen, most: int) -> Seen:
 
 
 def _best_of(knowing: Stood) -> pd.DataFrame:
-    on = knowing.state[:, :AWAY] / np.maximum(knowing.state[:, :AWAY].sum(axis=1, keepdims=True), 1e-300)
-    return pd.DataFrame({"lane": knowing.lane, "true_model": on.argmax(axis=1), "true_probability": on.max(axis=1)})
+    level, probability = most_probable(knowing.state)
+    return pd.DataFrame({"lane": knowing.lane, "true_model": level, "true_probability": probability})
 
 
 def _tenths(foretold: np.ndarray, bought: np.ndarray) -> pd.DataFrame:

@@ -176,10 +176,9 @@ def _true_of_messages(told, timed, every, truth, wrong, as_of) -> dict[str, floa
     # a letter or a call cannot be clicked: what it brings is not known beforehand
     clicks = told.group_by("channel").agg(clicks=told["clicked"].sum()).to_pandas().set_index("channel")["clicks"]
     silent = stopped["channel"].isin(clicks.index[clicks == 0].tolist())
-    chosen = {"lost": stopped["clicked"] == 1, "unseen": silent}
-    known = stopped.select("message_id", **{name: rule.fill_null(False) for name, rule in chosen.items()})
+    known = stopped.select("message_id", lost=stopped["clicked"] == 1, unseen=silent)
     asked = every.left_join(known, "message_id").drop("message_id_right")
-    names = [*chosen]
+    names = ["lost", "unseen"]
     if timed is not None:
         moved = timed.select("message_id", "own_hour", "own_channel", timed=ibis.literal(True))
         asked, names = asked.left_join(moved, "message_id").drop("message_id_right"), [*names, "timed"]
