@@ -100,6 +100,9 @@ def _likeness(made: Path) -> Group:
             for colour, row in zip(charts.PALETTE, part.itertuples(index=False), strict=False):
                 ax.plot(quantiles, row[2:], color=colour, marker="o", markersize=3, label=row.company)
             ax.set_yscale("log")
+            # powers of ten as words of TeX would be shown as they are
+            ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            ax.yaxis.set_minor_formatter("")
             ax.set_title(measure, loc="left", fontsize=10)
         axes[0].legend(frameon=False, fontsize=8)
     alt = "Three sets of curves, of the made company, CDNOW and Online Retail II, by quantile; the table has the numbers."
