@@ -78,13 +78,6 @@ class DuckDBEngine(Engine):
         self._held, self._most_held = 0, int(self._memory() * HELD_SHARE)
 
     def limit(self, memory: str) -> None:
-        """How much memory may be taken from now on? What does not get by with less keeps what it has.
-
-        Parameters
-        ----------
-        memory
-            Such as `2GB`.
-        """
         with suppress(duckdb.OutOfMemoryException):
             self._run(f"SET memory_limit = {_literal(memory)}")
 

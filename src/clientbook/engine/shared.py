@@ -164,6 +164,16 @@ class Engine(ABC):
         """When is the engine done? Now, and its scratch files go."""
 
     @abstractmethod
+    def limit(self, memory: str) -> None:
+        """How much of this machine's memory may be taken from now on? What does not get by with less keeps what it has.
+
+        Parameters
+        ----------
+        memory
+            Such as `2GB`.
+        """
+
+    @abstractmethod
     def stage_text(self, path: Path, **reading: Any) -> Path:
         """Where does a text file lie as Parquet, row for row?"""
 

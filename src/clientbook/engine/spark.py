@@ -458,6 +458,10 @@ class SparkEngine(Engine):
         self._driver.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
+    def limit(self, memory: str) -> None:
+        # the session's own memory is given out by whoever started it
+        self._driver.limit(memory)
+
     def stage_text(self, path: Path, **reading: Any) -> Path:
         return self._driver.stage_text(path, **reading)
 
