@@ -120,10 +120,10 @@ def read(folder: Path | None) -> pd.DataFrame:
         faults += found
         if not found:
             row["answer"] = row["answer"].lower()
-            rows.append({**row, "row": number})
+            rows.append({**dict.fromkeys(OPTIONAL, ""), **row, "row": number})
     if faults:
         raise FaultError(faults)
-    return pd.DataFrame(rows, columns=[*columns, "row"]).fillna(dict.fromkeys(OPTIONAL, ""))
+    return pd.DataFrame(rows, columns=[*columns, "row"])
 
 
 def _faults_of_header(header: Sequence[str]) -> list[Fault]:

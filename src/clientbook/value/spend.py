@@ -147,15 +147,14 @@ def fit_spend(summary: ir.Table | pd.DataFrame) -> SpendModel:
     TooFew
         If fewer than 20 did, or the fit does not converge.
     """
-    repeat = summary[(summary["frequency"] > 0) & (summary["monetary"] > 0)]
+    bought_again = (summary["frequency"] > 0) & (summary["monetary"] > 0)
     # equal histories are one row, and the order of rows changes no sum
-    rounded = repeat["monetary"].round(6)
-    frame = isinstance(summary, pd.DataFrame)
-    repeat = repeat.assign(monetary=rounded) if frame else repeat.mutate(monetary=rounded)
-    by = ["frequency", "monetary"]
-    if frame:
+    rounded, by = summary["monetary"].round(6), ["frequency", "monetary"]
+    if isinstance(summary, pd.DataFrame):
+        repeat = summary[bought_again].assign(monetary=rounded)
         known = repeat.groupby(by).size().rename("customers").reset_index()
     else:
+        repeat = summary.filter(bought_again).mutate(monetary=rounded)
         known = repeat.group_by(by).agg(customers=repeat.count()).order_by(by).to_pandas()
     customers = int(known["customers"].sum())
     if customers < FEWEST_REPEAT_BUYERS:
