@@ -75,6 +75,12 @@ def test_percent_takes_fractions_and_never_rounds_up_to_all_or_down_to_nothing(v
     assert charts.percent(value) == f"{text}{NB}%"
 
 
+@pytest.mark.parametrize(("value", "text"), [(0.04, "+4.0"), (-0.0862, "−8.6"), (0, "+0.0"), (-0.0001, "0.0")])
+def test_points_are_differences_with_their_sign(value, text):
+    assert numbers.points(value) == f"{text}{NB}points" and numbers.column([value, value], "points")[1] == f"{text}{NB}points"
+    assert numbers.points(None) == "–"
+
+
 @given(st.floats(min_value=0, max_value=1, allow_nan=False))
 def test_a_share_is_said_as_a_bound_just_where_it_is_below_a_thousandth(value):
     said = charts.percent(value)

@@ -101,3 +101,40 @@ def test_a_store_that_is_there_stays_as_it_is(make_book):
     other.mkdir(parents=True)
     check(folder)
     assert other.is_dir()
+
+
+def test_a_column_of_which_most_cannot_be_read_is_at_fault(make_book):
+    rows = [f"o{i},c{i},2024-01-{1 + i % 28:02},{'12.00 XYZ' if i % 4 else '12.00 €'}" for i in range(40)]
+    text = "\n".join(["order_id,person_id,ordered_at,Betrag", *rows])
+    report = checking.check(open_book(make_book(BOOK.replace("AMOUNT", "Betrag"), orders__csv=text)))
+    (fault,) = report.faults
+    assert (fault.file, fault.column) == ("orders.csv", "Betrag") and "30 of 40 cells cannot be read" in fault.message
+    assert report.wrong == 1 and "decimal" in fault.remedy
+
+
+def test_a_book_of_a_day_before_all_that_happened_is_at_fault(make_book):
+    text = "order_id,person_id,ordered_at,amount\no1,c1,2025-02-01,5\no2,c1,2025-03-01,5\n"
+    report = checking.check(open_book(make_book(BOOK.replace("AMOUNT", "amount"), orders__csv=text)))
+    (fault,) = report.faults
+    assert fault.message.startswith("all 2 rows are of 2024-12-31 or later") and "as_of" in fault.remedy
+
+
+def test_a_time_that_cannot_be_read_names_the_setting_that_says_how_it_is_written(make_book):
+    rows = [f"o{i},c{i},04/{1 + i:02}/24,5" for i in range(25)]
+    text = "\n".join(["order_id,person_id,ordered_at,amount", "o,c,2024-03-01,5", *rows])
+    report = checking.check(open_book(make_book(BOOK.replace("AMOUNT", "amount"), orders__csv=text)))
+    (fault,) = report.faults
+    assert "not a valid time" in fault.message and "dates" in fault.remedy and "ordered_at" in fault.remedy
+
+
+BOOK = """name: Check
+currency: EUR
+country: DE
+timezone: UTC
+as_of: 2024-12-31
+sources:
+  shop:
+    orders:
+      path: orders.csv
+      columns: {amount: AMOUNT}
+"""

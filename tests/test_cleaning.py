@@ -154,7 +154,7 @@ def count_again(files, cancelled):
             a = None if a is None else float(a)
             back = any(value is not None and value < 0 for value in (n, p, a)) or (cancelled and order_id.startswith("C"))
             n = 1.0 if quantity == "" else n
-            if a is None and n is not None and p is not None:
+            if a is None and amount != "y" and n is not None and p is not None:
                 a = n * p
             fates[file]["returns" if back else "kept"] += 1
             line = (person, time, order_id.strip() or None, product or None)
@@ -409,6 +409,16 @@ def test_quantity_and_amount_have_defaults_and_a_bad_quantity_has_none(clean):
     assert rows(cleaned.tables["changes"], "column", "before", "after", "row") == [("quantity", "x", None, 5)]
     without = as_csv(("person_id", "ordered_at", "amount"), [("a", "2024-01-05", "7")])
     assert rows(clean(ORDERS, o__csv=without).tables["orders"], "quantity", "amount") == [(1, 7)]
+
+
+def test_an_amount_that_cannot_be_read_is_not_made_of_price_and_quantity(clean):
+    content = as_csv(
+        ("person_id", "ordered_at", "quantity", "unit_price", "amount"),
+        [("a", "2024-01-05", "2", "10", "12.00 XYZ"), ("b", "2024-01-05", "2", "10", ""), ("c", "2024-01-05", "2", "10", "12.00 EUR")],
+    )
+    cleaned = clean(ORDERS, o__csv=content)
+    assert rows(cleaned.tables["orders"], "amount") == [(None,), (20,), (12,)]
+    assert rows(cleaned.tables["changes"], "column", "before", "after", "row") == [("amount", "12.00 XYZ", None, 2)]
 
 
 def test_a_delivered_column_that_the_book_gives_a_name_has_that_name_alone(clean):

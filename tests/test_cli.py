@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import pytest
@@ -216,14 +217,40 @@ def test_being_stopped_is_no_accident(call, make_book, monkeypatch, error, code)
     assert "Stopped." in complaint or "No space left on device" in complaint
 
 
+def test_what_could_not_become_a_report_is_told_before_the_work(call, make_book, tmp_path):
+    folder = make_book(SOUND)
+    (tmp_path / "outf").touch()
+    code, _, complaint = call("run", folder, "--out", tmp_path / "outf" / "deeper")
+    assert code == 2 and f"{tmp_path / 'outf'} is a file" in complaint
+    code, _, complaint = call("run", folder, "--as-of", "2999-01-01", "--out", tmp_path / "reports")
+    assert code == 2 and "2999-01-01 is still to come" in complaint
+    assert not (folder / "store").exists()
+
+
+def test_a_scheduler_hears_of_what_nobody_foresaw(call, make_book, monkeypatch, tmp_path):
+    from clientbook import runner
+
+    def fail(*args, **more):
+        raise RuntimeError("of Ann Muster")
+
+    monkeypatch.setattr(runner, "run", fail)
+    code, out, _ = call("run", make_book(SOUND), "--json", "--out", tmp_path / "reports")
+    assert code == 1 and json.loads(out) == {
+        "state": "failed", "exit_code": 1, "message": "Something unforeseen happened (RuntimeError)."
+    }  # fmt: skip
+
+
 def test_lab_opens_the_notebooks_with_the_book(call, make_book, monkeypatch):
     asked = {}
 
-    def stand_in(command, env):
-        asked.update(command=command, env=env)
-        return 5
+    class StandIn:
+        def __init__(self, command, env):
+            asked.update(command=command, env=env)
 
-    monkeypatch.setattr(cli.subprocess, "call", stand_in)
+        def wait(self):
+            return 5
+
+    monkeypatch.setattr(cli.subprocess, "Popen", StandIn)
     folder = make_book(SOUND)
     code, _, _ = call("lab", folder, "--no-browser", "--port", "9999")
     assert code == 5

@@ -756,7 +756,7 @@ def test_teams_contradict_each_other_within_a_week(engine):
     told = outcomes.contradictions(audit.audit(audit.keep(engine, known), audit.Known(), ContactPolicy(), engine))
     # a team may change its own topic, and after a week a customer has forgotten
     assert told[["team", "then", "pairs", "other_topic"]].values.tolist() == [["brand", "sales", 1, 1]]
-    assert "something else" in outcomes.say_contradictions(told)
+    assert "about another topic, or for another stage" in outcomes.say_contradictions(told)
     assert "No team" in outcomes.say_contradictions(told.iloc[:0])
 
 
@@ -832,6 +832,22 @@ def test_the_busiest_hour_goes_round_midnight():
         return counts.index(max(counts))
 
     assert told == {who: plain([(h, n) for w, h, n in rows if w == who]) for who in ("late", "early")}
+
+
+def test_in_a_book_that_knows_nobody_s_visits_nobody_has_a_time(engine):
+    rows = pd.DataFrame({"customer_id": ["a"], "at": [dt.datetime(2024, 3, 4)], "topic": "hats", "is_visit": False, "is_order": True})
+    counted = response.habits(audit.keep(engine, ibis.memtable(rows)), [dt.datetime(2024, 6, 1)], "UTC", engine)
+    assert response.active_times(counted).count().to_pandas() == 0
+
+
+def test_messages_that_name_no_channel_have_no_best_time():
+    p = {"customer_id": "a", "content_id": "x", "channel": None, "wanted_weekday": None, "wanted_hour": None, "active_weekday": None,
+         "active_hour": 9}  # fmt: skip
+    whole = dict.fromkeys(("wanted_weekday", "wanted_hour", "active_weekday", "active_hour"), "int64")
+    people = ibis.memtable([p], schema={"customer_id": "string", "content_id": "string", "channel": "string", **whole})
+    times = pd.DataFrame({"channel": [None, None], "weekday": [1, 2], "hour": [8, 9], "messages": 900, "rate": [0.1, 0.2]})
+    told = actions._timed(people, ibis.memtable(times.astype({"channel": "str"}))).to_pandas().iloc[0]
+    assert told["hour"] == 9 and pd.isna(told["weekday"])
 
 
 def test_pages_of_one_hour_are_one_visit_and_the_usual_hour_draws_those_seldom_seen(engine):

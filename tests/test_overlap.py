@@ -149,7 +149,7 @@ def test_the_map_has_a_band_for_each_way_as_wide_as_its_customers():
     left = [y for x, y in bands[0].get_path().vertices if x == pytest.approx(0.09)]
     assert max(left) - min(left) == pytest.approx(30)
     assert sorted(patch.get_height() for patch in ax.patches if isinstance(patch, Rectangle)) == [30, 100]
-    assert "shop is where most customers appear first (100%)" in overlap.say_flow(flow)
+    assert "shop is where more customers appear first than anywhere else (100%)" in overlap.say_flow(flow)
 
 
 def test_the_table_declares_what_it_writes():

@@ -315,3 +315,42 @@ def test_a_column_without_untidy_values_may_skip_the_tidying(engine, values):
     read = [parsing.parse_all(table, {"text": (table.v, "text", BERLIN)}, tidy).order_by("n") for tidy in ((), ("text",))]
     first, second = (engine.connection.to_pyarrow(each)["text"].to_pylist() for each in read)
     assert first == second
+
+
+def plain_amount(said: str, signs: tuple[str, ...]) -> float | None:
+    """With a decimal point, in so many plain steps."""
+    said = said.replace(" ", "").replace("\xa0", "")
+    negative = False
+    if said.startswith("(") and said.endswith(")"):
+        said, negative = said[1:-1], True
+    for minus in ("-", ""):
+        if minus and said.endswith(minus):
+            said, negative = said[:-1], True
+    for _ in range(2):
+        if said[:1] in ("-", "+"):
+            negative, said = negative or said[0] == "-", said[1:]
+        for sign in signs:
+            said = said.removeprefix(sign).removesuffix(sign)
+    said = re.sub(r"^(\d{1,3})((,\d{3})+)(\.\d*)?$", lambda m: m[1] + m[2].replace(",", "") + (m[4] or ""), said)
+    return None if not re.fullmatch(r"\d+\.?\d*|\.\d+", said) else (-1 if negative else 1) * float(said)
+
+
+@pytest.mark.parametrize(
+    ("currency", "said"),
+    [("USD", "$67.00"), ("USD", "$67,391.00"), ("GBP", "£1,234.50"), ("GBP", "£5"), ("EUR", "€9.99"), ("EUR", "9.99€"), ("EUR", "9.99 €"),
+     ("USD", "12.50 USD"), ("EUR", "EUR 9.99"), ("USD", "usd 1,200"), ("USD", "(123.45)"), ("USD", "-$12.00"), ("USD", "$-12.00"),
+     ("USD", "12-"), ("USD", "($1,200.50)"), ("CHF", "CHF 5"), ("SEK", "120kr"), ("BRL", "R$ 12.50"), ("CAD", "$5")],
+)  # fmt: skip
+def test_amounts_are_read_with_the_sign_of_their_money(parse, currency, said):
+    signs = {"USD": ("$", "USD", "usd"), "CAD": ("$",), "BRL": ("R$",), "SEK": ("kr",)}.get(currency, ("€", "£", currency))
+    expected = plain_amount(said, signs)
+    assert expected is not None and parse([said], "money", Reading(currency=currency)) == [expected]
+    # a count has no money
+    assert parse([said], "number", Reading(currency=currency)) == [None]
+
+
+def test_an_amount_of_other_money_or_none_at_all_is_not_read(parse):
+    said = ["£5", "USD 5", "5 $", "€", "()", "1-2", "EUR", "--5", "(-5)", "€5€€", "5 EURO"]
+    assert parse(said, "money", Reading(currency="EUR")) == [None] * len(said)
+    assert parse(["12,00 €", "1.234,56 €", "-3,5"], "money", Reading(",", currency="EUR")) == [12.0, 1234.56, -3.5]
+    assert parse(["€5", "5"], "money") == [None, 5.0]

@@ -57,6 +57,15 @@ def made(seed: int, customers: int = 200, lines: int = 2400) -> dict[str, pd.Dat
     return {"orders": orders, "returns": returns.reset_index(drop=True), "products": products}
 
 
+def test_years_back_are_years_of_the_calendar():
+    days = ["2023-06-30", "2023-07-01", "2024-02-29", "2024-06-30", "2024-07-01", "2026-06-30", "2026-07-01"]
+    lines = pd.DataFrame({"customer_id": list("abcdeaf"), "day": pd.to_datetime(days), "returned_on": None, "margin": 1.0})
+    lines = ibis.memtable(lines, schema={"customer_id": "string", "day": "date", "returned_on": "date", "margin": "float64"})
+    told = worth.new_and_known(lines, AS_OF)
+    assert told["year_to"].tolist() == [dt.date(2024, 7, 1), dt.date(2025, 7, 1), dt.date(2026, 7, 1)]
+    assert told["won"].tolist() == [3, 1, 0] and told["buyers"].tolist() == [3, 1, 1]
+
+
 def order_lines(data) -> ibis.Table:
     tables = [ibis.memtable(data[name]) if name in data else None for name in ("orders", "returns", "products")]
     return use_cases.order_lines(*tables, None)

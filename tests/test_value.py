@@ -360,6 +360,21 @@ def test_one_step_of_the_resampling_swings_as_far_as_whole_fits(histories):
     assert value.resampled(model, histories, 273, 1) == pytest.approx(np.std(totals, ddof=1) / np.mean(totals), rel=0.6)
 
 
+def test_what_came_is_of_those_of_whom_it_was_foreseen():
+    """Of many customers some are drawn: the purchases of the others must not stand beside the forecast."""
+    bought = seasonal_buyers(1.0, customers=900)
+    nothing = {"cost": 0.0, "returned": 0.0, "service": 0.0, "is_purchase": True}
+    draw = np.random.default_rng(1)
+    amount = draw.gamma(6, 1, 900)[bought["customer_id"].str[1:].astype(int)] * draw.gamma(9, 1, len(bought))
+    book = ibis.memtable(bought.assign(known_on=bought["day"], amount=amount, **nothing)).cache()
+    span = (dt.date(2022, 6, 1), 150)
+    back = value.hindsight(book, [span], names=("BG/NBD",), boosting=False)[0]
+    for known in (back.known, back.known.head(50)):
+        path = value.tracking(book, dataclasses.replace(back, known=known), "BG/NBD")
+        assert path["actual"].iloc[-1] == known["actual"].sum() > 0
+        assert path["actual"].is_monotonic_increasing and path["actual"].iloc[0] == 0
+
+
 def test_looking_back_equals_a_plain_computation(lines, returned):
     told = returned.assign(returned_at=[pd.Timestamp("2023-06-01"), pd.Timestamp("2023-11-20")])
     orders = lines.assign(order_source="shop", order_id=[f"o{i}" for i in range(len(lines))])

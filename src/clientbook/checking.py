@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 
 from clientbook import cleaning
 from clientbook.book import Book
@@ -20,6 +21,8 @@ from clientbook.matching import labels
 
 # So many rows with the same fault are listed one by one; more are told as ranges.
 LISTED = 20
+# Where more of a column's rows than this cannot be read, it is not the cells that are at fault but how they are read.
+MOST_UNREAD = 0.5
 
 
 @dataclass
@@ -83,7 +86,6 @@ def check(book: Book, *, every_row: bool = False) -> Report:
             labels.read(book.folder)
         except FaultError as error:
             report.faults += error.faults
-            report.wrong += len(error.faults)
         try:
             loaded = cleaning.load(book, engine)
         except FaultError as error:
@@ -97,7 +99,11 @@ def check(book: Book, *, every_row: bool = False) -> Report:
             report.notes.append(f"{row['file']} ({row['source']}.{row['table']}): {row['rows_in']:,} rows: {told or 'none'}.")
         if "changes" in cleaned.tables:
             delivered = {(item.source, item.table.name, f.path): item.mapping for item in loaded for f in item.raw.files}
-            report.notes += _emptied(cleaned.tables["changes"], delivered)
+            cells = _changed(cleaned.tables["changes"])
+            report.notes += _in_words(cells, delivered)
+            report.faults += _unread(cells, cleaned.rows, delivered)
+        report.faults += _all_later(cleaned.rows, as_of)
+        report.wrong += len(report.faults)
         rejected = cleaned.tables["rejected"]
         groups = rejected.group_by("source", "table", "file", "column", "reason").agg(rows=rejected.count())
         borne = _borne(book, cleaned.rows)
@@ -142,7 +148,10 @@ def _faults(rejected: ir.Table, group, every_row: bool) -> list[Fault]:
         rows = rejected.filter(same).order_by("row").select("row").to_pandas()["row"]
         return [Fault(f"{group.reason}.", key=key, file=group.file, row=int(row), column=column) for row in rows]
     told = f"{group.reason} in {group.rows:,} rows: {_ranges(rejected.filter(same))}."
-    return [Fault(told, "--all lists each.", key=key, file=group.file, column=column)]
+    hint = ""
+    if group.reason.endswith(("not a valid time", "not a valid date")):
+        hint = f"Say how it is written under `dates`: {{{group.reason.split()[0]}: '%m/%d/%y'}}, for example."
+    return [Fault(told, f"{hint} --all lists each.".strip(), key=key, file=group.file, column=column)]
 
 
 def _ranges(rows: ir.Table, most: int = 10) -> str:
@@ -154,15 +163,46 @@ def _ranges(rows: ir.Table, most: int = 10) -> str:
     return ", ".join(told[:most]) + (" and more" if len(told) > most else "")
 
 
-def _emptied(changes: ir.Table, delivered: Mapping[tuple[str, str, str], Mapping[str, str]]) -> list[str]:
+def _changed(changes: ir.Table) -> pd.DataFrame:
+    """How many cells of each column of each file are emptied, or put right, by which rule."""
     changes = changes.filter(changes["rule"] != "superseded")
     places = ["source", "table", "file", "column", "rule"]
     counted = changes.mutate(emptied=changes["after"].isnull())
     counted = counted.group_by(*places, "emptied").agg(cells=counted.count(), first=counted["row"].min())
+    return counted.order_by("file", "column", "rule", "emptied", "source", "table").to_pandas()
+
+
+def _unread(
+    cells: pd.DataFrame, rows: Sequence[dict], delivered: Mapping[tuple[str, str, str], Mapping[str, str]]
+) -> list[Fault]:
+    """Columns most of whose cells do not mean what they should."""
+    counted = {(row["source"], row["table"], row["file"]): row["rows_in"] for row in rows}
+    faults = []
+    for row in cells[cells["emptied"] & cells["rule"].str.startswith("not ")].itertuples():
+        of = counted[row.source, row.table, row.file]
+        if of >= LISTED and row.cells > MOST_UNREAD * of:
+            told = f"{row.cells:,} of {of:,} cells cannot be read: {row.rule}."
+            remedy = "Say how they are written (`decimal`, `dates`), or map another column."
+            column = delivered[row.source, row.table, row.file][row.column]
+            faults.append(Fault(told, remedy, key=f"sources.{row.source}.{row.table}", file=row.file, column=column))
+    return faults
+
+
+def _all_later(rows: Sequence[dict], as_of: dt.date) -> list[Fault]:
+    """Tables of which nothing is left, as the day of the run stands before all of it."""
+    each = pd.DataFrame(rows, columns=["source", "table", "rows_in", "later"]).groupby(["source", "table"]).sum()
+    return [
+        Fault(f"all {row.rows_in:,} rows are of {as_of} or later, and are left out.",
+              "Put `as_of` right, or the column of times.", key=f"sources.{source}.{table}")
+        for (source, table), row in each[(each["rows_in"] > 0) & (each["later"] == each["rows_in"])].iterrows()
+    ]  # fmt: skip
+
+
+def _in_words(cells: pd.DataFrame, delivered: Mapping[tuple[str, str, str], Mapping[str, str]]) -> list[str]:
     told = []
-    for row in counted.order_by("file", "column", "rule", "emptied", "source", "table").to_pandas().itertuples():
+    for row in cells.itertuples():
         column = delivered[row.source, row.table, row.file][row.column]
         what = "emptied" if row.emptied else "put right"
-        cells = f"{row.cells:,} {'cell' if row.cells == 1 else 'cells'} will be {what}"
-        told.append(f"{row.file}, column {column!r}: {cells}: {row.rule}; the first is in row {row.first}.")
+        many = f"{row.cells:,} {'cell' if row.cells == 1 else 'cells'} will be {what}"
+        told.append(f"{row.file}, column {column!r}: {many}: {row.rule}; the first is in row {row.first}.")
     return told

@@ -7,6 +7,7 @@ import datetime as dt
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -100,9 +101,13 @@ def run(
 ) -> None:
     """Execute the notebooks of a book and publish the report."""
     from clientbook import runner
+    from clientbook.faults import UsageError
 
     runner.check_engine(engine)
     day = _day(as_of)
+    if day is not None and day > dt.date.today() + dt.timedelta(days=1):
+        raise UsageError(f"{day} is still to come: nothing can be known of it. Name a day up to tomorrow.")
+    _check_folder(out)
     known = runner.notebooks()
     parameters = runner.parse_parameters(parameter or (), known)
     runner.select(known, only or ())
@@ -115,9 +120,12 @@ def run(
                 opened, as_of=day, only=only or (), parameters=parameters, out=out, watch=watch,
                 fresh=fresh, jobs=jobs, timeout=timeout, personal=show_personal_data, engine=engine,
             )  # fmt: skip
-        except ClientbookError as error:
+        except Exception as error:
             if as_json:
-                typer.echo(json.dumps({"state": "failed", "exit_code": error.exit_code, "message": str(error)}))
+                known = isinstance(error, ClientbookError)
+                # the message of an error that nobody foresaw may quote a cell
+                told = str(error) if known else f"Something unforeseen happened ({type(error).__name__})."
+                typer.echo(json.dumps({"state": "failed", "exit_code": error.exit_code if known else 1, "message": told}))
             raise
     report = outcome.report / "index.html"
     if as_json:
@@ -200,7 +208,14 @@ def lab(
     # in a container everybody is root, and Jupyter would refuse to start
     command += ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
     environment = ONE_THREAD | os.environ | {BOOK_VARIABLE: str(opened.folder)}
-    raise typer.Exit(subprocess.call(command, env=environment))
+    server = subprocess.Popen(command, env=environment)
+    # whoever ends this command by a signal means the server
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    try:
+        raise typer.Exit(server.wait())
+    except KeyboardInterrupt:
+        server.kill()
+        raise
 
 
 @app.command(epilog="Example: [bold]clientbook runs data/cdnow --last 10[/bold]")
@@ -381,6 +396,9 @@ _RIGHT, _ROOM = "Give this user the right to it, or name another place.", "Make 
 _REMEDIES = {
     errno.EACCES: _RIGHT, errno.EPERM: _RIGHT, errno.EROFS: "It can only be read: name another place.",
     errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM,
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "A file stands where a folder should be: move it, or name another place."),
+    errno.EISDIR: "A folder stands where a file should be: name another place.",
+    errno.ENOENT: "Make its folder, or name another place.",
 }  # fmt: skip
 
 
@@ -414,6 +432,15 @@ def _day(text: str | None) -> dt.date | None:
         return dt.date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a day; write it as 2024-06-01.") from None
+
+
+def _check_folder(out: Path) -> None:
+    """Could this be a folder? Asked before the work, not after it."""
+    from clientbook.faults import UsageError
+
+    there = next((place for place in (out, *out.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise UsageError(f"{there} is a file; name a folder for the reports.")
 
 
 def _open(book: Path | None):

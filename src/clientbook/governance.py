@@ -499,6 +499,8 @@ def _found(rule, settings, catalogue, coverage, audit, columns, cleaned) -> tupl
     if rule == "nothing is kept longer than it may be":
         late = catalogue[catalogue["overdue"] > 0].drop_duplicates(["table", "source"])
         asked = catalogue[catalogue["overdue"].notna()].drop_duplicates(["table", "source"])
+        if asked.empty:
+            return None, None, "no source says how long it is kept (`retention_days`)", "09_governance"
         words = ", ".join(f"{row.table} of {row.source}" for row in late.itertuples())
         return float(late["overdue"].sum()), float(asked["rows"].sum()), words or None, "09_governance"
     if rule == "messages without consent" and audit is not None:
@@ -531,8 +533,9 @@ def say_policy(told: pd.DataFrame) -> str:
     """
     broken = told.loc[told["holds"].eq(False).fillna(False), "rule"]
     if broken.empty:
-        every = {1: "The one rule holds", 2: "Both rules hold"}.get(len(told), f"All {len(told)} rules hold")
-        return every if told["holds"].notna().all() else "No rule is broken"
+        every = {1: "The one rule of the book holds", 2: "Both rules of the book hold"}
+        every = every.get(len(told), f"All {len(told)} rules of the book hold")
+        return every if told["holds"].notna().all() else "No rule of the book is broken, and some cannot be tested"
     return f"{len(broken)} of {len(told)} rules {'is' if len(broken) == 1 else 'are'} broken: {'; '.join(broken)}"
 
 

@@ -208,6 +208,7 @@ def at_a_glance(
     usable = _usable(records)
     rules = read("policy")
     broken = rules.filter(~rules["holds"]).select("rule").to_pandas()["rule"].tolist() if rules is not None else None
+    kept = "; ".join(rules.select("rule").order_by("rule").to_pandas()["rule"]) if rules is not None else ""
     told = [
         ("Is the data fit for use?", "01_cleaning", usable and (
             f"{numbers.share(usable[0])} of {usable[1]:,.0f} delivered rows could be used")),
@@ -219,11 +220,12 @@ def at_a_glance(
             f"{money(known['clv'])} {_span(records)}, of which a tenth of them brings {known['top_tenth']:.0%}")),
         ("Where are they?", "05_journeys", "open_journeys" in known and (
             f"{known['open_journeys']:,.0f} journeys under way, {known['deciding']:,.0f} at a decision")),
-        ("What do we send wrongly?", "06_content", "wrong" in known and (
-            f"{known['wrong']:.0%} of the {known['messages']:,.0f} messages of the last {LOOK_BACK_DAYS} days")),
+        ("What do we send wrongly?", "06_content", ("wrong" in known and (
+            f"{known['wrong']:.0%} of the {known['messages']:,.0f} messages of the last {LOOK_BACK_DAYS} days"))
+            or (read("message_audit") is not None and f"no message was sent in the last {LOOK_BACK_DAYS} days")),
         ("What would acting on the data bring?", "08_use_cases", _worth(read("use_cases"), money)),
         ("Do we keep our own rules?", "09_governance", broken is not None and (
-            f"broken: {'; '.join(broken)}" if broken else "no rule is broken")),
+            f"broken: {'; '.join(broken)}" if broken else f"none of those that the book sets is broken ({kept})")),
     ]  # fmt: skip
     rows = [(question, answer or "this book does not hold what it takes to tell", page) for question, page, answer in told]
     return pd.DataFrame(rows, columns=["question", "answer", "page"])
@@ -331,11 +333,7 @@ def _by_value(value: ir.Table | None) -> list[dict[str, Any]]:
     return [
         _action("Look after the best hundred personally", "their expected value", best, best["clv"], "04_value"),
         _action(
-            "Win back regular customers who stopped buying",
-            "what they spent in an average year of theirs, net of returns",
-            gone,
-            (gone["gross"] - gone["returned"]) / ((gone["T"] + 1) / 365.0).clip(lower=1.0),
-            "04_value",
+            "Win back regular customers who stopped buying", "what is still expected of them", gone, gone["clv"], "04_value",
         ),
         _action("Ask those who return more than they buy why", "what they sent back", losers, losers["returned"], "04_value"),
     ]

@@ -39,6 +39,14 @@ _OFFSET = r"Z|z|UTC|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?"
 _ISO = rf"^({_WALL}) ?({_OFFSET})?$"
 _PLAIN = rf"^{_WALL}$"
 _DIGITS = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
+_BARE = r"^[+-]?[\d.,]+$"
+# What stands for a currency beside an amount; the dollar's is that of many.
+_SIGNS = {
+    "EUR": ("€",), "GBP": ("£",), "JPY": ("¥", "円"), "CNY": ("¥", "元"), "CHF": ("Fr", "SFr"), "INR": ("₹",), "KRW": ("₩",),
+    "PLN": ("zł",), "TRY": ("₺",), "ILS": ("₪",), "CZK": ("Kč",), "UAH": ("₴",), "VND": ("₫",), "NGN": ("₦",), "PHP": ("₱",),
+    **dict.fromkeys(("SEK", "NOK", "DKK", "ISK"), ("kr",)), "BRL": (r"R\$",), "ZAR": ("R",),
+    **dict.fromkeys(("USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN", "CLP", "COP", "ARS", "TWD"), (r"\$",)),
+}  # fmt: skip
 # every blank that Unicode knows, and two that show nothing at all: spreadsheets and web pages leave them around ids
 _WIDE = (0x85, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF)
 BLANKS = "".join(map(chr, (*range(9, 14), *range(28, 33), *_WIDE)))
@@ -80,11 +88,14 @@ class Reading:
         What the clock of text and naive times shows.
     formats
         The `strptime` formats of text times, tried in order before ISO 8601.
+    currency
+        The code of the money that amounts are in; its sign or code may stand beside them, that of another may not.
     """
 
     decimal: str = "."
     zone: str = "UTC"
     formats: tuple[str, ...] = ()
+    currency: str = ""
 
 
 def parse(column: ir.Column, kind: Kind, reading: Reading = Reading()) -> ir.Column:
@@ -142,6 +153,9 @@ def _steps(
     read = _as_it_is if tidy else text
     if kind in ("id", "text"):
         return [read]
+    if kind == "money" and delivered.is_string():
+        first, *rest = _number(delivered, reading.decimal, read)
+        return [first, lambda said: _without_sign(said, reading.currency), *rest, _fitting]
     if kind in ("number", "money"):
         return [*_number(delivered, reading.decimal, read), _fitting]
     if kind == "flag":
@@ -278,6 +292,18 @@ def _number(delivered: dtypes.DataType, decimal: str, read: Callable) -> list[Ca
         lambda said: _ungrouped(said, decimal),
         lambda said: said.re_search(_DIGITS).ifelse(said, ibis.null("string")).try_cast("float64"),
     ]
+
+
+def _without_sign(said: ir.StringColumn, currency: str) -> ir.StringColumn:
+    """An amount as a bare number: without the sign or code of its money, and with a minus in front where it is negative.
+
+    Accountants write less than nothing in brackets, and some systems a minus behind.
+    """
+    signs = "|".join((*_SIGNS.get(currency, ()), *([f"(?i:{currency})"] if currency else []), ""))
+    money = rf"([+-]?({signs})[+-]?[\d.,]+({signs})-?|\(({signs})[\d.,]+({signs})\))"
+    odd = said.re_search(f"^{money}$") & ~said.re_search(_BARE) & ~said.re_search(r"[+-][+-]")
+    minus = said.re_search(r"[-(]").ifelse("-", "")
+    return odd.ifelse(minus + said.re_replace(r"[^\d.,]", ""), said)
 
 
 def _ungrouped(said: ir.StringColumn, decimal: str) -> ir.StringColumn:

@@ -415,9 +415,8 @@ def step(name: str, book: str | None = None, run: str | None = None, **parameter
     book
         The book's folder; None means the environment variable `CLIENTBOOK_BOOK`, else the default book.
     run
-        The run whose tables are read and written. None means that of the environment variable `CLIENTBOOK_RUN`, which the
-        runner sets; without it the notebook is executed by hand: the newest whole run is read, and what is written goes
-        to `store/lab`.
+        The run whose tables are read; None means that of the environment variable `CLIENTBOOK_RUN`, which the runner sets,
+        else the newest whole run. Only what the runner executes writes to its run: by hand it goes to `store/lab`.
     **parameters
         The stage's own; they are validated.
 
@@ -433,14 +432,17 @@ def step(name: str, book: str | None = None, run: str | None = None, **parameter
     stage = load_stage(name)
     opened = open_book(book)
     values = check_parameters(stage, parameters)
-    run = run or os.environ.get(RUN_VARIABLE)
-    if run is not None:
-        source = opened.store.run(run)
+    under_way = os.environ.get(RUN_VARIABLE)
+    if under_way is not None and run in (None, under_way):
+        source = opened.store.run(under_way)
         return Step(stage, opened, source, source.folder, values)
+    lab = opened.store.folder / "lab"
+    if run is not None:
+        return Step(stage, opened, opened.store.run(run), lab, values)
     source = None
     with contextlib.suppress(ClientbookError):
         source = opened.store.run("latest")
-    return Step(stage, opened, source, opened.store.folder / "lab", values)
+    return Step(stage, opened, source, lab, values)
 
 
 def check_parameters(stage: Stage, given: Mapping[str, Any]) -> Parameters:

@@ -103,7 +103,7 @@ class Run:
             If the run did not fit it.
         """
         file = self.folder / "models" / f"{name}.json"
-        if not file.is_file():
+        if Path(name).name != name or not file.is_file():
             raise ClientbookError(f"run {self.name} has no model {name!r}.")
         return json.loads(file.read_text(encoding="utf-8"))
 

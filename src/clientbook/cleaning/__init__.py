@@ -926,7 +926,7 @@ def _read_times(book, source, table, delivery, raw, mapping, key) -> dict[str, p
                     faults.append(Fault(fault.message, remedy, key=key, file=where, column=mapping[column.name]))
         # only text has a decimal mark of its own
         decimal = delivery.decimal if kind.is_string() else "."
-        readings[column.name] = parsing.Reading(decimal, zone, formats)
+        readings[column.name] = parsing.Reading(decimal, zone, formats, book.settings.currency)
     if faults:
         raise FaultError(faults)
     return readings
@@ -1269,6 +1269,9 @@ def _derived(judged: ir.Table, item: _Loaded, book: Book) -> dict[str, ir.Column
         else:
             quantity = quantity.fill_null(one)
         priced = (quantity * _value(judged, table, "unit_price")).round(6)
+        if "amount" in item.mapping:
+            # an amount that could not be read is another one than quantity times price for all we know
+            priced = judged["bad:amount"].ifelse(ibis.null("float64"), priced)
         return {
             "typed:quantity": quantity.cast("float64"),
             "typed:amount": ibis.coalesce(_value(judged, table, "amount"), priced).cast("float64"),

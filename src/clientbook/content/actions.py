@@ -986,6 +986,7 @@ def _timed(p: ir.Table, times: ir.Table | None) -> ir.Table:
     """The day and hour: as a customer asked for, else when they are about, else when the channel is answered most."""
     usual: dict[str, dict[str, float]] = {"weekday": {}, "hour": {}}
     if times is not None:
+        times = times.filter(times["channel"].notnull())
         for name, best in usual.items():
             each = times.group_by("channel", name).agg(
                 rate=(times["rate"] * times["messages"]).cast("decimal(38, 6)").sum().cast("float64")

@@ -227,5 +227,5 @@ def say_contradictions(told: pd.DataFrame) -> str:
     row = told.iloc[0]
     return (
         f"“{row['then']}” wrote within a week of “{row['team']}” {row['pairs']:,} times, "
-        f"{row['share']:.0%} of them about something else"
+        f"{row['share']:.0%} of them about another topic, or for another stage"
     )

@@ -11,6 +11,7 @@ import pandas as pd
 
 from clientbook import charts, doubts, parsing
 from clientbook.book import ContactPolicy
+from clientbook.content.actions import LEAVE
 from clientbook.content.audit import REASONS, VERDICTS, as_count
 from clientbook.content.mapping import say_grid
 from clientbook.content.pressure import say_reach
@@ -254,7 +255,14 @@ def draw_grid(cells: pd.DataFrame):
     return fig
 
 
-def draw_lanes(audited: ir.Table, account_id: str | None, zone: str, months: int = 6):
+def draw_lanes(
+    audited: ir.Table,
+    account_id: str | None,
+    zone: str,
+    around: pd.Timestamp | None = None,
+    days: int = 0,
+    months: int = 6,
+):
     """What did one account get, contact by contact? A lane for each, a mark for each message in its verdict's colour.
 
     Parameters
@@ -265,8 +273,10 @@ def draw_lanes(audited: ir.Table, account_id: str | None, zone: str, months: int
         Whose; None draws nothing.
     zone
         The book's.
+    around, days
+        The last day of a window of so many days, which is marked and stands in the middle; None takes the end.
     months
-        How far back from its last message.
+        How long a time is shown.
 
     Returns
     -------
@@ -280,7 +290,10 @@ def draw_lanes(audited: ir.Table, account_id: str | None, zone: str, months: int
     rows = a.select("customer_id", "verdict", "arrival", "opened", at=local).order_by("at", "arrival").to_pandas()
     if rows.empty:
         return None
-    rows = rows[rows["at"] > rows["at"].max() - pd.DateOffset(months=months)]
+    last = rows["at"].max()
+    if around is not None:
+        last = min(last, pd.Timestamp(around) + pd.DateOffset(months=months // 2))
+    rows = rows[(rows["at"] > last - pd.DateOffset(months=months)) & (rows["at"] <= last)]
     lanes = {customer: i for i, customer in enumerate(dict.fromkeys(rows["customer_id"]))}
     lanes = dict(list(lanes.items())[:12])
     rows = rows[rows["customer_id"].isin(lanes)]
@@ -292,12 +305,18 @@ def draw_lanes(audited: ir.Table, account_id: str | None, zone: str, months: int
                 ax.scatter(part["at"], part["customer_id"].map(lanes), s=46, marker="|", linewidths=2.4,
                            color=_COLOURS[verdict] if verdict != "right" else charts.GREY,
                            label=verdict.replace("_", " "))  # fmt: skip
+        if around is not None:
+            end = pd.Timestamp(around) + pd.Timedelta(days=1)
+            ax.axvspan(end - pd.Timedelta(days=days), end, color=charts.GREY, alpha=0.15, linewidth=0)
         ax.set_yticks(range(len(lanes)), [f"contact {i + 1}" for i in range(len(lanes))], color=charts.INK)
         ax.set_ylim(len(lanes) - 0.5, -0.5)
         ax.tick_params(axis="x", rotation=30)
         handles, words = ax.get_legend_handles_labels()
         fig.legend(handles, words, loc="outside lower center", ncols=3, labelcolor=charts.INK, fontsize=8)
-    charts.title(ax, say_lanes(rows), "each mark is a message, in the colour of its verdict")
+    told = "each mark is a message, in the colour of its verdict"
+    if len(rows):
+        told += f"; {rows['at'].min():%Y-%m-%d} to {rows['at'].max():%Y-%m-%d}"
+    charts.title(ax, say_lanes(rows), told)
     return fig
 
 
@@ -418,18 +437,18 @@ def answer(overall: pd.DataFrame, told: pd.DataFrame, next_steps: pd.DataFrame, 
     if overall.empty:
         return "**This book has content and no messages: what there is can be shown, not what was sent.**"
     row = overall.iloc[0]
-    worst = told.sort_values("verdicts", ascending=False, kind="stable").iloc[0]
+    worst = told.sort_values("messages", ascending=False, kind="stable").iloc[0]
     words = [f"**{row['right']:.0%} of {row['n']:,.0f} messages were right when they were sent.**"]
-    if worst["verdicts"]:
-        words.append(
-            f"The commonest fault: {worst['meaning']} ({worst['verdicts']:,.0f} messages, {worst['verdicts'] / row['n']:.0%})."
-        )
+    if worst["messages"]:
+        words.append(f"The commonest fault: {worst['meaning']} ({worst['messages']:,.0f} messages, {worst['share']:.0%}).")
     sends = next_steps[next_steps["channel"].notna()]
     if len(next_steps):
         n, everybody = int(sends["customers"].sum()), int(next_steps["customers"].sum())
+        calls = int(next_steps.loc[next_steps["channel"].isna() & (next_steps["action"] != LEAVE), "customers"].sum())
+        called = f", {calls:,} should be called" if calls else ""
         words.append(
-            f"Of {everybody:,} known customers {n:,} should hear from us next, expected to bring "
-            f"{money(float(sends['expected_margin'].sum()))}; most others are better left alone."
+            f"Of {everybody:,} known customers {n:,} should be written to next, expected to bring "
+            f"{money(float(sends['expected_margin'].sum()))}{called}; the others are left alone."
         )
     return " ".join(words)
 

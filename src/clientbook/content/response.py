@@ -444,9 +444,11 @@ def active_times(counted: Habits | None, landmark: dt.datetime | None = None) ->
     whose = rows["customer_id"].combine_chunks().dictionary_encode()
     person, n, many = whose.indices.to_numpy(), rows["n"].to_numpy().astype(float), len(whose.dictionary)
     hours, days = (
-        np.bincount(person * size + rows[name].to_numpy() - first, weights=n, minlength=many * size).reshape(many, size)
+        np.bincount(person * size + rows[name].to_numpy() - first, weights=n, minlength=many * size)
+        # of nobody it would count whole numbers
+        .reshape(many, size).astype(float)
         for name, size, first in (("hour", 24, 0), ("weekday", 7, 1))
-    )
+    )  # fmt: skip
     around = sum(weight * np.roll(hours, off, axis=1) for off, weight in _AROUND)
     at_work = np.zeros(many, bool)
     if counted.at_work is not None:

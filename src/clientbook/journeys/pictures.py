@@ -168,7 +168,7 @@ def say_paths(flows: pd.DataFrame) -> str:
     begins = first.groupby("stage")["n"].sum()
     gone = first.loc[first["next"] == LEFT, "n"].sum() / first["n"].sum()
     most = f"{begins.idxmax()} ({begins.max() / begins.sum():.0%})"
-    return f"Most journeys begin in {most}, and {gone:.0%} end in the stage they began in"
+    return f"More journeys begin in {most} than in any other stage, and {gone:.0%} end in the stage they began in"
 
 
 def outlined(fig: Figure, shares: pd.DataFrame) -> Figure:
@@ -383,12 +383,16 @@ def persona_map(
             ", ".join(doing) or "–",
             ", ".join(there["touchpoint"]) or "–",
             felt.get(stage, "nobody asked"),
-            ", ".join(f"{row.event_name} ({row.went_silent_effect:+.0%} fall silent)" for row in pain.head(share).itertuples())
-            or "–",
-            ", ".join(f"{row.event_name} ({row.ordered_effect:+.0%} order)" for row in chance.head(share).itertuples()) or "–",
+            _effects(pain.head(share), "went_silent_effect", "fall silent"),
+            _effects(chance.head(share), "ordered_effect", "order"),
         ]
     frame = pd.DataFrame(words, index=["doing", "touchpoint", "feeling", "pain", "opportunity"])
     return frame.rename_axis("lane").reset_index()
+
+
+def _effects(moments: pd.DataFrame, effect: str, what: str) -> str:
+    told = zip(moments["event_name"], moments[effect], strict=True)
+    return ", ".join(f"{name} ({share * 100:+.0f} of 100 {what})" for name, share in told) or "–"
 
 
 def swim_lanes(timeline: ir.Table, most: int = 8) -> pd.DataFrame:

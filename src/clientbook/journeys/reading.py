@@ -513,8 +513,9 @@ def say_effects(found: pd.DataFrame) -> str:
     if sure.empty:
         return "Nothing that went wrong is seen to have cost orders"
     worst = sure.iloc[0]
-    between = f"between {abs(worst['high']):.0%} and {abs(worst['low']):.0%}"
-    return f"{worst['event_name']}: {abs(worst['effect']):.0%} fewer order again ({between})"
+    between = f"between {abs(worst['high']) * 100:.0f} and {abs(worst['low']) * 100:.0f}"
+    many = f"{abs(worst['effect']) * 100:.0f} of 100 fewer"
+    return f"{worst['event_name']}: {many} order again than would have otherwise ({between})"
 
 
 def usual_best(best: pd.DataFrame) -> pd.DataFrame:

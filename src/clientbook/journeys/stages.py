@@ -33,14 +33,19 @@ def instant_of(day: dt.date, zone: str) -> ir.TimestampScalar:
 
 
 def has_topics(timeline: ir.Table) -> bool:
-    """Whether the topic of anything is known; if not, a subject has one journey at a time, on everything.
+    """Whether journeys are parted by topic; if not, a subject has one journey at a time, on everything.
+
+    Where nothing that was bought or offered says its topic, those of visits part nothing: no journey on one would ever end
+    in an order.
 
     Parameters
     ----------
     timeline
         As from :func:`clientbook.journeys.compose`.
     """
-    return bool(timeline.filter(timeline["topic"].notnull()).limit(1).count().to_pyarrow().as_py())
+    known, sold = timeline["topic"].notnull(), timeline["kind"].isin(("order", "opportunity"))
+    told = timeline.aggregate(known=known.any(), sold=sold.any(), of_sold=(known & sold).any()).to_pyarrow().to_pylist()[0]
+    return bool(told["of_sold"] if told["sold"] else told["known"])
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,8 @@ def follow(timeline: ir.Table, evidence: ir.Table, engine: Engine, *, zone: str,
     gap_days
         Days of silence.
     """
-    rows = timeline.filter(timeline["topic"].notnull()) if has_topics(timeline) else timeline
+    apart = has_topics(timeline)
+    rows = timeline.filter(timeline["topic"].notnull()) if apart else timeline.mutate(topic=ibis.null("string"))
     lanes = _lanes(rows, zone, engine)
     is_deal = rows["kind"] == "opportunity"
     closes = is_deal & (rows["event_name"] != OPENED)

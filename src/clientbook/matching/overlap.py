@@ -248,7 +248,7 @@ def say_flow(flow: pd.DataFrame) -> str:
     if flow.empty:
         return "No table tells when anybody appeared"
     begun = flow[flow["step"] == 1].groupby("system_from")["customers"].sum().sort_index()
-    start = f"{begun.idxmax()} is where most customers appear first ({begun.max() / begun.sum():.0%})"
+    start = f"{begun.idxmax()} is where more customers appear first than anywhere else ({begun.max() / begun.sum():.0%})"
     on = commonest(flow)
     if on.empty:
         return f"{start}; nobody appears in a second system"

@@ -195,8 +195,8 @@ def load(told: Mapping[str, Any]) -> Saved:
     ValueError
         If it is of another form, or holds no trained model.
     """
-    held = told.get("model") or told
-    if held.get("form") != FORM:
+    held = (told.get("model") if isinstance(told, Mapping) else None) or told
+    if not isinstance(held, Mapping) or held.get("form") != FORM:
         raise ValueError("This file holds no model of matching that can be read: a run in which one was trained writes it.")
     compared = tuple(
         Compared(

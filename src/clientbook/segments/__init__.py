@@ -999,7 +999,7 @@ def say_grid(told: pd.DataFrame) -> str:
     """In one sentence: how many of the buyers who came most often have not come for long?"""
     often = told.loc[[SCORES, SCORES - 1]]
     silent = often[[1, 2]].sum().sum() / max(often.sum().sum(), 1)
-    return f"Of those who bought most often, {silent:.0%} belong to the two fifths who were silent longest"
+    return f"Of the two fifths who bought most often, {silent:.0%} belong to the two fifths who were silent longest"
 
 
 def answer(lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, money: Callable[[float], str]) -> str:

@@ -117,6 +117,25 @@ def percent(x: Any, digits: int = 3, least: float = LEAST_SHARE) -> str:
     return f"{_plain(rounded, digits)}{NO_BREAK}%"
 
 
+def points(x: Any) -> str:
+    """How is a difference of two shares said to a person?
+
+    Parameters
+    ----------
+    x
+        Of fractions: -0.086 is 8.6 percentage points less.
+
+    Returns
+    -------
+    str
+        Such as ``+4.0 points`` or ``−8.6 points``.
+    """
+    value = _real(x)
+    if value is None:
+        return MISSING
+    return f"{_signed(f'{value * 100:+,.1f}')}{NO_BREAK}points"
+
+
 def share(x: float, places: int = 1) -> str:
     """How is this share said within a sentence? What is not quite all is never said to be 100%, nor a little to be nothing.
 
@@ -169,7 +188,7 @@ def formatter(kind: Format, currency: str | None = None) -> Callable[[Any], str]
     Parameters
     ----------
     kind
-        ``number``, ``money``, ``percent``, ``text``, or a function of one value.
+        ``number``, ``money``, ``percent``, ``points`` (of percent), ``text``, or a function of one value.
     currency
         For ``money``.
 
@@ -180,7 +199,7 @@ def formatter(kind: Format, currency: str | None = None) -> Callable[[Any], str]
     """
     if callable(kind):
         return kind
-    kinds = {"number": number, "money": lambda x: money(x, currency), "percent": percent, "text": text}
+    kinds = {"number": number, "money": lambda x: money(x, currency), "percent": percent, "points": points, "text": text}
     if kind not in kinds:
         raise ValueError(f"no format {kind!r}: use one of {', '.join(kinds)} or a function of one value")
     return kinds[kind]

@@ -187,4 +187,4 @@ def _kind(column: pd.Series) -> numbers.Format:
 
 
 def _is_numeric(column: pd.Series, kind: numbers.Format) -> bool:
-    return _kind(column) == "number" if callable(kind) else kind in {"number", "money", "percent"}
+    return _kind(column) == "number" if callable(kind) else kind in {"number", "money", "percent", "points"}

@@ -135,7 +135,9 @@ def say_waiting(policies: pd.DataFrame) -> str:
     share = f" and {value / most:.0%} of what knowing the future would" if most > 0 else ""
     # the interval of what it would have brought beyond the usual order
     unsure = ", which may be chance" if known.loc[waiting.BY_VALUE, "low"] <= 0 else ""
-    return f"Value at risk would have brought {'more than' if value > spend else 'no more than'} last year's spend{share}{unsure}"
+    sure = known.loc[waiting.BY_VALUE, "low"] > spend
+    beside = "more than" if sure else "about as much as" if value > spend else "no more than"
+    return f"Value at risk would have brought {beside} last year's spend{share}{unsure}"
 
 
 def say_sources(sources: pd.DataFrame) -> str:

@@ -81,8 +81,9 @@ def new_and_known(lines: ir.Table, as_of: dt.date, years: int = 3) -> pd.DataFra
     bought = lines["returned_on"].isnull()
     first = lines.group_by("customer_id").agg(first=lines["day"].min(where=bought))
     rows = lines.inner_join(first.filter(first["first"].notnull()), "customer_id")
-    today = ibis.date(as_of.isoformat())
-    ago = lambda column: ((today.delta(column, unit="day") - 1) / 365).floor().cast("int64")  # noqa: E731
+    # a year of 366 days is one too: the day of the run in each year, not so many days before it
+    ends = [(pd.Timestamp(as_of) - pd.DateOffset(years=back)).date() for back in range(years + 1)]
+    ago = lambda day: ibis.cases(*[(day >= end, n - 1) for n, end in enumerate(ends)], else_=years)  # noqa: E731
     rows = rows.mutate(ago=ago(rows["day"]), is_new=ago(rows["first"]) == ago(rows["day"]))
     rows = rows.filter((rows["ago"] >= 0) & (rows["ago"] < years))
     each = rows.group_by("ago", "is_new").agg(buyers=rows["customer_id"].nunique(), margin=total(rows["margin"]))
@@ -90,7 +91,7 @@ def new_and_known(lines: ir.Table, as_of: dt.date, years: int = 3) -> pd.DataFra
     frame = frame.reindex(columns=pd.MultiIndex.from_product([["buyers", "margin"], [True, False]]), fill_value=0)
     told = pd.DataFrame(
         {
-            "year_to": [as_of - dt.timedelta(days=365 * int(ago)) for ago in frame.index],
+            "year_to": [ends[int(ago)] for ago in frame.index],
             "won": frame[("buyers", True)].to_numpy(int),
             "buyers": (frame[("buyers", True)] + frame[("buyers", False)]).to_numpy(int),
             "margin_new": frame[("margin", True)].to_numpy(float),

@@ -587,9 +587,9 @@ def tracking(bought: ir.Table, back: Hindsight, name: str, points: int = 13) -> 
     told = back.known.groupby(["frequency", "recency", "T"], as_index=False).size()
     path = back.models[name].expected_path([float(step) for step in steps], told)
     start, end = (ibis.date((back.origin + dt.timedelta(days=int(shift))).isoformat()) for shift in (0, back.days))
-    whose = list(key(bought))
-    seen = bought.filter(bought["day"] < start).select(*whose).distinct()
-    after = bought.filter((bought["day"] >= start) & (bought["day"] < end)).semi_join(seen, whose)
+    # of many customers some were drawn to look back at, and theirs alone were foreseen
+    theirs = ibis.memtable(back.known[["customer_id"]])
+    after = named(bought.filter((bought["day"] >= start) & (bought["day"] < end))).semi_join(theirs, "customer_id")
     daily = after.group_by("day").agg(n=after.count()).order_by("day").to_pandas()
     since = (pd.to_datetime(daily["day"]) - pd.Timestamp(back.origin)).dt.days.to_numpy()
     actual = [int(daily["n"].to_numpy()[since < step].sum()) for step in steps]

@@ -190,13 +190,13 @@ def origins_table(scores: pd.DataFrame, chosen: str) -> pd.DataFrame:
 
 
 def say_rules(scores: pd.DataFrame, chosen: str) -> str:
-    """In one or two sentences: where does a rule without a model do better?"""
+    """In one or two sentences: where does another rule, or a learner that knows no theory, do better?"""
     better = better_rules(scores, chosen)
     if not better:
         return f"No rule did better than {chosen} on any of these measures, on the mean over all origins."
     told = "; ".join(f"on {words}, “{rule}”" for words, rule in better)
     return (
-        f"On the mean over all origins (the table shows the newest alone), a rule without a model did better than {chosen}: "
+        f"On the mean over all origins (the table shows the newest alone), something plainer did better than {chosen}: "
         f"{told}."
     )
 
