@@ -127,6 +127,17 @@ def test_a_time_that_cannot_be_read_names_the_setting_that_says_how_it_is_writte
     assert "not a valid time" in fault.message and "dates" in fault.remedy and "ordered_at" in fault.remedy
 
 
+def test_ids_none_of_which_its_register_knows_are_at_fault(make_book):
+    people = "\n".join(["person_id,email", *[f"{i:06},p{i}@example.net" for i in range(30)]])
+    settings = BOOK.replace("columns: {amount: AMOUNT}", "ids: {person_id: crm}") + "  crm:\n    people: {path: people.csv}\n"
+    for written, at_fault in (("{:06}", False), ("{}", True)):
+        lines = [f"o{i},{written.format(i)},2024-01-{1 + i % 28:02},5" for i in range(30)]
+        orders = "\n".join(["order_id,person_id,ordered_at,amount", *lines])
+        report = checking.check(open_book(make_book(settings, orders__csv=orders, people__csv=people)))
+        assert [fault.key for fault in report.faults] == (["sources.shop.orders.person_id"] if at_fault else [])
+        assert not at_fault or ("none of 30 rows" in report.faults[0].message and "leading zeros" in report.faults[0].remedy)
+
+
 BOOK = """name: Check
 currency: EUR
 country: DE

@@ -707,6 +707,18 @@ def test_golden_columns_follow_their_rules_and_conflicts_are_told(engine):
     assert (str(other["birth_date"])[:10], other["birth_date_from"]) == ("1970-05-30", "pos")
 
 
+def test_a_whole_name_goes_before_a_newer_part_of_one(engine):
+    rows = [
+        {"source": "crm", "person_id": "1", "given_name": "Anna", "email": "a@x.de", "phone": "030 1234567", "updated_at": "2022-01-01"},
+        {"source": "shop", "person_id": "1", "given_name": "Anna", "family_name": "Berg", "email": "a@x.de", "phone": "030 1234567",
+         "updated_at": "2020-01-01"},
+        {"source": "pos", "person_id": "1", "family_name": "Berg", "email": "a@x.de", "phone": "030 1234567", "updated_at": "2021-01-01"},
+    ]  # fmt: skip
+    aliases = table("aliases", [{"source": "crm", "person_id": "1", "other_source": other, "other_person_id": "1"} for other in ("shop", "pos")])
+    one = frames(matching.match({"people": table("people", rows), "aliases": aliases}, engine, "DE", P))["customers"].iloc[0]
+    assert (one["records"], one["full_name"], one["given_name"], one["family_name"], one["name_from"]) == (3, "Anna Berg", "Anna", "Berg", "shop")
+
+
 def test_what_no_rule_finds_is_estimated_from_what_several_find():
     """Two kinds of rule find pairs independently of each other: the share that neither finds is known."""
     import numpy as np

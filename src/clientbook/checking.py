@@ -15,6 +15,7 @@ import pandas as pd
 
 from clientbook import cleaning
 from clientbook.book import Book
+from clientbook.cleaning.sense import references
 from clientbook.engine import open as open_engine
 from clientbook.faults import Fault, FaultError
 from clientbook.matching import labels
@@ -102,7 +103,7 @@ def check(book: Book, *, every_row: bool = False) -> Report:
             cells = _changed(cleaned.tables["changes"])
             report.notes += _in_words(cells, delivered)
             report.faults += _unread(cells, cleaned.rows, delivered)
-        report.faults += _all_later(cleaned.rows, as_of)
+        report.faults += _all_later(cleaned.rows, as_of) + _leading_nowhere(references(cleaned.tables, engine))
         report.wrong += len(report.faults)
         rejected = cleaned.tables["rejected"]
         groups = rejected.group_by("source", "table", "file", "column", "reason").agg(rows=rejected.count())
@@ -195,6 +196,18 @@ def _all_later(rows: Sequence[dict], as_of: dt.date) -> list[Fault]:
         Fault(f"all {row.rows_in:,} rows are of {as_of} or later, and are left out.",
               "Put `as_of` right, or the column of times.", key=f"sources.{source}.{table}")
         for (source, table), row in each[(each["rows_in"] > 0) & (each["later"] == each["rows_in"])].iterrows()
+    ]  # fmt: skip
+
+
+def _leading_nowhere(asked: pd.DataFrame) -> list[Fault]:
+    """Columns of ids none of which is known where it should be: one writes them as the other does not."""
+    told = asked[(asked["of"] >= LISTED) & (asked["failed"] == asked["of"])]
+    told = told.sort_values(["source", "table", "column"])
+    remedy = "Compare how both write an id (leading zeros, `.0`, a prefix), or say under `ids` whose it is."
+    return [
+        Fault(f"none of {int(row.of):,} rows meets its rule: {row.rule}.", remedy,
+              key=f"sources.{row.source}.{row.table}.{row.column}")
+        for row in told.itertuples()
     ]  # fmt: skip
 
 

@@ -38,6 +38,30 @@ def sense(tables: Mapping[str, ir.Table]) -> pd.DataFrame:
     return pd.concat(told, ignore_index=True)[_COLUMNS] if told else pd.DataFrame(columns=_COLUMNS)
 
 
+def references(tables: Mapping[str, ir.Table], engine) -> pd.DataFrame:
+    """Which ids does their register not know? Of tables that are only described yet, each is read once, for its ids alone.
+
+    Parameters
+    ----------
+    tables
+        Clean tables by name.
+    engine
+        Where the ids are kept meanwhile.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from :func:`sense`, of ids alone.
+    """
+    ids = {
+        name: engine.keep(rows.select(*[column for column in rows.columns if column.endswith(("source", "_id"))]))
+        for name, rows in tables.items()
+        if name in CANONICAL
+    }
+    told = [part for part in _references(ids) if len(part)]
+    return pd.concat(told, ignore_index=True)[_COLUMNS] if told else pd.DataFrame(columns=_COLUMNS)
+
+
 def _references(tables):
     """Ids that their register does not know. An owner without a register is not asked: its people are known by id alone."""
     for name in CANONICAL:

@@ -784,7 +784,7 @@ def golden(known: ir.Table, records: ir.Table | None, asked: Mapping[str, str | 
     Of each column the value that its rule picks: that of the record that was changed last (the default), the most
     frequent one (the default of birth dates, which do not change), the longest, or that of the most trusted system; ties
     go to what was changed last, then by source and id. The parts of a name, and those of an address, are taken from one
-    record.
+    record, a whole name before a part of one.
 
     Parameters
     ----------
@@ -831,6 +831,10 @@ def golden(known: ir.Table, records: ir.Table | None, asked: Mapping[str, str | 
         rank = _ranked(rows, what, columns[0], rules.get(what, "newest"))
         if leading is not None:
             rank = rank + rows[leading].notnull().ifelse(0, 2**58)
+        if what == "name":
+            # and a whole name before a part of one
+            parts = rows["given_name"].notnull() & rows["family_name"].notnull()
+            rank = rank + (parts | rows["full_name"].contains(" ").fill_null(False)).ifelse(0, 2**57)
         taken[f"{what}_from"] = rows["source"].argmin(rank, where=some)
         for column in columns:
             if len(columns) > 1:
