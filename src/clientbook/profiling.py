@@ -976,7 +976,8 @@ def _profile(name: str, rows: ir.Table, engine: Engine, p: ProfilingParameters) 
                 _kind(rows, column, canonical),
                 _personal(column, filled, canonical.get(column) or _SPLIT_COLUMNS.get((name, column)), found.get(here)),
             )
-            counts = (row["n"], filled, row[f"{i}:distinct"])
+            # many values are counted in about, and there are never more of them than rows
+            counts = (row["n"], filled, min(row[f"{i}:distinct"], filled))
             ends = (row.get(f"{i}:smallest"), row.get(f"{i}:largest"))
             told.append((name, row["source"], column, kind, *counts, *ends, personal, *shapes.get(here, (None, None))))
     frame = pd.DataFrame(told, columns=[column.name for column in TABLES[0].columns])
