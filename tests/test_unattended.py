@@ -112,6 +112,29 @@ def test_a_table_that_was_changed_since_is_not_taken_over(again):
     assert executed(again(only=["cleaning"])) == {"01_cleaning"}
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_what_is_taken_over_is_there_before_it_is_handed_over(tmp_path, monkeypatch, links):
+    files = ["notebooks/01_a.ipynb", "records/a.json", "tables/orders.parquet", "tables/people.parquet"]
+    former, later = tmp_path / "former", tmp_path / "later"
+    for name in files:
+        (former / name).parent.mkdir(parents=True, exist_ok=True)
+        (former / name).write_text("{}")
+    told = {"state": "done", "message": "", "cells": 1, "seconds": 1.0, "run": "2024-01-01.001", "past": ""}
+    done = cache.keep(former, "01_a", "key", files, **told)
+    link, seen = cache.os.link, []
+
+    def place(source: Path, target: Path) -> None:
+        seen.append(target.relative_to(later).as_posix())
+        if not links:
+            raise OSError("Operation not supported")
+        link(source, target)
+
+    monkeypatch.setattr(cache.os, "link", place)
+    cache.take_over(done, former, later, "01_a")
+    assert sorted(seen) == files and seen[-1] == "records/a.json"
+    assert cache.read_done(later, "01_a").is_whole(later) and set(contents(later)) == {*files, "steps/01_a.json"}
+
+
 @pytest.mark.parametrize("name", ["cleaning", "matching", "value", "journeys", "governance"])
 def test_the_code_of_a_stage_holds_all_that_it_imports(name):
     seen: set[str] = set()

@@ -28,7 +28,7 @@ from clientbook.faults import ClientbookError
 from clientbook.sources.delivered import fingerprint
 from clientbook.sources.finding import find, shown_as
 from clientbook.stage import Stage
-from clientbook.store import Run, write_json
+from clientbook.store import Run, whole, write_json
 from clientbook.suppression import LIST as SUPPRESSED
 
 PACKAGE = Path(__file__).parent
@@ -233,14 +233,16 @@ def take_over(done: Done, source: Path, target: Path, name: str) -> None:
     The two share the files on disk where the file system can; every writer of the store writes beside and renames, so
     that neither sees what becomes of the other.
     """
-    for file in done.files:
+    # a record says what is handed over: whoever waits for that begins as soon as it is there, and needs the tables by then
+    for file in sorted(done.files, key=lambda file: (file.startswith("records/"), file)):
         place = target / file
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
         try:
             os.link(source / file, place)
         except OSError:
-            shutil.copy2(source / file, place)
+            with whole(place) as draft:
+                shutil.copy2(source / file, draft)
     kept = {file: _seen(target / file, digest) for file, (_, _, digest) in done.files.items()}
     write_json(target / FOLDER / f"{name}.json", asdict(done) | {"files": kept})
 
