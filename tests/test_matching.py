@@ -409,6 +409,42 @@ def test_accounts_by_id_name_and_domain(engine):
     assert rows.loc[ids["A3"], "parent_account_id"] == ids["A1"] and rows.loc[ids["A1"], "customers"] == 2
 
 
+def test_an_account_that_is_only_named_is_an_account(engine):
+    def person(number: int, account: str | None, **more: str) -> dict[str, str | None]:
+        told = {"source": "crm", "person_id": str(number), "email": f"p{number}@gmail.com", "account_source": "crm"}
+        return told | {"account_id": account} | more
+
+    people = [
+        person(1, "X"), person(2, "X"), person(3, None),
+        person(4, "Y", company="Hotel Adler"), person(5, "Y", company="Hotel Adler GmbH"), person(6, "Y", company="Post"),
+        person(7, None, company="Hotel Adler"), person(8, None, company="Post"), person(9, "A1"),
+    ]  # fmt: skip
+    deals = [{"source": "crm", "opportunity_id": str(i), "account_source": "crm", "account_id": id} for i, id in enumerate("XZ")]
+    tables = {"people": table("people", people), "opportunities": table("opportunities", deals)}
+    told = frames(matching.match(tables, engine, "DE", P))
+    account = told["identities"].merge(told["customers"], on="customer_id").set_index("person_id")["account_id"]
+    ids = told["account_identities"].set_index("source_account_id")["account_id"]
+    assert sorted(ids.index) == ["A1", "X", "Y", "Z"] and ids.is_unique
+    assert account["1"] == account["2"] == ids["X"] != account["3"]
+    assert account["4"] == account["5"] == account["6"] == account["7"] == ids["Y"] != account["8"]
+    rows = told["resolved_accounts"].set_index("account_id")
+    assert rows.loc[ids[["X", "Y", "Z"]], "customers"].tolist() == [2, 4, 0] and rows.loc[ids["X"], "kind"] == "company"
+    # what an account is called, who delivers it says
+    listed = table("accounts", [{"source": "crm", "account_id": "A1", "name": "Hotel Krone"}])
+    told = frames(matching.match({**tables, "accounts": listed}, engine, "DE", P))
+    ids = told["account_identities"].set_index("source_account_id")["account_id"]
+    assert sorted(ids.index) == ["A1", "X", "Y", "Z"]
+    assert told["resolved_accounts"].set_index("account_id").loc[ids["A1"], "name"] == "Hotel Krone"
+
+
+def test_a_deal_alone_names_an_account(engine):
+    deals = [{"source": "crm", "opportunity_id": "1", "account_source": "crm", "account_id": "Z", "person_source": "crm"}]
+    orders = [{"source": "shop", "person_source": "shop", "person_id": "1"}]
+    tables = {"opportunities": table("opportunities", deals), "orders": table("orders", orders)}
+    told = frames(matching.match(tables, engine, "DE", P))
+    assert told["account_identities"]["source_account_id"].tolist() == ["Z"] and len(told["resolved_accounts"]) == 2
+
+
 def test_a_mail_provider_is_no_company():
     employed = pd.DataFrame({"domain": ["x.de"], "firm": ["adler"]})
     assert accounts.companies(accounts.delivered(None), ["adler", "post"], employed).groupby("company").size().tolist() == [2, 1]

@@ -170,7 +170,7 @@ TABLES = (
     ),
     Table(
         "account_identities",
-        "a delivered account and the resolved account that it is",
+        "an account that a system delivers, or that its people or deals name, and the resolved account that it is",
         (_SOURCE, Column("source_account_id", "id", "the account's id in its source"), _ACCOUNT),
     ),
     Table(
@@ -376,7 +376,8 @@ def match(
     known, changed = lasting.keep(clusters.identities(numbered, tied), earlier)
     known = engine.keep(known)
     golden = engine.keep(clusters.golden(known, records, asked.golden))
-    customers, resolved, identified = resolve(known, golden, records, bring(there.get("accounts")), engine)
+    deals = there["opportunities"].select("account_source", "account_id").distinct() if "opportunities" in there else None
+    customers, resolved, identified = resolve(known, golden, records, bring(there.get("accounts")), engine, bring(deals))
     customers = engine.keep(customers.select(*[c.name for c in TABLES[1].columns]).order_by("customer_id"))
     drawn = uncertain.identity_draws(
         numbered, known, scored.edges, clustered, links, data, engine, apart=apart if followed is None else followed.apart,

@@ -48,6 +48,46 @@ def delivered(accounts: ir.Table | None) -> pd.DataFrame:
     return rows.assign(firm=[clean_company(name) if name else None for name in rows["name"]], host=hosts)
 
 
+def with_named(given: pd.DataFrame, records: ir.Table | None, deals: ir.Table | None) -> pd.DataFrame:
+    """The delivered accounts, and those whose ids people and deals name though nobody delivered them.
+
+    Parameters
+    ----------
+    given
+        As from :func:`delivered`.
+    records
+        As from :func:`clientbook.matching.standard.records`, or None.
+    deals
+        `account_source` and `account_id` of opportunities, or None.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from :func:`delivered`; of one that is only named nothing is known but `firm`, the company that at least half of
+        its people name who name any.
+    """
+    naming = [
+        rows.filter(rows["account_id"].notnull() & rows["account_source"].notnull()).select(
+            "account_id", source=rows["account_source"],
+            firm=rows["firm"] if "firm" in rows.columns else ibis.null("string"),
+        )
+        for rows in (records, deals)
+        if rows is not None
+    ]  # fmt: skip
+    if not naming:
+        return given
+    rows = ibis.union(*naming) if len(naming) > 1 else naming[0]
+    keys = ["source", "account_id"]
+    listed = ibis.memtable(given[keys].astype("object"), schema=dict.fromkeys(keys, "string"))
+    counted = rows.anti_join(listed, keys).group_by(*keys, "firm").agg(n=ibis._.count())
+    counted = counted.mutate(n=counted["firm"].notnull().ifelse(counted["n"], 0))
+    counted = counted.order_by(*keys, ibis.desc("n"), "firm").to_pandas().astype({"firm": "object"})
+    told = counted.groupby(keys, as_index=False).agg(firm=("firm", "first"), most=("n", "first"), n=("n", "sum"))
+    told["firm"] = told["firm"].where(2 * told["most"] >= told["n"], None)
+    more = told.reindex(columns=given.columns).astype("object")
+    return pd.concat([given, more.where(more.notna(), None)], ignore_index=True) if len(more) else given
+
+
 def employers(records: ir.Table | None) -> pd.DataFrame:
     """Which company does each e-mail domain stand for?
 
@@ -190,13 +230,15 @@ def namesakes(accounts: pd.DataFrame) -> set[str]:
 
 
 def resolve(
-    known: ir.Table, golden: ir.Table, records: ir.Table | None, accounts: ir.Table | None, engine: Engine
-) -> tuple[ir.Table, ir.Table, ir.Table]:
+    known: ir.Table, golden: ir.Table, records: ir.Table | None, accounts: ir.Table | None, engine: Engine,
+    deals: ir.Table | None = None,
+) -> tuple[ir.Table, ir.Table, ir.Table]:  # fmt: skip
     """Which account does each customer belong to?
 
-    By the delivered account of one of their records, else the company that one names, else the domain of a business
-    e-mail; else customers who live together are a household; else the customer is alone. Of several records the one that
-    was changed last counts. A company's name is read with its words in full, as :func:`abbreviations` finds them.
+    By the account whose id one of their records has, whether anybody delivered it or not, else the company that one names,
+    else the domain of a business e-mail; else customers who live together are a household; else the customer is alone. Of
+    several records the one that was changed last counts. A company's name is read with its words in full, as
+    :func:`abbreviations` finds them.
 
     Parameters
     ----------
@@ -210,6 +252,8 @@ def resolve(
         The clean table, or None.
     engine
         Where intermediate results are staged.
+    deals
+        `account_source` and `account_id` of opportunities, or None.
 
     Returns
     -------
@@ -220,6 +264,7 @@ def resolve(
     firms: list[str] = []
     if records is not None:
         records, given, firms = _written_out(records, given)
+    given = with_named(given, records, deals)
     employed = employers(records)
     same = companies(given, firms, employed)
     ids = same[["company"]].drop_duplicates()
