@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -68,6 +69,25 @@ def test_lists_lie_in_the_book(small_done):
     assert lines[0].split(",")[:3] == ["customer_id", "source", "person_id"]
     assert lines[0].endswith("consent") and len(lines) == 101
     assert all(line.endswith("unknown") for line in lines[1:])
+
+
+def test_lists_are_the_newest_runs_and_go_with_what_made_them(book, altered, tmp_path):
+    folder, lists = altered("LISTS"), book.store.folder / "lists"
+    text = (folder / "01_cleaning.ipynb").read_text(encoding="utf-8")
+
+    def run(day: str, *names: str, skipped: bool = False) -> dict[str, str]:
+        code = ["import pandas as pd", "from clientbook.stage import NothingToShow"]
+        code += [f"step.write_list({name!r}, pd.DataFrame([{day!r}]))" for name in names]
+        code += ["raise NothingToShow('nothing')"] if skipped else []
+        (folder / "01_cleaning.ipynb").write_text(text.replace("LISTS", r"\n".join(code)), encoding="utf-8")
+        runner.run(book, as_of=dt.date.fromisoformat(day), out=tmp_path / "reports", folder=folder)
+        return {path.stem: path.read_text().split()[-1] for path in lists.glob("*.csv")}
+
+    assert run("2024-01-01", "a", "b") == {"a": "2024-01-01", "b": "2024-01-01"}
+    (lists / "own.csv").write_text("kept\nby hand\n")
+    assert run("2023-06-01", "a", "c") == {"a": "2024-01-01", "b": "2024-01-01", "own": "hand"}
+    assert run("2024-01-02", "a") == {"a": "2024-01-02", "own": "hand"}
+    assert run("2024-01-02", skipped=True) == {"own": "hand"}
 
 
 def test_pages_hold_no_id_of_the_source_and_no_path(small_outcome, small_done):

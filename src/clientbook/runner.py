@@ -360,9 +360,7 @@ class _Execution:
             self._execute_all()
             report = self._publish()
             self._close("done")
-            for file in sorted((self.under_way.folder / "lists").glob("*.csv")):
-                with whole(store.folder / "lists" / file.name) as draft:
-                    shutil.copy(file, draft)
+            self._replace_lists()
             ended = store.finish(self.under_way, whole=True)
             history.add(store.folder, self.entry)
         except BaseException as error:
@@ -378,6 +376,20 @@ class _Execution:
         with contextlib.suppress(OSError):
             self.fingerprints.save()
         return Outcome(ended, report)
+
+    def _replace_lists(self) -> None:
+        """The lists to act on are the newest run's, and none stands that its notebooks no longer write."""
+        store = self.book.store
+        if self.newest is not None and self.newest.as_of > self.under_way.as_of:
+            # a look back: nobody acts on how things stood
+            return
+        written = sorted((self.under_way.folder / "lists").glob("*.csv"))
+        for file in written:
+            with whole(store.folder / "lists" / file.name) as draft:
+                shutil.copy(file, draft)
+        former = {file for run in store.runs() for notebook in self.chosen for file in _lists_of(run, notebook.stage)}
+        for name in sorted(former - {file.name for file in written}):
+            (store.folder / "lists" / name).unlink(missing_ok=True)
 
     def _remember_killed(self) -> None:
         """A run that was killed could not say so itself."""
@@ -858,6 +870,12 @@ def _dictionary(run: _Execution, kept: Path) -> list[dict[str, Any]]:
         old.unlink()
     write_json(file, {"groups": told})
     return told
+
+
+def _lists_of(run: Run, stage: Stage) -> list[str]:
+    """The names of the lists that a stage left in a run."""
+    files = run.record(stage.name).get("written", ())
+    return [file.removeprefix("lists/") for file in files if file.startswith("lists/")]
 
 
 def _sizes(under_way: Run) -> dict[str, dict[str, int]]:
