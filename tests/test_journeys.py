@@ -20,6 +20,7 @@ from scipy.linalg import expm
 from clientbook import cleaning, journeys
 from clientbook import engine as engines
 from clientbook.book import open_book
+from clientbook.customers import with_customer
 from clientbook.journeys import inference
 from clientbook.journeys import model as hidden
 from clientbook.stage import NothingToShow
@@ -974,11 +975,43 @@ def test_who_came_back_unasked_is_approached_first_and_told_why(engine):
     who = journeys.who_is_who(tables, engine)
     stands = journeys.standing(tables, who, timeline, found, "customer", AS_OF, engine)
     of = who.to_pandas().set_index("person_id")["customer_id"]
-    first = journeys.to_approach(stands)
+    first = journeys.to_approach(stands, journeys.allowing(tables, who, "customer", AS_OF, "UTC"))
     assert first["subject_id"].tolist() == [of["a"], of["d"]]
     assert first["why_now"].iloc[0].startswith("decides, was last seen on 2024-06-28")
+    assert first["consent"].tolist() == ["unknown"] * 2 and first["channels"].isna().all()
     told = journeys.silence_and_push(stands).set_index("stage")
     assert told.loc["decide", ["journeys", "active", "silent", "approach_first"]].tolist() == [3, 3, 2, 1]
+
+
+def test_who_is_approached_first_is_told_with_what_they_allow(engine):
+    seen = events(*((p, "2024-06-28", "price", "suits") for p in "abcd"))
+    said = [("a", "given", "email", "2024-01-01"), ("a", "given", "phone", "2024-01-01"), ("b", "given", "email", "2024-01-01"),
+            ("b", "withdrawn", None, "2024-06-30"), ("c", "given", "email", "2024-06-30 23:30"), ("e", "given", "post", "2024-01-01"),
+    ]  # fmt: skip
+    consents = [
+        {"person_id": p, "purpose": "marketing", "status": s, "channel": c, "indicated_at": at(t)} for p, s, c, t in said
+    ]  # fmt: skip
+    tables = {"events": seen, "consents": table("consents", consents)}
+    who = journeys.who_is_who(tables, engine)
+
+    def told(subject: str, zone: str, **more) -> dict[str, tuple]:
+        timeline, _, ways = follow(engine, tables | more, subject)
+        found = journeys.intervals(ways, subject, AS_OF, **SPAN)
+        people = journeys.who_is_who(tables | more, engine)
+        stands = journeys.standing(tables | more, people, timeline, found, subject, AS_OF, engine)
+        first = journeys.to_approach(stands, journeys.allowing(tables | more, people, subject, AS_OF, zone))
+        assert list(first.columns[-2:]) == ["consent", "channels"] and first["consent"].isin(["given", "none"]).all()
+        return first.set_index("subject_id")["channels"].fillna("").to_dict()
+
+    of = who.to_pandas().set_index("person_id")["customer_id"]
+    assert told("customer", "UTC") == {of["a"]: "email, phone", of["b"]: "", of["c"]: "email", of["d"]: ""}
+    # in Berlin the day of the run had begun by then
+    assert told("customer", "Europe/Berlin")[of["c"]] == ""
+    # whoever was never seen may allow it for the account
+    unseen = ibis.memtable({"person_source": ["web"], "person_id": ["e"]})
+    unseen = with_customer(unseen, None).to_pandas()["customer_id"].item()
+    members = ibis.memtable({"customer_id": [*of[[*"abcd"]], unseen], "account_id": [*"xxyzz"]})
+    assert told("account", "UTC", customers=members) == {"x": "email, phone", "y": "email", "z": "post"}
 
 
 def test_the_gap_by_channel():

@@ -5,6 +5,7 @@ from clientbook.journeys.effects import after_purchase, experiments, next_order_
 from clientbook.journeys.evidence import as_evidence, row_of, stage_table, stage_table_of
 from clientbook.journeys.friction import carts, contentment, own_words, searches
 from clientbook.journeys.gap import (
+    allowing,
     by_channel,
     misfit,
     plan_and_actual,

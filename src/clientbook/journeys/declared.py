@@ -20,6 +20,7 @@ READS = (
     "referrals",
     "surveys",
     "preferences",
+    "consents",
     "deliveries",
     "returns",
     "products",

@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from clientbook import consent, parsing
 from clientbook.engine import Engine, asof_join
 from clientbook.journeys.inference import FILTERED
 from clientbook.tables import STAGES
@@ -212,23 +213,65 @@ def silence_and_push(stands: Mapping[str, ir.Table]) -> pd.DataFrame:
     return pd.concat([told, counted.assign(stage=NO_JOURNEY)], ignore_index=True)
 
 
-def to_approach(stands: Mapping[str, ir.Table]) -> pd.DataFrame:
+def allowing(
+    tables: Mapping[str, ir.Table | None], who: ir.Table, subject: str, as_of: dt.date, zone: str
+) -> ir.Table | None:  # fmt: skip
+    """Who may be written to for marketing on the day of the run, and by which channels?
+
+    Parameters
+    ----------
+    tables
+        `consents`, `messages`, `identities` and `customers`.
+    who, subject
+        As above; an account may be written to where one of its customers may.
+    as_of, zone
+        The day of the run, in the book's zone.
+
+    Returns
+    -------
+    ibis.expr.types.Table or None
+        `subject_id`, `channels` (sorted, joined by commas); those who allow none are not there. None where the book has no
+        consents.
+    """
+    consents, customers = tables.get("consents"), tables.get("customers")
+    if consents is None:
+        return None
+    instant = parsing.utc(ibis.timestamp(f"{as_of.isoformat()} 00:00:00"), zone)
+    by = consent.channels(consents, tables.get("messages"))
+    allowed = consent.in_force(consents, tables.get("identities"), instant, by)
+    if subject == "account":
+        people = (who if customers is None else customers).select("customer_id", "account_id").distinct()
+        allowed = allowed.inner_join(people, "customer_id").select("purpose", "channel", "status", customer_id="account_id")
+    return consent.reachable(allowed.distinct()).rename(subject_id="customer_id")
+
+
+def to_approach(stands: Mapping[str, ir.Table], allowed: ir.Table | None) -> pd.DataFrame:
     """Who should be approached first, of our own accord, and why now?
 
     Parameters
     ----------
     stands
         As from :func:`standing`.
+    allowed
+        As from :func:`allowing`.
 
     Returns
     -------
     pandas.DataFrame
-        `subject_id`, `topic`, `stage`, `probability` (of the stage), `last_seen`, `why_now`; who decides goes before who
-        still compares, then the surest stage, then who was seen last. Whether they may be written to, consents say.
+        `subject_id`, `topic`, `stage`, `probability` (of the stage), `last_seen`, `why_now`, `consent` to marketing
+        (`given`, `none`, `unknown` in a book without consents), `channels` (that they allow); who decides goes before who
+        still compares, then the surest stage, then who was seen last. Who allows nothing stands there too, and it is
+        told.
     """
     rows = stands["journeys"]
-    told = rows.filter(rows["first"]).select(
-        "subject_id", "topic", "stage", probability="probability_now", last_seen="last"
+    rows = rows.filter(rows["first"])
+    if allowed is None:
+        rows = rows.mutate(consent=ibis.literal("unknown"), channels=ibis.null("string"))
+    else:
+        rows = rows.left_join(allowed, "subject_id").drop("subject_id_right")
+        rows = rows.mutate(consent=rows["channels"].isnull().ifelse("none", "given"))
+    told = rows.select(
+        "subject_id", "topic", "stage", "consent", "channels", probability="probability_now", last_seen="last"
     ).to_pandas()  # fmt: skip
     order = told["stage"].map({stage: -i for i, stage in enumerate(STAGES)})
     told = told.assign(order=order).sort_values(
@@ -237,4 +280,5 @@ def to_approach(stands: Mapping[str, ir.Table]) -> pd.DataFrame:
     does = told["stage"].map({"decide": "decides", "research": "compares"})
     day = pd.to_datetime(told["last_seen"]).dt.strftime("%Y-%m-%d")
     why = does + ", was last seen on " + day + f", and has heard nothing from us for {SILENT_DAYS} days"
-    return told.assign(why_now=why.astype("str")).reset_index(drop=True)
+    names = ["subject_id", "topic", "stage", "probability", "last_seen", "why_now", "consent", "channels"]
+    return told.assign(why_now=why.astype("str"))[names].reset_index(drop=True)
