@@ -150,6 +150,38 @@ def test_the_code_of_a_stage_holds_all_that_it_imports(name):
     assert set(loaded) <= seen
 
 
+@pytest.mark.parametrize("notebook", runner.notebooks(), ids=lambda notebook: notebook.name)
+def test_a_notebook_is_known_by_all_the_code_that_it_imports(notebook, again, monkeypatch):
+    cells = [cell.source for cell in nbformat.read(notebook.path, as_version=4).cells if cell.cell_type == "code"]
+    nodes = [node for cell in cells for node in ast.walk(ast.parse(cell))]
+    names = {name for node in nodes if isinstance(node, ast.ImportFrom) for name in (node.module, *(
+        f"{node.module}.{alias.name}" for alias in node.names
+    ))} | {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}  # fmt: skip
+    imported = {file for name in names if name.partition(".")[0] == "clientbook" for file in cache._files(name)}
+    assert imported
+    book = open_book(again.folder / "small")
+    run, fingerprints = book.store.run("latest"), cache.Fingerprints.of(book.store.folder)
+    digests = {path.relative_to(run.folder).as_posix(): "" for path in run.folder.rglob("*.*")}
+
+    def key(changed: Path | None) -> str:
+        cache.code_of.cache_clear()
+        monkeypatch.setattr(cache, "_code", lambda file: f"{file} {file == changed}")
+        return cache.key(
+            notebook.stage, notebook.path, run, book=book, parameters={}, fingerprints=fingerprints, digests=digests
+        )  # fmt: skip
+
+    before = key(None)
+    assert [file.name for file in sorted(imported) if key(file) == before] == []
+    cache.code_of.cache_clear()
+
+
+def test_a_cell_that_is_no_python_imports_nothing(tmp_path):
+    cells = ["%matplotlib inline\nfrom clientbook import charts", "%%bash\nimport (", "x = 1"]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(book, tmp_path / "one.ipynb")
+    assert cache.imported_by(tmp_path / "one.ipynb") == ("clientbook", "clientbook.charts")
+
+
 def test_imports_are_found_line_by_line_as_in_the_whole_tree():
     def told(nodes) -> set[tuple]:
         return {(getattr(node, "module", ""), getattr(node, "level", 0), alias.name) for node in nodes for alias in node.names}

@@ -8,6 +8,7 @@ the same tables, so those of the earlier run are taken over. Whatever cannot be 
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
@@ -170,7 +171,7 @@ def key(
     tables = run.tables if "*" in stage.uses else sorted({*stage.needs, *stage.uses} & set(run.tables))
     told = {
         "notebook": cells_of(notebook),
-        "code": code_of(stage.name),
+        "code": code_of(stage.name, *imported_by(notebook)),
         # who tells of the other stages may look at how they declare themselves
         "stages": [code_of(path.stem[3:]) for path in sorted(notebook.parent.glob("*.ipynb")) if stage.hears],
         "packages": packages(),
@@ -303,16 +304,18 @@ def packages() -> str:
 
 
 @remembered
-def code_of(module: str) -> str:
+def code_of(module: str, *others: str) -> str:
     """The code of a module of this package and of all that it leads to.
 
     Parameters
     ----------
     module
         Its name below `clientbook`.
+    others
+        Modules beside it, by their whole names, such as those :func:`imported_by` a notebook.
     """
     seen: set[Path] = set()
-    waiting = [f"clientbook.{module}", "clientbook.stage", "clientbook.charts"]
+    waiting = [f"clientbook.{module}", "clientbook.stage", "clientbook.charts", *others]
     while waiting:
         name = waiting.pop()
         for file in _files(name):
@@ -351,10 +354,31 @@ def _imported(file: Path, module: str) -> tuple[str, ...]:
     """Which modules of this package does a file import, at its head or within a function?"""
     if file.suffix != ".py":
         return ()
-    within = ["clientbook", *file.relative_to(PACKAGE).with_suffix("").parts]
-    package = within[:-1]
+    package = ("clientbook", *file.relative_to(PACKAGE).parts[:-1])
+    return _ours(_imports(file.read_text(encoding="utf-8")), package)
+
+
+def imported_by(notebook: Path) -> tuple[str, ...]:
+    """Which modules of this package does a notebook import itself, be it of its stage or not?
+
+    Parameters
+    ----------
+    notebook
+        As the analyst left it.
+    """
+    told = json.loads(notebook.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for cell in told["cells"]:
+        # what is no Python alone, such as a cell of magic, is part of the notebook's own text
+        with contextlib.suppress(SyntaxError):
+            names.update(_ours(_imports("".join(cell["source"])), ()) if cell["cell_type"] == "code" else ())
+    return tuple(sorted(names))
+
+
+def _ours(nodes: Iterable[ast.AST], package: tuple[str, ...]) -> tuple[str, ...]:
+    """The modules of this package, and perhaps what is in them, that imports within a package name."""
     names = []
-    for node in _imports(file.read_text(encoding="utf-8")):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
