@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from clientbook import value
+from clientbook.value import erlang
 from clientbook.value.models import log_likelihoods
 
 P = value.ValueParameters(origins=1, draws=100)
@@ -336,6 +337,45 @@ def test_the_likelihood_is_that_of_lifetimes(histories, name):
         np.log(model.theta), x, t_x, T, histories["customers"].to_numpy(float), 0.0
     )
     assert model.log_likelihood == pytest.approx(-loss * model.customers, rel=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_likelihoods_can_be_compared_whatever_the_steps_to_a_purchase(k):
+    from scipy import integrate, special, stats
+
+    theta = r, alpha, a, b = 0.8, 3.0, 1.2, 4.0
+
+    def plain(gaps: list[float], T: float) -> float:
+        """Of these very gaps: for each rate the density of every gap, and then either leaving or no purchase since."""
+        x, idle = len(gaps), T - sum(gaps)
+        leaves, stays = (special.beta(a + one, b + x + 1 - one) / special.beta(a, b) for one in (1, 0))
+
+        def at(rate: float) -> float:
+            each = np.prod([stats.gamma.pdf(gap, k, scale=1 / rate) for gap in gaps])
+            return stats.gamma.pdf(rate, r, scale=1 / alpha) * each * (leaves + stays * stats.gamma.sf(idle, k, scale=1 / rate))
+
+        return integrate.quad(at, 0, np.inf, epsabs=1e-12, limit=200)[0]
+
+    # where the second of three purchases lay nobody knows
+    apart = [integrate.quad(lambda gap: plain([gap, 6.0 - gap], 15.0), 0, 6.0, epsabs=1e-11)[0] / 6.0]
+    expected = np.log([plain([], 9.0), plain([2.5], 20.0), *apart])
+    x, t_x, T = np.array([0.0, 1.0, 2.0]), np.array([0.0, 2.5, 6.0]), np.array([9.0, 20.0, 15.0])
+    np.testing.assert_allclose(erlang.log_likelihood(theta, k, x, t_x, T), expected, rtol=1e-5)
+    if k == 1:
+        told = pd.DataFrame({"frequency": x, "recency": 7 * t_x, "T": 7 * T})
+        np.testing.assert_allclose(log_likelihoods("MBG/NBD", theta, told)[0], expected, rtol=1e-5)
+        assert np.log(plain([1.0, 2.0, 3.0], 15.0)) == pytest.approx(
+            erlang.log_likelihood(theta, 1, np.array([3.0]), np.array([6.0]), np.array([15.0])).item(), rel=1e-5
+        )
+
+
+def test_a_regular_model_is_as_likely_as_its_histories(histories, plain):
+    x, t_x, T = (histories[column].to_numpy(float) / unit for column, unit in (("frequency", 1), ("recency", 7), ("T", 7)))
+    for k in (2, 3):
+        model = value.fit_purchases(histories, f"MBG/CNBD-{k}")
+        each = erlang.log_likelihood(model.theta, k, x, t_x, T)
+        assert model.log_likelihood == pytest.approx(float(each @ histories["customers"]), rel=1e-9)
+    assert value.describe_models(plain)["log_likelihood"].notna().all()
 
 
 @pytest.mark.parametrize("name", value.MODELS)

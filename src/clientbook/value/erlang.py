@@ -48,10 +48,31 @@ def log_likelihood(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray)
     Returns
     -------
     numpy.ndarray
-        Its logarithm, shape (histories,), but for what depends on k and the gaps alone: likelihoods of the same k can
-        be compared.
+        Its logarithm, shape (histories,); likelihoods of any k can be compared, and for k = 1 it is the MBG/NBD's.
     """
-    return np.logaddexp(*_log_parts(theta, k, x, t_x, T))
+    return np.logaddexp(*_log_parts(theta, k, x, t_x, T)) + of_the_gaps(k, x, t_x)
+
+
+def of_the_gaps(k: int, x: np.ndarray, t_x: np.ndarray) -> np.ndarray:
+    """What of the likelihood depends on the histories and k alone, and not on the parameters?
+
+    The density of x gaps of k steps each is that of k x steps, times the product of their powers k - 1, over (k - 1)! for
+    each. Where the purchases between the first and the last lay, a history does not say: the mean of that over wherever
+    they could lie, each place as likely as any, is t_x^((k - 1) x) Γ(x) / Γ(k x).
+
+    Parameters
+    ----------
+    k, x, t_x
+        As for :func:`log_likelihood`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Its logarithm, shape (histories,); 0 for k = 1 and for whoever bought but once.
+    """
+    again = np.maximum(x, 1)
+    told = (k - 1) * x * np.log(np.maximum(t_x, 1e-300)) + gammaln(again) - gammaln(k * again)
+    return np.where(x > 0, told, 0.0)
 
 
 def gradient(theta, k: int, x: np.ndarray, t_x: np.ndarray, T: np.ndarray, at_once: bool = True) -> tuple[np.ndarray, np.ndarray]:

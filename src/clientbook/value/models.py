@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ class PurchaseModel:
     parameters
         `r`, `alpha` (weeks), and of leaving: `a`, `b`, or for the Pareto/NBD `s`, `beta` (weeks).
     log_likelihood
-        Of all customers, for times in weeks.
+        Of all customers, for times in weeks; those of several models on the same histories can be compared.
     customers, rows
         How many it was fitted on, before and after compression.
     season, today
@@ -270,9 +270,11 @@ def fit_purchases(
     if not exact:
         theta = _minimise(name, histories, theta)
     found, _ = log_likelihoods(name, theta, histories)
-    likelihood = float((found * histories["customers"].to_numpy(float)).sum())
     parameters = dict(zip(PARAMETERS[name], map(float, theta), strict=True))
-    return PurchaseModel(name, parameters, likelihood, customers, rows, season, today if season else None)
+    model = PurchaseModel(name, parameters, np.nan, customers, rows, season, today if season else None)
+    # beside a model of another k only together with what no parameter changes
+    found = found + erlang.of_the_gaps(model.regularity, *in_weeks(histories)[:2])
+    return replace(model, log_likelihood=float((found * histories["customers"].to_numpy(float)).sum()))
 
 
 def coarse(histories: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -410,7 +412,7 @@ def log_likelihoods(name: ModelName, theta: tuple[float, ...], histories: pd.Dat
     Returns
     -------
     log_likelihood : numpy.ndarray
-        Of a customer with that history, for times in weeks; shape (histories,).
+        Of a customer with that history, for times in weeks, but for :func:`erlang.of_the_gaps`; shape (histories,).
     slope : numpy.ndarray
         Shape (4, histories).
     """

@@ -216,8 +216,7 @@ def describe_models(analysis: Analysis) -> pd.DataFrame:
         {
             "model": item["model"],
             "parameters": ", ".join(f"{name} {value:.4g}" for name, value in item["parameters"].items()),
-            # the likelihoods of models that count several steps to a purchase cannot be laid beside the others
-            "log_likelihood": None if "CNBD" in item["model"] else item["log_likelihood"],
+            "log_likelihood": item["log_likelihood"],
             "customers": item["customers"],
             "rows": item["rows"],
             "used": " and ".join(used.get(item["model"], ["comparison"])),
