@@ -417,7 +417,9 @@ def test_an_account_that_is_only_named_is_an_account(engine):
     people = [
         person(1, "X"), person(2, "X"), person(3, None),
         person(4, "Y", company="Hotel Adler"), person(5, "Y", company="Hotel Adler GmbH"), person(6, "Y", company="Post"),
-        person(7, None, company="Hotel Adler"), person(8, None, company="Post"), person(9, "A1"),
+        person(7, None, company="Hotel Adler"), person(8, None, company="Post"), person(9, "A1"), person(10, "A1"),
+        # a number of one's own, in two records of one human
+        person(11, "N", external_id="5", full_name="Ida Rau"), person(11, "N", external_id="5", full_name="Ida Rau") | {"source": "shop"},
     ]  # fmt: skip
     deals = [{"source": "crm", "opportunity_id": str(i), "account_source": "crm", "account_id": id} for i, id in enumerate("XZ")]
     tables = {"people": table("people", people), "opportunities": table("opportunities", deals)}
@@ -429,6 +431,8 @@ def test_an_account_that_is_only_named_is_an_account(engine):
     assert account["4"] == account["5"] == account["6"] == account["7"] == ids["Y"] != account["8"]
     rows = told["resolved_accounts"].set_index("account_id")
     assert rows.loc[ids[["X", "Y", "Z"]], "customers"].tolist() == [2, 4, 0] and rows.loc[ids["X"], "kind"] == "company"
+    one = told["customers"].set_index("account_id")["records"][account["11"].unique()]
+    assert one.tolist() == [2] and rows.loc[one.index, "kind"].tolist() == ["single"]
     # what an account is called, who delivers it says
     listed = table("accounts", [{"source": "crm", "account_id": "A1", "name": "Hotel Krone"}])
     told = frames(matching.match({**tables, "accounts": listed}, engine, "DE", P))

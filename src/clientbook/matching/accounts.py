@@ -48,13 +48,18 @@ def delivered(accounts: ir.Table | None) -> pd.DataFrame:
     return rows.assign(firm=[clean_company(name) if name else None for name in rows["name"]], host=hosts)
 
 
-def with_named(given: pd.DataFrame, records: ir.Table | None, deals: ir.Table | None) -> pd.DataFrame:
-    """The delivered accounts, and those whose ids people and deals name though nobody delivered them.
+def with_named(given: pd.DataFrame, known: ir.Table, records: ir.Table | None, deals: ir.Table | None) -> pd.DataFrame:
+    """The delivered accounts, and those whose ids several customers have, or deals name, though nobody delivered them.
+
+    An id that one customer alone has, and no deal, says no more than that they are an account of one; it may well be a
+    number of their own.
 
     Parameters
     ----------
     given
         As from :func:`delivered`.
+    known
+        `source`, `person_id`, `customer_id`.
     records
         As from :func:`clientbook.matching.standard.records`, or None.
     deals
@@ -66,23 +71,29 @@ def with_named(given: pd.DataFrame, records: ir.Table | None, deals: ir.Table | 
         As from :func:`delivered`; of one that is only named nothing is known but `firm`, the company that at least half of
         its people name who name any.
     """
-    naming = [
-        rows.filter(rows["account_id"].notnull() & rows["account_source"].notnull()).select(
-            "account_id", source=rows["account_source"],
-            firm=rows["firm"] if "firm" in rows.columns else ibis.null("string"),
-        )
-        for rows in (records, deals)
-        if rows is not None
-    ]  # fmt: skip
+    naming = []
+    if records is not None:
+        people = records.inner_join(known.select("source", "person_id", "customer_id"), ["source", "person_id"])
+        naming.append(people.select("account_source", "account_id", "firm", "customer_id"))
+    if deals is not None:
+        nobody = {name: ibis.null("string") for name in ("firm", "customer_id")}
+        naming.append(deals.select("account_source", "account_id", **nobody))
     if not naming:
         return given
     rows = ibis.union(*naming) if len(naming) > 1 else naming[0]
+    rows = rows.filter(rows["account_source"].notnull() & rows["account_id"].notnull()).rename(source="account_source")
     keys = ["source", "account_id"]
     listed = ibis.memtable(given[keys].astype("object"), schema=dict.fromkeys(keys, "string"))
-    counted = rows.anti_join(listed, keys).group_by(*keys, "firm").agg(n=ibis._.count())
-    counted = counted.mutate(n=counted["firm"].notnull().ifelse(counted["n"], 0))
-    counted = counted.order_by(*keys, ibis.desc("n"), "firm").to_pandas().astype({"firm": "object"})
-    told = counted.groupby(keys, as_index=False).agg(firm=("firm", "first"), most=("n", "first"), n=("n", "sum"))
+    rows = rows.anti_join(listed, keys)
+    counted = rows.group_by(*keys, "firm").agg(
+        n=rows["firm"].count(), one=rows["customer_id"].min(), other=rows["customer_id"].max(),
+        deal=rows["customer_id"].isnull().any(),
+    ).order_by(*keys, ibis.desc("n"), "firm").to_pandas()  # fmt: skip
+    told = counted.groupby(keys, as_index=False).agg(
+        firm=("firm", "first"), most=("n", "first"), n=("n", "sum"), one=("one", "min"), other=("other", "max"),
+        deal=("deal", "any"),
+    )  # fmt: skip
+    told = told[told["deal"] | (told["one"] != told["other"])]
     told["firm"] = told["firm"].where(2 * told["most"] >= told["n"], None)
     more = told.reindex(columns=given.columns).astype("object")
     return pd.concat([given, more.where(more.notna(), None)], ignore_index=True) if len(more) else given
@@ -235,9 +246,9 @@ def resolve(
 ) -> tuple[ir.Table, ir.Table, ir.Table]:  # fmt: skip
     """Which account does each customer belong to?
 
-    By the account whose id one of their records has, whether anybody delivered it or not, else the company that one names,
-    else the domain of a business e-mail; else customers who live together are a household; else the customer is alone. Of
-    several records the one that was changed last counts. A company's name is read with its words in full, as
+    By the account whose id one of their records has, delivered or only named (:func:`with_named`), else the company that one
+    names, else the domain of a business e-mail; else customers who live together are a household; else the customer is
+    alone. Of several records the one that was changed last counts. A company's name is read with its words in full, as
     :func:`abbreviations` finds them.
 
     Parameters
@@ -264,7 +275,7 @@ def resolve(
     firms: list[str] = []
     if records is not None:
         records, given, firms = _written_out(records, given)
-    given = with_named(given, records, deals)
+    given = with_named(given, known, records, deals)
     employed = employers(records)
     same = companies(given, firms, employed)
     ids = same[["company"]].drop_duplicates()
