@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_forget import FILES, SETTINGS, TRACES, run
+from test_forget import FILES, SETTINGS, TRACES, renewed, run  # noqa: F401
 
 from clientbook import cli
 from clientbook.book import open_book
@@ -34,6 +34,13 @@ def test_everything_of_theirs_and_nothing_of_others(book):
         told["tables"]
     )
     assert list(told["lists"]) == ["all.csv"] and told["answers"] == []
+
+
+def test_what_older_rows_said_is_in_it(renewed):  # noqa: F811
+    told = export(renewed, look_up(renewed, "shop:007"))["tables"]["changes"]
+    said = {(row["table"], row["id"], row["before"]) for row in told if "before" in row}
+    assert {("people", "007", "ann.old@x.org"), ("people", "007", "Ann Leeson"), ("cases", "k1", "ring Ann")} < said
+    assert not [word for word in ("Bob", "Cid", "bob", "cid", "all two") if word in json.dumps(told)]
 
 
 def test_what_people_said_about_them_is_in_it(book):

@@ -143,6 +143,57 @@ def test_forgotten_in_every_table_list_and_run(book):
     assert json.loads(text) == json.loads(json.dumps(receipt)) and not [w for w in TRACES if f'"{w}"' in text]
 
 
+RENEWED = {
+    "people__csv": "person_id,full_name,email,phone,updated_at\n007,Ann Leeson,ann.old@x.org,0228 555666,2024-01-01\n"
+    "007,Ann Muster,ann@x.org,,2024-02-01\n8,Bob Stays,bob.old@x.org,,2024-01-01\n8,Bob Stays,bob@x.org,,2024-02-01\n"
+    "9,Cid Shares,cid@x.org,0228 555666,2024-01-01\n9,Cid Shares,cid@x.org,,2024-02-01\n",
+    "orders__csv": "person_id,ordered_at,order_id,quantity,amount\n007,2024-01-06,o2,-1,much\n8,2024-01-07,o3,-1,more\n",
+    "cases__csv": "case_id,person_id,opened_at,text\nk1,007,2024-01-01,ring Ann\nk1,007,2024-01-02,ring\n"
+    "k2,8,2024-01-01,ring Bob\nk2,8,2024-01-02,ring\nk3,007,2024-01-01,all one\nk3,8,2024-01-01,all two\n"
+    "k3,8,2024-01-02,all three\n",
+    "deals__csv": "opportunity_id,person_id,opened_at\nd1,007,2024-01-01\nd1,8,2024-01-02\n",
+}
+
+
+@pytest.fixture
+def renewed(make_book):
+    """Records that were delivered twice, with other words each time."""
+    settings, _, _ = SETTINGS.partition("    returns:")
+    opened = open_book(
+        make_book(f"{settings}    cases: {{path: cases.csv}}\n    opportunities: {{path: deals.csv}}\n", **RENEWED)
+    )
+    run(opened, "2026-07-01.001")
+    return opened
+
+
+def changed(book) -> set[tuple]:
+    rows = rows_of(book.store.folder / "runs" / "2026-07-01.001", "changes")
+    return {(row["table"], row["id"], row["column"], row["before"]) for row in rows}
+
+
+def test_what_older_rows_of_somebody_said_is_forgotten(renewed):
+    before = changed(renewed)
+    assert {("people", "007", "email", "ann.old@x.org"), ("cases", "k1", "text", "ring Ann"), ("orders", "o2", "amount", "much"),
+            ("opportunities", "d1", "person_id", "007")} < before  # fmt: skip
+    forget.forget(renewed, forget.look_up(renewed, "shop:007"), dt.date(2026, 7, 2))
+    gone = before - changed(renewed)
+    assert {row[:2] for row in gone} == {("people", "007"), ("cases", "k1"), ("orders", "o2"), ("opportunities", "d1")}
+    assert [row for row in gone if row[0] == "opportunities"] == [("opportunities", "d1", "person_id", "007")]
+    assert words(renewed) == [] and not [row for row in changed(renewed) if "Ann" in str(row) or "Leeson" in str(row)]
+
+
+def test_an_address_of_an_older_row_is_suppressed_where_it_is_nobody_elses(renewed):
+    person = forget.look_up(renewed, "shop:007")
+    # the number stood in an older row of another too, and would take them along
+    assert (person.emails, person.phones, person.shared) == (("ann.old@x.org", "ann@x.org"), (), 1)
+    forget.forget(renewed, person, dt.date(2026, 7, 2))
+    with (renewed.folder / "people.csv").open("a") as file:
+        file.write("55,Ann Again,ann.old@x.org,,2026-01-01\n")
+    run(renewed, "2026-07-01.002")
+    people = rows_of(renewed.store.folder / "runs" / "2026-07-01.002", "people")
+    assert [row["person_id"] for row in people] == ["8", "9"]
+
+
 def test_answers_about_somebody_forgotten_go_with_them(book):
     answers = book.folder / "labels.csv"
     head = "source_a,person_id_a,source_b,person_id_b,answer\n"

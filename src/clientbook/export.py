@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from clientbook.book import Book
-from clientbook.forget import Person, rows_in_list, rows_of, traces_in
+from clientbook.forget import LATE, Person, remember, rows_in_list, rows_of, traces_in
 
 
 def export(book: Book, person: Person) -> dict[str, Any]:
@@ -34,15 +34,13 @@ def export(book: Book, person: Person) -> dict[str, Any]:
     traces = traces_in(run.folder, person)
     tables: dict[str, list[dict[str, Any]]] = {}
     with open_engine("duckdb", scratch=book.store.folder / "scratch") as engine:
-        # what was rejected or changed is found by the rows that it came from
-        for name in sorted(run.tables, key=lambda name: (name in ("changes", "rejected"), name)):
+        for name in sorted(run.tables, key=lambda name: (name in LATE, name)):
             rows = engine.read_parquet(run.path(name))
             theirs = rows_of(rows, traces, name)
             found = rows.filter(theirs).to_pyarrow().to_pylist() if theirs is not None else []
             if found:
                 tables[name] = [{key: value for key, value in row.items() if value is not None} for row in found]
-                if {"source", "file", "row"} <= set(rows.columns):
-                    traces.places |= {(row["source"], name, row["file"], row["row"]) for row in found}
+                remember(rows, theirs, traces, name)
     lists = {}
     for path in sorted((book.store.folder / "lists").glob("*.csv")):
         rows, theirs = rows_in_list(path, person, traces.customers)

@@ -23,6 +23,10 @@ _FORGOTTEN = "[forgotten]"
 _CUSTOMER = re.compile(r"(^|_)customer_id(_|$)")
 _NUMBER = re.compile(r"^record_number_[ab]$")
 _PERSON = re.compile(r"^(.*?)person_id(.*)$")
+# What was rejected or changed is found by the rows that it came from, so it comes last.
+LATE = ("changes", "rejected")
+# What the older rows of people said, of whom a newer one is kept.
+_OLDER = "\"table\" = 'people' AND \"column\" = ? AND rule = 'superseded' AND before IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,10 @@ class _Traces:
     places: set[tuple[str, str, str, int]] = field(default_factory=set)
     # by which pairs of records name them
     numbers: set[int] = field(default_factory=set)
+    # by source and table, of which older rows may have been superseded
+    keys: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    # with the sources of opportunities that name people by these ids
+    partners: list[tuple[str, list[str]]] = field(default_factory=list)
 
 
 def look_up(book: Book, who: str) -> Person:
@@ -103,17 +111,26 @@ def look_up(book: Book, who: str) -> Person:
 
 def _contacts(reader: RunReader, records: list[tuple[str, str]], country: str) -> tuple[list[str], list[str], int]:
     own, shared = {"email": set(), "phone": set()}, 0
+    if not records:
+        return [], [], 0
     mine = set(records)
     rows = reader.of_records("people", records)
+    keys = [list(column) for column in zip(*records, strict=True)]
     for name, normal in (
         ("email", suppression.normal_email),
         ("phone", lambda n: suppression.normal_phone(n, country)),
     ):
-        for value in {row[name] for row in rows if row.get(name)}:
+        older = reader.rows("changes", f"{_OLDER} AND (source, id) IN (SELECT unnest(?), unnest(?))", [name, *keys], "before")
+        for value in {row[name] for row in rows if row.get(name)} | {row["before"] for row in older}:
             # a household's number or a company's mailbox would keep the others out as well
             ending = normal(value)[-6:]
-            like = "regexp_replace(phone, '[^0-9]', '', 'g') LIKE ?" if name == "phone" else "lower(trim(email)) LIKE ?"
-            others = reader.rows("people", like, [f"%{ending}"], f"source, person_id, {name}")
+            like = "regexp_replace({}, '[^0-9]', '', 'g') LIKE ?" if name == "phone" else "lower(trim({})) LIKE ?"
+            others = reader.rows("people", like.format(name), [f"%{ending}"], f"source, person_id, {name}")
+            # so would one that another's older row brings: all rows are delivered again
+            others += reader.rows(
+                "changes", f"{_OLDER} AND {like.format('before')}", [name, f"%{ending}"],
+                f"source, id AS person_id, before AS {name}",
+            )  # fmt: skip
             theirs = [o for o in others if (o["source"], o["person_id"]) not in mine and normal(o[name]) == normal(value)]
             if theirs:
                 shared += 1
@@ -235,6 +252,12 @@ def traces_in(folder: Path, person: Person) -> _Traces:
         str(row[name]) for row in reader.of_records("people", person.records) for name in ("email", "phone") if row.get(name)
     }
     traces = _Traces(by_source, customers, accounts, words)
+    for source, ids in by_source.items():
+        # also where a removal that was cut short has taken them out of the people already
+        traces.keys[source, "people"] = set(ids)
+        if reader.has("opportunities", "person_source"):
+            named = reader.rows("opportunities", "person_source = ?", [source], "DISTINCT source")
+            traces.partners += [(row["source"], ids) for row in named]
     if reader.has("matching_records", "record_number"):
         for source, ids in by_source.items():
             where = "source = ? AND person_id IN (SELECT unnest(?))"
@@ -249,24 +272,50 @@ def traces_in(folder: Path, person: Person) -> _Traces:
 def _clean_tables(engine, folder: Path, traces: _Traces) -> dict[str, int]:
     """Write each table anew without the person's rows; those that they are not in stay as they are, to the byte."""
     counts = {}
-    # what was rejected or changed is found by the rows that it came from, so it comes last
-    late = ("changes", "rejected")
-    for path in sorted(folder.glob("*.parquet"), key=lambda path: (path.stem in late, path.name)):
+    for path in sorted(folder.glob("*.parquet"), key=lambda path: (path.stem in LATE, path.name)):
         rows = engine.read_parquet(path)
         theirs = rows_of(rows, traces, path.stem)
         if theirs is None:
             continue
-        found = rows.filter(theirs)
-        n = int(found.count().to_pyarrow().as_py())
+        n = int(rows.filter(theirs).count().to_pyarrow().as_py())
         if not n:
             continue
-        if {"source", "file", "row"} <= set(rows.columns) and path.stem not in late:
-            places = found.select("source", "file", "row").to_pyarrow().to_pylist()
-            traces.places |= {(row["source"], path.stem, row["file"], row["row"]) for row in places}
+        remember(rows, theirs, traces, path.stem)
         with whole(path) as draft:
             engine.write_parquet(rows.filter(~theirs), draft)
         counts[path.stem] = n
     return counts
+
+
+def remember(rows, theirs, traces: _Traces, table: str) -> None:
+    """Note where a person's rows came from and which ids are theirs alone: what was rejected or changed is found by them.
+
+    Parameters
+    ----------
+    rows
+        A table, as an Ibis expression.
+    theirs
+        As from :func:`rows_of`.
+    traces
+        As from :func:`traces_in`; they are added to.
+    table
+        Its name.
+    """
+    from clientbook.cleaning.repeats import SAME
+
+    if table in LATE or not {"source", "file", "row"} <= set(rows.columns):
+        return
+    found = rows.filter(theirs)
+    # what came back among the orders is a return, and what was changed in it stands with the orders
+    names = (table, "orders") if table == "returns" else (table,)
+    for row in found.select("source", "file", "row").to_pyarrow().to_pylist():
+        traces.places |= {(row["source"], name, row["file"], row["row"]) for name in names}
+    if table in SAME:
+        key = SAME[table][0]
+        # one message may go to many, of whom an older row does not say which it went to
+        alone = found.select("source", key).distinct().anti_join(rows.filter(~theirs), ["source", key])
+        for row in alone.to_pyarrow().to_pylist():
+            traces.keys.setdefault((row["source"], table), set()).add(row[key])
 
 
 def rows_of(rows, traces: _Traces, table: str):
@@ -303,7 +352,15 @@ def rows_of(rows, traces: _Traces, table: str):
         tests += [rows["raw"].contains(f'"{word}"') for word in quoted]
         # a line that could not be read at all is no JSON; a short id in it may be anything
         tests += [rows["raw"].contains(word) for word in sorted(traces.words) if len(word) > 5]
-    if table in ("changes", "rejected"):
+    if table == "changes":
+        # of an older row of theirs no table holds where it came from
+        tests += [
+            (rows["source"] == source) & (rows["table"] == name) & rows["id"].isin(sorted(ids))
+            for (source, name), ids in sorted(traces.keys.items())
+        ]
+        with_whom = (rows["table"] == "opportunities") & (rows["column"] == "person_id")
+        tests += [with_whom & (rows["source"] == source) & rows["before"].isin(ids) for source, ids in traces.partners]
+    if table in LATE:
         for source, name, file in sorted({place[:3] for place in traces.places}):
             numbers = sorted(row for *place, row in traces.places if tuple(place) == (source, name, file))
             tests.append(
