@@ -194,6 +194,46 @@ def test_an_address_of_an_older_row_is_suppressed_where_it_is_nobody_elses(renew
     assert [row["person_id"] for row in people] == ["8", "9"]
 
 
+def test_names_that_pages_showed_are_forgotten(make_book):
+    people = FILES["people__csv"].replace("Ann Other", "Ann O'Ther-Li").replace("Bob Stays", "Joann O'Ther-Li")
+    book = open_book(make_book(SETTINGS, **FILES | {"people__csv": people}))
+    data = {
+        "text/html": ["<td>c1</td><td>Ann O&#x27;Ther-Li</td>\n", "<td>c2</td><td>Joann O&#x27;Ther-Li</td>"],
+        "text/plain": "c1  Ann O'Ther-Li\nc2  Joann O'Ther-Li",
+        "text/markdown": "First is Ann O&#39;Ther&#45;Li.",
+        "image/png": "/Ann O'Ther-Li/",
+    }
+    shown = json.dumps({"cells": [{"source": "x", "outputs": [{"data": data}]}]})
+    told = {
+        "2026-07-01.001": {"shows_personal_data": True},
+        "2026-07-01.002": {"shows_personal_data": False},
+        "2026-07-01.003": {},
+    }
+    for name, info in told.items():
+        run(book, name)
+        folder = book.store.folder / "runs" / name
+        (folder / "run.json").write_text(json.dumps(info))
+        (folder / "notebooks" / "04_value.ipynb").write_text(shown)
+    # of a run that failed with a full disk the notebooks alone are left, and half of one
+    failed = book.store.folder / "failed" / "2026-07-01.004" / "notebooks"
+    failed.mkdir(parents=True)
+    (failed / "04_value.ipynb").write_text(shown[:200])
+    receipt = forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
+    for name in ("2026-07-01.001", "2026-07-01.003"):
+        text = (book.store.folder / "runs" / name / "notebooks" / "04_value.ipynb").read_text(encoding="utf-8")
+        assert json.loads(text)["cells"][0]["outputs"][0]["data"] == {
+            "text/html": ["<td>[forgotten]</td><td>[forgotten]</td>\n", "<td>c2</td><td>Joann O&#x27;Ther-Li</td>"],
+            "text/plain": "[forgotten]  [forgotten]\nc2  Joann O'Ther-Li",
+            "text/markdown": "First is [forgotten].",
+            "image/png": "/Ann O'Ther-Li/",
+        }
+    untold = book.store.folder / "runs" / "2026-07-01.002" / "notebooks" / "04_value.ipynb"
+    assert untold.read_text() == shown.replace("c1", "[forgotten]"), "which showed none has the same words by chance alone"
+    assert ">Ann" not in (failed / "04_value.ipynb").read_text() and receipt["notebooks_cleaned"] == 4
+    assert receipt["runs_that_showed_names"] == ["2026-07-01.001"]
+    assert not [word for word in receipt["not_touched"] if "at most; the next run" in word]
+
+
 def test_answers_about_somebody_forgotten_go_with_them(book):
     answers = book.folder / "labels.csv"
     head = "source_a,person_id_a,source_b,person_id_b,answer\n"

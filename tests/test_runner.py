@@ -53,7 +53,7 @@ def test_a_run_leaves_what_the_design_says(small_outcome):
     assert {path.stem for path in (run.folder / "models").glob("*.json")} >= {"bg_nbd", "mbg_nbd", "gamma_gamma"}
     assert {path.stem for path in (run.folder / "notebooks").glob("*")} == {n.name for n in KNOWN}
     info = run.info
-    assert info["state"] == "done"
+    assert info["state"] == "done" and info["shows_personal_data"] is False
     states = {name: step["state"] for name, step in info["notebooks"].items()}
     assert set(states.values()) <= {"done", "skipped"}
     assert {states[name] for name in ("00_overview", "01_cleaning", "04_value")} == {"done"}
@@ -144,10 +144,11 @@ def test_a_failing_notebook_publishes_nothing_and_says_where(book, altered, tmp_
 def test_a_killed_kernel_is_a_failure_though_its_notebook_looks_whole(book, altered, tmp_path):
     folder = altered("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(runner.NotebookFailed, match="kernel died"):
-        runner.run(book, out=tmp_path / "reports", folder=folder)
+        runner.run(book, out=tmp_path / "reports", folder=folder, personal=True)
     assert book.store.runs() == []
     info = json.loads((book.store.folder / "failed" / "2024-01-01.001" / "run.json").read_text())
     assert info["state"] == "failed" and info["notebooks"]["01_cleaning"]["state"] == "failed"
+    assert info["shows_personal_data"] is True
 
 
 def test_an_earlier_report_stays_when_a_later_run_fails(book, altered, tmp_path):

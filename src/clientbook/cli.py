@@ -326,6 +326,11 @@ def forget(
     answers = sum(receipt["removed"].get("labels", {}).values())
     told = f", {answers:,} of them answers in the book's labels.csv" if answers else ""
     typer.echo(f"{rows:,} rows removed{told}. Files that were delivered are not touched; what they deliver next is suppressed.")
+    if receipt["runs_that_showed_names"]:
+        typer.echo(
+            f"Reports are not touched. Those of {', '.join(receipt['runs_that_showed_names'])} show names: delete them, or make "
+            "them anew."
+        )
     typer.echo(f"Receipt: {opened.store.folder / forgetting.RECEIPTS / receipt['receipt']}.json")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import html
+import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -71,6 +73,8 @@ class _Traces:
     keys: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     # with the sources of opportunities that name people by these ids
     partners: list[tuple[str, list[str]]] = field(default_factory=list)
+    # as pages show them where personal data may be shown
+    names: set[str] = field(default_factory=set)
 
 
 def look_up(book: Book, who: str) -> Person:
@@ -179,12 +183,16 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
     if answered.any():
         labels.write(book.folder, answers[~answered])
         removed["labels"] = {LABELS: int(answered.sum())}
+    held = [(name, folder, traces_in(folder, person)) for name, folder in _folders(store)]
+    # what is shown is cleaned before what leads to it: names are looked up in the tables, of one run or another
+    names = set().union(*(traces.names for *_, traces in held))
     notebooks = 0
+    for _, folder, traces in held:
+        shown = Run(folder).info.get("shows_personal_data", True)
+        notebooks += _clean_notebooks(folder / "notebooks", traces, names if shown else ())
     with open_engine("duckdb", scratch=store / "scratch") as engine:
-        for name, folder in _folders(store):
-            traces = traces_in(folder, person)
+        for name, folder, traces in held:
             counts = _clean_tables(engine, folder / "tables", traces) | _clean_lists(folder / "lists", person, traces)
-            notebooks += _clean_notebooks(folder / "notebooks", traces)
             # sorted copies for cards are made anew from what is left
             shutil.rmtree(folder / INDEX, ignore_errors=True)
             if counts:
@@ -205,11 +213,14 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
         },
         "removed": removed,
         "notebooks_cleaned": notebooks,
+        # their reports may name them, and lie where nobody here knows
+        "runs_that_showed_names": [run.name for run in book.store.runs() if run.info.get("shows_personal_data")],
         "not_touched": [
             f"the company's own files, but for the answers about them in {LABELS}",
             "models and sums, which hold no row of anybody; nor row counts in run.json, which tell how many there were then "
             "and not who, and by which earlier reports are checked",
-            "published reports, which name customers by the book's own id at most; the next run replaces them",
+            "published reports, which name customers by the book's own id at most; those of runs that showed names are marked "
+            "on every page and name people: delete them, or make them anew",
         ],
     }
     write_json(store / RECEIPTS / f"{receipt['receipt']}.json", receipt)
@@ -248,10 +259,13 @@ def traces_in(folder: Path, person: Person) -> _Traces:
     for source, person_id in person.records:
         by_source.setdefault(source, []).append(person_id)
     words = {person_id for _, person_id in person.records} | set(person.emails)
-    words |= {
-        str(row[name]) for row in reader.of_records("people", person.records) for name in ("email", "phone") if row.get(name)
-    }
+    people = reader.of_records("people", person.records)
+    words |= {str(row[name]) for row in people for name in ("email", "phone") if row.get(name)}
     traces = _Traces(by_source, customers, accounts, words)
+    golden = [row for one in sorted(customers) if reader.has("customers") for row in reader.of_customer("customers", one)]
+    for row in (*people, *golden):
+        traces.names |= {row.get("full_name"), " ".join(filter(None, (row.get("given_name"), row.get("family_name"))))}
+    traces.names -= {None, ""}
     for source, ids in by_source.items():
         # also where a removal that was cut short has taken them out of the people already
         traces.keys[source, "people"] = set(ids)
@@ -424,15 +438,52 @@ def _clean_lists(folder: Path, person: Person, traces: _Traces) -> dict[str, int
     return counts
 
 
-def _clean_notebooks(folder: Path, traces: _Traces) -> int:
-    """Executed notebooks name customers by the book's own id at most."""
+def _clean_notebooks(folder: Path, traces: _Traces, names: Iterable[str]) -> int:
+    """Executed notebooks name customers by the book's own id, and by name where whoever started the run asked for that."""
     cleaned = 0
     for path in sorted(folder.glob("*.ipynb")):
         text = before = path.read_text(encoding="utf-8")
         for one in sorted(traces.customers):
             text = text.replace(one, _FORGOTTEN)
+        if names:
+            text = _without_names(text, names)
         if text != before:
             with whole(path) as draft:
                 draft.write_text(text, encoding="utf-8")
             cleaned += 1
     return cleaned
+
+
+def _without_names(text: str, names: Iterable[str]) -> str:
+    """A notebook whose outputs show none of these names; what it says by itself, which may hold the same words, stays."""
+    spelt = "|".join(r"\s+".join(map(_spelt, name.split())) for name in sorted(names, key=len, reverse=True))
+    pattern = re.compile(rf"(?<!\w)(?:{spelt})(?!\w)")
+    try:
+        notebook = json.loads(text)
+    except ValueError:
+        # half of one, whose kernel was killed
+        return pattern.sub(_FORGOTTEN, text)
+    found = False
+    for cell in notebook.get("cells", ()):
+        outputs = cell.get("outputs", [])
+        cleaned = _without(outputs, pattern)
+        if cleaned != outputs:
+            cell["outputs"], found = cleaned, True
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n" if found else text
+
+
+def _without(shown: Any, pattern: re.Pattern) -> Any:
+    if isinstance(shown, dict):
+        # letters that stand for the bytes of a picture are no words
+        return {name: part if name == "image/png" else _without(part, pattern) for name, part in shown.items()}
+    if isinstance(shown, list):
+        return [_without(part, pattern) for part in shown]
+    return pattern.sub(_FORGOTTEN, shown) if isinstance(shown, str) else shown
+
+
+def _spelt(word: str) -> str:
+    """A word, however HTML and Markdown write what is no letter in it."""
+    return "".join(
+        letter if letter.isalnum() else f"(?:{re.escape(letter)}|{re.escape(html.escape(letter))}|&#{ord(letter)};)"
+        for letter in word
+    )

@@ -426,6 +426,7 @@ class _Execution:
             "timezone": self.book.settings.timezone,
             "currency": self.book.settings.currency,
             "engine": self.engine,
+            "shows_personal_data": self.personal,
             **({} if self.engine == "duckdb" else {"engines": self.engines, "made_on_spark": on_spark(self.chosen)}),
             "started": self.began.isoformat(timespec="seconds"),
             "parameters": {name: value.model_dump(mode="json") for name, value in self.values.items()},
