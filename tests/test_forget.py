@@ -234,6 +234,19 @@ def test_names_that_pages_showed_are_forgotten(make_book):
     assert not [word for word in receipt["not_touched"] if "at most; the next run" in word]
 
 
+def test_what_was_half_written_goes(book):
+    store, draft = book.store.folder, ".people.parquet.0a1b2c3d"
+    places = [store / "lists", *(store / name / "tables" for name in (
+        "runs/2026-07-01.001", "failed/2026-07-01.002", "building/.killed-0a1b2c3d-2026-07-01.003", "lab"
+    ))]  # fmt: skip
+    places += [store / "failed" / "2026-07-01.002", store / "scratch" / "engine-999999999-x"]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / draft).write_text("half of Ann")
+    forget.forget(book, forget.look_up(book, "c1"), dt.date(2026, 7, 2))
+    assert list(store.rglob(draft)) == []
+
+
 def test_answers_about_somebody_forgotten_go_with_them(book):
     answers = book.folder / "labels.csv"
     head = "source_a,person_id_a,source_b,person_id_b,answer\n"

@@ -142,12 +142,21 @@ def test_a_failing_notebook_publishes_nothing_and_says_where(book, altered, tmp_
 
 
 def test_a_killed_kernel_is_a_failure_though_its_notebook_looks_whole(book, altered, tmp_path):
-    folder = altered("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    folder = altered(
+        "import os, pathlib, signal\n"
+        "run = pathlib.Path(os.environ['CLIENTBOOK_BOOK'], 'store', 'building', os.environ['CLIENTBOOK_RUN'])\n"
+        "for part in ('tables', 'models', 'lists', 'records'):\n"
+        "    (run / part).mkdir(exist_ok=True)\n"
+        "    (run / part / '.people.parquet.0a1b2c3d').write_text('half of somebody')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
     with pytest.raises(runner.NotebookFailed, match="kernel died"):
         runner.run(book, out=tmp_path / "reports", folder=folder, personal=True)
     assert book.store.runs() == []
-    info = json.loads((book.store.folder / "failed" / "2024-01-01.001" / "run.json").read_text())
+    failed = book.store.folder / "failed" / "2024-01-01.001"
+    info = json.loads((failed / "run.json").read_text())
     assert info["state"] == "failed" and info["notebooks"]["01_cleaning"]["state"] == "failed"
+    assert (failed / "notebooks" / "01_cleaning.ipynb").is_file() and not list(failed.rglob(".*")), "nothing half written"
     assert info["shows_personal_data"] is True
 
 

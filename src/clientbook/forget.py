@@ -17,7 +17,7 @@ from clientbook import suppression
 from clientbook.book import LABELS, Book
 from clientbook.card import INDEX, RunReader, customer_of, describe, find_one, records_of
 from clientbook.faults import ClientbookError
-from clientbook.store import Run, whole, write_json
+from clientbook.store import Run, clear_drafts, sweep, whole, write_json
 
 RECEIPTS = "receipts"
 _FORGOTTEN = "[forgotten]"
@@ -183,6 +183,10 @@ def forget(book: Book, person: Person, on: dt.date) -> dict[str, Any]:
     if answered.any():
         labels.write(book.folder, answers[~answered])
         removed["labels"] = {LABELS: int(answered.sum())}
+    # what was being written when a kernel or a whole run was killed is no table, and holds people as one does
+    for folder in (store / "lists", *(folder for _, folder in _folders(store))):
+        clear_drafts(folder)
+    sweep(store / "scratch")
     held = [(name, folder, traces_in(folder, person)) for name, folder in _folders(store)]
     # what is shown is cleaned before what leads to it: names are looked up in the tables, of one run or another
     names = set().union(*(traces.names for *_, traces in held))

@@ -37,7 +37,7 @@ from clientbook.stage import (
     engines_of,
     load_stage,
 )
-from clientbook.store import Run, sweep, whole, write_json
+from clientbook.store import Run, clear_drafts, sweep, whole, write_json
 
 _NOTEBOOK = re.compile(r"^(\d{2})_(\w+)$")
 _VERSIONED = ("clientbook", "pandas", "ibis-framework", "duckdb", "lifetimes", "scikit-learn", "splink", "papermill")
@@ -698,10 +698,11 @@ class _Execution:
             # what was computed could be computed again; the room that it takes is needed to say so
             for part in ("tables", "models", "lists"):
                 shutil.rmtree(self.under_way.folder / part, ignore_errors=True)
+        # a kernel that was killed may have been writing
+        with contextlib.suppress(OSError):
+            clear_drafts(self.under_way.folder)
         with contextlib.suppress(OSError):
             self._close("failed", how.what)
-        for draft in (self.under_way.folder / "notebooks").glob(".*"):
-            draft.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             store.finish(self.under_way, whole=False)
         with contextlib.suppress(OSError):

@@ -278,6 +278,19 @@ def whole(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def clear_drafts(folder: Path) -> None:
+    """Delete what whoever was killed while writing left half written; nobody may be writing there.
+
+    Parameters
+    ----------
+    folder
+        Of a run, or of lists.
+    """
+    for place in (folder, *(part for part in folder.glob("*") if part.is_dir())):
+        for path in place.glob(".*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write plain JSON, whole or not at all; NaN is a fault of the caller's."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
