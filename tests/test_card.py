@@ -84,6 +84,12 @@ def test_customers_are_found_by_what_is_at_hand(reader, who):
     assert card.find_one(reader, who, "DE") == card.Hit("customer", "c1")
 
 
+@pytest.mark.parametrize("who", ["shop:Jane@Example.net", "shop: jane@example.net "])
+def test_an_id_that_is_an_address_is_found_however_it_is_spelt(tmp_path, who):
+    run = write(tmp_path, {name: rows.replace("1:2", "jane@example.net") for name, rows in tables().items()})
+    assert card.find_one(card.RunReader(run), who, "DE") == card.Hit("customer", "c1")
+
+
 def test_accounts_are_found_and_nobody_is(reader):
     assert card.find_one(reader, "a9", "DE") == card.Hit("account", "a9")
     for who in ("nobody@x.org", "shop:77", "+49 1", "", "c2", "' OR 1=1 --"):

@@ -206,6 +206,13 @@ def labelled(*rows):
     return made.assign(row=range(2, 2 + len(made)))
 
 
+def test_an_answer_about_an_id_that_is_an_address_is_about_it_however_it_is_spelt(tmp_path):
+    (tmp_path / "labels.csv").write_text("source_a,person_id_a,source_b,person_id_b,answer\nnl,Jane@Example.net,shop,K-7,yes\n")
+    answers = told.read(tmp_path)
+    assert answers[["person_id_a", "person_id_b"]].to_numpy().tolist() == [["jane@example.net", "K-7"]]
+    assert told.about(answers, [("nl", "jane@example.net")]).tolist() == [True]
+
+
 def test_a_book_follows_its_answers_in_every_run(engine):
     people = table(
         "people",

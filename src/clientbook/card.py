@@ -16,7 +16,7 @@ import duckdb
 
 from clientbook.faults import ClientbookError
 from clientbook.store import Run, whole, without_bar
-from clientbook.suppression import normal_email, normal_phone
+from clientbook.suppression import normal_email, normal_id, normal_phone
 from clientbook.tables import CANONICAL
 
 _MASK = "…"
@@ -320,6 +320,7 @@ def find(reader: RunReader, who: str, country: str) -> list[Hit]:
 def _records(reader: RunReader, who: str, country: str) -> list[tuple[str, str]]:
     """The person records with this key, this address or this number."""
     source, colon, person_id = who.partition(":")
+    person_id = normal_id(person_id)
     if colon and person_id:
         for table in ("identities", *_PERSON_TABLES):
             if reader.of_records(table, [(source, person_id)], "1 AS one"):

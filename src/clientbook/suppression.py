@@ -84,6 +84,18 @@ def normal_email(address: str) -> str:
     return address.strip().lower()
 
 
+def normal_id(person_id: str) -> str:
+    """A person's id as cleaning leaves it: capitals make no other of one that is an e-mail address.
+
+    Parameters
+    ----------
+    person_id
+        As somebody wrote it.
+    """
+    bare = person_id.strip()
+    return bare.lower() if "@" in bare else bare
+
+
 def normal_phone(number: str, country: str) -> str:
     """A telephone number in international form; its digits where it is none.
 

@@ -27,6 +27,7 @@ import pandas as pd
 from clientbook.book import LABELS
 from clientbook.faults import Fault, FaultError
 from clientbook.store import whole
+from clientbook.suppression import normal_id
 
 REQUIRED = ("source_a", "person_id_a", "source_b", "person_id_b", "answer")
 OPTIONAL = ("labelled_at", "note", "stratum")
@@ -115,7 +116,7 @@ def read(folder: Path | None) -> pd.DataFrame:
             faults.append(Fault(told, "Put a text that holds a comma between quotation marks.", file=LABELS, row=number))
             continue
         row = dict(zip(header, line, strict=True))
-        row |= {name: row[name].strip() for name in REQUIRED}
+        row |= {name: normal_id(row[name]) if "person_id" in name else row[name].strip() for name in REQUIRED}
         found = list(_faults_of_row(row, number))
         faults += found
         if not found:
