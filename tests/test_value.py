@@ -518,3 +518,34 @@ def test_the_expected_value_needs_no_bounds(lines, returned, net):
     alone = expected_value(summary, value.compress(summary), model, net.spend, P)
     alone = alone.to_pandas().set_index("customer_id").sort_index()
     pd.testing.assert_frame_equal(alone[["frequency", "clv"]], whole[["frequency", "clv"]], check_exact=True)
+
+
+def rows_of(rows: list[dict], **types: str) -> ibis.Table:
+    frame = pd.DataFrame([[row.get(name) for name in types] for row in rows], columns=list(types))
+    return ibis.memtable(
+        frame.astype({name: "datetime64[us]" for name, kind in types.items() if kind == "timestamp"}), schema=types
+    )
+
+
+CONSENT = dict.fromkeys(("person_source", "person_id", "purpose", "status", "channel"), "string") | {
+    "indicated_at": "timestamp", "valid_to": "timestamp"}  # fmt: skip
+ORDER = dict.fromkeys(("person_source", "person_id", "order_source", "order_id", "product_id"), "string") | {
+    "ordered_on": "date", "ordered_at": "timestamp", "quantity": "float64", "amount": "float64", "arrival": "int64"}  # fmt: skip
+WORTH = {"customer_id": "string", "clv": "float64", "clv_low": "float64", "clv_high": "float64", "p_alive": "float64",
+         "gross": "float64", "expected_orders": "float64", "tier": "string", "loss_maker": "bool"}  # fmt: skip
+CALLED = {"source": "string", "person_id": "string", "customer_id": "string"}
+
+
+@pytest.mark.parametrize("zone, listed", [("America/New_York", ["B"]), ("UTC", ["A", "B"])])
+def test_who_may_be_written_to_is_judged_when_the_books_day_begins(zone, listed):
+    identities = rows_of([{"source": "shop", "person_id": one, "customer_id": one.upper()} for one in "ab"], **CALLED)
+    said = {"person_source": "shop", "purpose": "marketing", "status": "given", "indicated_at": pd.Timestamp("2024-01-01")}
+    # in the evening of 29 February, in New York
+    over = said | {"person_id": "a", "status": "withdrawn", "indicated_at": pd.Timestamp("2024-03-01 02:30")}
+    consents = rows_of([said | {"person_id": "a"}, said | {"person_id": "b"}, over], **CONSENT)
+    orders = rows_of([{"person_source": "shop", "person_id": one} for one in "ab"], **ORDER)
+    worth = rows_of([{"customer_id": one, "clv": 1.0, "gross": 1.0, "loss_maker": False} for one in "AB"], **WORTH)
+    as_of = dt.date(2024, 3, 1)
+    assert sorted(value.retargeting(worth, consents, identities, as_of, zone=zone)["customer_id"]) == listed
+    best = value.best(worth, orders, identities, consents, as_of, zone=zone)
+    assert sorted(best.loc[best["consent"] == "given", "customer_id"]) == listed

@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from clientbook import parsing
 from clientbook.consent import MARKETING, channels, in_force, reachable
 from clientbook.customers import with_customer
 from clientbook.exact import exact, total
@@ -285,27 +286,33 @@ def changed_places(back: Hindsight, name: str) -> pd.DataFrame:
     return frame.assign(each=(frame["margin"] / frame["customers"].where(frame["customers"] > 0)).fillna(0.0))
 
 
-def allowing(consents: ir.Table, identities: ir.Table | None, as_of: dt.date) -> ir.Table:
+def allowing(consents: ir.Table, identities: ir.Table | None, as_of: dt.date, zone: str) -> ir.Table:
     """Who allows marketing on the day of the run, and by which channels?
 
     Parameters
     ----------
     consents, identities
         Clean consents, and whose they are.
-    as_of
-        The day of the run.
+    as_of, zone
+        The day of the run, which begins by the clock of the book's zone.
 
     Returns
     -------
     ibis.expr.types.Table
         As from :func:`clientbook.consent.reachable`.
     """
-    now = ibis.timestamp(f"{as_of.isoformat()} 00:00:00")
+    now = parsing.utc(parsing.midnight(as_of), zone)
     return reachable(in_force(consents, identities, now, channels(consents)), MARKETING)
 
 
 def retargeting(
-    value: ir.Table, consents: ir.Table | None, identities: ir.Table | None, as_of: dt.date, customers: int = 500
+    value: ir.Table,
+    consents: ir.Table | None,
+    identities: ir.Table | None,
+    as_of: dt.date,
+    customers: int = 500,
+    *,
+    zone: str,
 ) -> pd.DataFrame:
     """Whom to write to again, by value, with their place by revenue?
 
@@ -319,6 +326,8 @@ def retargeting(
         The day of the run.
     customers
         How many.
+    zone
+        The book's.
 
     Returns
     -------
@@ -333,6 +342,7 @@ def retargeting(
     if consents is None:
         told = ranked.mutate(consent=ibis.literal("unknown"), channels=ibis.null("string"))
     else:
-        told = ranked.inner_join(allowing(consents, identities, as_of), "customer_id").mutate(consent=ibis.literal("given"))
+        told = ranked.inner_join(allowing(consents, identities, as_of, zone), "customer_id")
+        told = told.mutate(consent=ibis.literal("given"))
     columns = ["customer_id", "rank_by_value", "rank_by_revenue", "clv", "gross", "p_alive", "consent", "channels"]
     return told.order_by("rank_by_value").select(*columns).limit(customers).to_pandas()

@@ -588,6 +588,8 @@ def best(
     consents: ir.Table | None,
     as_of: dt.date,
     customers: int = 100,
+    *,
+    zone: str,
 ) -> pd.DataFrame:
     """Whom should we look after first?
 
@@ -603,6 +605,8 @@ def best(
         The day of the run.
     customers
         How many.
+    zone
+        The book's.
 
     Returns
     -------
@@ -620,7 +624,7 @@ def best(
     lead = ["customer_id", "source", "person_id", "tier", "clv", "clv_low", "clv_high", "p_alive", "expected_orders"]
     if consents is None:
         return joined[lead].assign(consent="unknown")
-    given = set(allowing(consents, identities, as_of).semi_join(top, "customer_id").to_pandas()["customer_id"])
+    given = set(allowing(consents, identities, as_of, zone).semi_join(top, "customer_id").to_pandas()["customer_id"])
     return joined[lead].assign(consent=["given" if one in given else "not given" for one in joined["customer_id"]])
 
 
