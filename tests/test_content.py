@@ -606,6 +606,27 @@ def test_service_comes_first_and_a_cart_is_remembered(engine):
     assert found.loc["c3", "action"] == "leave alone"
 
 
+def test_an_order_promised_for_a_day_is_late_when_the_day_is_over(engine):
+    book = {
+        "messages": [one(START, i, person_id=f"p{i}") for i in range(2)],
+        "content": [{"source": "web", "content_id": "x1", "topic": "hats", "stage": "decide", "format": "sheet"}],
+        "identities": [{"source": "crm", "person_id": f"p{i}", "customer_id": f"c{i}"} for i in range(2)],
+        "customers": [{"customer_id": f"c{i}", "account_id": f"a{i}"} for i in range(2)],
+        "orders": [
+            {"person_source": "crm", "person_id": f"p{i}", "order_source": "crm", "order_id": f"o{i}", "ordered_at": START}
+            for i in range(2)
+        ],
+        # by the day of the run: its own day, and the day before
+        "deliveries": [{"order_source": "crm", "order_id": f"o{i}", "promised_at": NOW - i * DAY} for i in range(2)],
+        "value": [{"customer_id": f"c{i}", "clv": 1000.0} for i in range(2)],
+    }
+    late = Trigger(when="delivery_late", after_hours=0, action="call")
+    found = proposals(book, engine, triggers=(late,)).set_index("customer_id")["action"]
+    assert found["c0"] != "call" and found["c1"] == "call"
+    late = Trigger(when="delivery_late", after_hours=1, action="call")
+    assert "call" not in set(proposals(book, engine, triggers=(late,))["action"])
+
+
 def test_page_reads_without_messages(engine):
     tables = as_tables({"content": made_book(0)["content"]})
     sent = audit.keep(engine, audit.sendings(content._or_none(None), tables["content"]))

@@ -1128,6 +1128,26 @@ def test_what_late_deliveries_and_returns_do_to_the_next_order_and_to_recommenda
     assert set(journeys.after_purchase(few, who, AS_OF, zone="Europe/Berlin")["event_name"]) == {"late_delivery"}
 
 
+def test_what_came_on_the_day_it_was_promised_for_was_not_late(engine):
+    who = ibis.memtable(
+        {name: ["web" if name == "person_source" else "p"] for name in ("person_source", "person_id", "customer_id")}
+    )
+    day = at("2024-05-01T22:00")  # 2 May begins in Berlin
+    came, asked = day + dt.timedelta(hours=14), day + dt.timedelta(days=3)
+    tables = {
+        "orders": table("orders", [{"person_id": "p", "order_id": "o", "ordered_at": at("2024-04-20")}]),
+        "deliveries": table("deliveries", [{"order_id": "o", "promised_at": day, "delivered_at": came}]),
+        "surveys": table("surveys", [{"person_id": "p", "asked_at": asked, "metric": "csat", "score": 5.0}]),
+    }
+    told = journeys.contentment(tables, who, zone="Europe/Berlin")
+    assert set(told["after"]) == {"any", "a delivery in time"}
+    assert set(journeys.contentment(tables, who, zone="UTC")["after"]) == {"any", "a late delivery"}
+    orders = tables["orders"].mutate(quantity=1.0)
+    both = who.mutate(account_id=ibis.literal("a"))
+    late = journeys.effects._orders(tables | {"orders": orders}, both, dt.date(2025, 1, 1), "Europe/Berlin", "complaint")["late"]
+    assert not late.any()
+
+
 def test_an_event_that_is_seen_in_all_stages_alike_tells_none_and_nobody_deciding_buys_no_share():
     emission = np.full((7, 4), 0.25)
     emission[:6, 1] = [0.5, 0.1, 0.1, 0.1, 0.1, 0.1]

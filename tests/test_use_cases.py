@@ -187,6 +187,18 @@ def test_with_too_few_late_orders_the_loss_is_assumed():
     assert not loss.measured and loss.share(np.array([100, 905])) == pytest.approx([0.25, 0.25])
 
 
+def test_what_came_on_the_day_it_was_promised_for_was_not_late(engine):
+    orders = ibis.memtable(pd.DataFrame({
+        "order_source": "shop", "order_id": ["o0", "o1"], "person_source": "shop", "person_id": ["a", "b"], "arrival": [0, 1],
+        "ordered_on": AS_OF, "quantity": 1.0, "amount": 9.0,
+    }))  # fmt: skip
+    day = pd.Timestamp("2024-05-01 22:00")  # 2 May begins in Berlin
+    came = pd.DataFrame({"order_source": "shop", "order_id": ["o0", "o1"], "promised_at": day})
+    came["delivered_at"] = [day + pd.Timedelta(hours=14), day + pd.Timedelta(hours=24)]
+    told = losses.counted(orders, ibis.memtable(came), None, engine, "Europe/Berlin").to_pandas()
+    assert sorted(told["late"]) == [False, True]
+
+
 def served(margin=(5.0, 1.0, 9.0, 2.0, 7.0, 3.0, 8.0, 4.0, 6.0, 0.0)) -> pd.DataFrame:
     n = len(margin)
     rows = pd.DataFrame({"margin": margin, "purchases": 1.0, "gross": 10.0, "first": AS_OF, "customer_id": "c"})

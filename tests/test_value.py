@@ -549,3 +549,40 @@ def test_who_may_be_written_to_is_judged_when_the_books_day_begins(zone, listed)
     assert sorted(value.retargeting(worth, consents, identities, as_of, zone=zone)["customer_id"]) == listed
     best = value.best(worth, orders, identities, consents, as_of, zone=zone)
     assert sorted(best.loc[best["consent"] == "given", "customer_id"]) == listed
+
+
+PROMISE = {"order_source": "string", "order_id": "string", "promised_at": "timestamp", "delivered_at": "timestamp"}
+
+
+def test_whose_delivery_is_late_is_told_by_the_books_days():
+    promised = {
+        "over": "2024-02-28 23:00", "today": "2024-02-29 23:00", "noon": "2024-02-29 11:00", "tonight": "2024-02-29 23:30",
+    }  # fmt: skip
+    deliveries = rows_of([{"order_id": one, "promised_at": pd.Timestamp(at)} for one, at in promised.items()], **PROMISE)
+    orders = [{"person_id": one, "order_id": one, "quantity": 1.0, "amount": 5.0, "arrival": 1} for one in promised]
+    identities = rows_of([{"person_id": one, "customer_id": one} for one in promised], **CALLED)
+    # ids of this table have no source to tell them apart
+    orders, deliveries, identities = (
+        rows.mutate(**{name: ibis.literal("shop") for name in rows.columns if name.endswith("source")})
+        for rows in (rows_of(orders, **ORDER), deliveries, identities)
+    )
+    worth = rows_of([{"customer_id": one, "clv": 1.0, "tier": "A"} for one in promised], **WORTH)
+    as_of, loss = dt.date(2024, 3, 1), value.Loss(0.1, 0.0, 0.3)
+    told = value.recoveries(orders, deliveries, identities, worth, as_of, loss, zone="Europe/Berlin").to_pandas()
+    assert told.set_index("customer_id")["days_late"].to_dict() == {"over": 1, "noon": 1}
+
+
+def test_what_came_on_the_day_it_was_promised_for_was_not_late():
+    n, first = 200, pd.Timestamp("2023-01-01")
+    orders = ibis.memtable(pd.DataFrame({
+        "order_source": "shop", "order_id": [f"o{i}" for i in range(2 * n)], "person_source": "shop",
+        "person_id": [f"c{i}" for i in range(2 * n)], "arrival": range(2 * n), "ordered_on": first.date(), "quantity": 1.0,
+    }))  # fmt: skip
+    came = pd.DataFrame({"order_source": "shop", "order_id": [f"o{i}" for i in range(2 * n)]})
+    # half of them on the day, half on the day after
+    came = came.assign(promised_at=first, delivered_at=[first + pd.Timedelta(hours=14 + 24 * (i % 2)) for i in range(2 * n)])
+    back = orders.filter(orders["order_id"].endswith("0")).mutate(
+        ordered_on=ibis.date("2023-03-01"), order_id=orders["order_id"] + "b"
+    )
+    found = value.loss_if_late(orders.union(back), ibis.memtable(came), None, dt.date(2024, 6, 1), zone="UTC")
+    assert found.measured and (found.late, found.punctual) == (n, n)

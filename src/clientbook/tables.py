@@ -230,7 +230,7 @@ _TABLES = (
         (
             _id("order_id", "the order's id", required=True),
             _id("product_id", "the product's id; none means the whole order"),
-            _time("promised_at", "when it was promised for", planned=True),
+            _time("promised_at", "when it was promised for; where that is a day without a clock, until its end", planned=True),
             _time("delivered_at", "when it arrived"),
         ),
     ),

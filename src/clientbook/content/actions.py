@@ -17,7 +17,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook import parsing
+from clientbook import parsing, promises
 from clientbook.book import ContactPolicy, Trigger
 from clientbook.content import audit, response
 from clientbook.content.audit import Known, as_count, keep
@@ -320,8 +320,8 @@ def service_first(facts: Facts, who: Known, rules: Rules) -> ir.Table:
     Parameters
     ----------
     facts, who, rules
-        What is known, and by what is decided. An order is late when its delivery was promised for before now (with a
-        trigger `delivery_late`, by so many hours) and has not arrived.
+        What is known, and by what is decided. An order is late when its delivery was due before now (with a trigger
+        `delivery_late`, by so many hours; see :func:`clientbook.promises.due`) and has not arrived.
 
     Returns
     -------
@@ -338,7 +338,9 @@ def service_first(facts: Facts, who: Known, rules: Rules) -> ir.Table:
     if facts.orders is not None and facts.deliveries is not None:
         trigger = next((t for t in rules.triggers if t.when == LATE), None)
         limit = _ago(rules, trigger.after_hours if trigger else 0)
-        d = facts.deliveries.filter(facts.deliveries["delivered_at"].isnull(), facts.deliveries["promised_at"] < limit)
+        d = facts.deliveries.filter(
+            facts.deliveries["delivered_at"].isnull(), promises.due(facts.deliveries["promised_at"], rules.zone) < limit
+        )
         d = d.group_by("order_source", "order_id").agg(at=d["promised_at"].min())
         o = facts.orders.select("person_source", "person_id", "order_source", "order_id").distinct()
         d = with_customer(d.inner_join(o, ["order_source", "order_id"]), who.identities)

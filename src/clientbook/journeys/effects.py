@@ -17,7 +17,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook import parsing
+from clientbook import parsing, promises
 
 AFTER_ORDER_DAYS = 180
 TRIAL_DAYS = 30
@@ -204,10 +204,11 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
         each = each.mutate(late=ibis.literal(False), due=each["at"], judged=ibis.literal(True))
     else:
         came = deliveries.filter(deliveries["promised_at"].notnull())
-        end = ibis.timestamp(f"{as_of} 00:00:00")
+        end = parsing.utc(parsing.midnight(as_of), zone)
+        came = came.mutate(due=promises.due(came["promised_at"], zone), there=came["delivered_at"].fill_null(end))
         came = came.group_by("order_source", "order_id").agg(
-            late=(came["delivered_at"].fill_null(end) > came["promised_at"]).any(),
-            due=ibis.least(came["delivered_at"].fill_null(end), came["promised_at"]).min(),
+            late=(came["there"] > came["due"]).any(),
+            due=ibis.least(came["there"], came["due"]).min(),
             judged=ibis.literal(True),
         )
         each = each.left_join(came, ["order_source", "order_id"]).select(*each.columns, *came.columns[2:])

@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from clientbook import promises
 from clientbook.engine import Engine
 
 CART_DAYS = 7
@@ -182,7 +183,7 @@ def own_words(tables: Mapping[str, ir.Table | None], topics: int = 5, words: int
     return pd.DataFrame(rows, columns=names).sort_values(["texts", "about"], ascending=[False, True], ignore_index=True)
 
 
-def contentment(tables: Mapping[str, ir.Table | None], who: ir.Table) -> pd.DataFrame:
+def contentment(tables: Mapping[str, ir.Table | None], who: ir.Table, *, zone: str) -> pd.DataFrame:
     """How content are they, and how does a late delivery change that?
 
     Parameters
@@ -191,6 +192,8 @@ def contentment(tables: Mapping[str, ir.Table | None], who: ir.Table) -> pd.Data
         `surveys`, and `orders` and `deliveries` where there are.
     who
         As from :func:`clientbook.journeys.who_is_who`.
+    zone
+        The book's.
 
     Returns
     -------
@@ -212,9 +215,8 @@ def contentment(tables: Mapping[str, ir.Table | None], who: ir.Table) -> pd.Data
     orders, deliveries = tables.get("orders"), tables.get("deliveries")
     if orders is not None and deliveries is not None:
         came = deliveries.filter(deliveries["delivered_at"].notnull() & deliveries["promised_at"].notnull())
-        came = came.group_by("order_source", "order_id").agg(
-            late=(came["delivered_at"] > came["promised_at"]).any(), came_at=came["delivered_at"].max()
-        )
+        late = came["delivered_at"] > promises.due(came["promised_at"], zone)
+        came = came.group_by("order_source", "order_id").agg(late=late.any(), came_at=came["delivered_at"].max())
         whose = orders.select("order_source", "order_id", "person_source", "person_id").distinct()
         whose = whose.inner_join(who, ["person_source", "person_id"]).inner_join(came, ["order_source", "order_id"])
         whose = whose.select("customer_id", "came_at", "late").to_pandas().sort_values(["came_at", "customer_id", "late"])

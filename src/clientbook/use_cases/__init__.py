@@ -234,7 +234,7 @@ class _Decisions:
         otherwise = losses.assumed(p.loss_if_unserved)
         self.losses, self.seen_early = (otherwise, otherwise), otherwise
         if self._promised():
-            waited = losses.counted(orders, tables["deliveries"], self.who, engine)
+            waited = losses.counted(orders, tables["deliveries"], self.who, engine, zone)
             early, seen, today = (losses.measure(waited, day, p.loss_if_unserved) for day in (earlier, self.origin, as_of))
             self.losses, self.seen_early = (seen, today), early
         self.told = self.timed = self.wrong = None

@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from clientbook import promises
 from clientbook.customers import with_customer
 from clientbook.exact import exact
 from clientbook.use_cases.history import LEVELS, YEAR, date, level
@@ -120,7 +121,7 @@ def assumed(share: float) -> Loss:
     return Loss(line, np.zeros((6, 6)))
 
 
-def counted(orders: ir.Table, deliveries: ir.Table, identities: ir.Table | None, engine) -> ir.Table:
+def counted(orders: ir.Table, deliveries: ir.Table, identities: ir.Table | None, engine, zone: str) -> ir.Table:
     """How many came back within half a year, after late orders and after punctual ones?
 
     Parameters
@@ -129,6 +130,8 @@ def counted(orders: ir.Table, deliveries: ir.Table, identities: ir.Table | None,
         Clean tables; the last may be None.
     engine
         Where it is computed.
+    zone
+        The book's.
 
     Returns
     -------
@@ -137,7 +140,8 @@ def counted(orders: ir.Table, deliveries: ir.Table, identities: ir.Table | None,
         then), `late`, `n`, `back`.
     """
     arrived = deliveries.filter(deliveries["promised_at"].notnull() & deliveries["delivered_at"].notnull())
-    each = arrived.group_by("order_source", "order_id").agg(late=(arrived["delivered_at"] > arrived["promised_at"]).any())
+    late = arrived["delivered_at"] > promises.due(arrived["promised_at"], zone)
+    each = arrived.group_by("order_source", "order_id").agg(late=late.any())
     known = with_customer(orders, identities)
     placed = known.filter(known["quantity"] > 0)
     visits = placed.group_by("customer_id", day="ordered_on").agg(spent=exact(placed["amount"].fill_null(0.0)).sum())

@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook import parsing
+from clientbook import parsing, promises
 from clientbook.consent import MARKETING, channels, in_force, reachable
 from clientbook.customers import with_customer
 from clientbook.exact import exact, total
@@ -49,7 +49,9 @@ class Loss:
     measured: bool = False
 
 
-def loss_if_late(orders: ir.Table, deliveries: ir.Table | None, identities: ir.Table | None, as_of: dt.date) -> Loss:
+def loss_if_late(
+    orders: ir.Table, deliveries: ir.Table | None, identities: ir.Table | None, as_of: dt.date, *, zone: str
+) -> Loss:
     """How many fewer come back after a late delivery than after a punctual one?
 
     Orders old enough that a further one could have been seen, by whether the order came later than promised; a
@@ -62,12 +64,15 @@ def loss_if_late(orders: ir.Table, deliveries: ir.Table | None, identities: ir.T
         Clean tables.
     as_of
         The day of the run.
+    zone
+        The book's.
     """
     assumed = Loss(ASSUMED_LOSS, 0.0, 3 * ASSUMED_LOSS)
     if deliveries is None or "promised_at" not in deliveries.columns:
         return assumed
     arrived = deliveries.filter(deliveries["promised_at"].notnull() & deliveries["delivered_at"].notnull())
-    each = arrived.group_by("order_source", "order_id").agg(late=(arrived["delivered_at"] > arrived["promised_at"]).any())
+    late = arrived["delivered_at"] > promises.due(arrived["promised_at"], zone)
+    each = arrived.group_by("order_source", "order_id").agg(late=late.any())
     known = with_customer(orders, identities)
     placed = known.filter(known["order_id"].notnull() & (known["quantity"] > 0))
     placed = placed.group_by("order_source", "order_id").agg(
@@ -183,6 +188,8 @@ def recoveries(
     value: ir.Table,
     as_of: dt.date,
     loss: Loss,
+    *,
+    zone: str,
 ) -> ir.Table | None:
     """Whose delivery is late, and whom to call first?
 
@@ -196,6 +203,8 @@ def recoveries(
         The day of the run.
     loss
         As from :func:`loss_if_late`.
+    zone
+        The book's.
 
     Returns
     -------
@@ -204,22 +213,20 @@ def recoveries(
     """
     if deliveries is None or "promised_at" not in deliveries.columns:
         return None
-    now = ibis.timestamp(f"{as_of.isoformat()} 00:00:00")
-    late = deliveries.filter(deliveries["delivered_at"].isnull() & (deliveries["promised_at"] < now))
-    late = late.group_by("order_source", "order_id").agg(promised_at=late["promised_at"].min())
+    now = parsing.utc(parsing.midnight(as_of), zone)
+    promised = deliveries.filter(deliveries["delivered_at"].isnull()).mutate(due=promises.due(deliveries["promised_at"], zone))
+    late = promised.filter(promised["due"] < now).group_by("order_source", "order_id").agg(due=ibis._["due"].min())
     known = with_customer(orders, identities)
     placed = known.filter(known["order_id"].notnull() & (known["quantity"] > 0))
     placed = placed.group_by("order_source", "order_id").agg(
         customer_id=placed["customer_id"].argmin(placed["arrival"]), amount=total(placed["amount"])
     )
     waiting = late.inner_join(placed, ["order_source", "order_id"])
-    each = waiting.group_by("customer_id").agg(
-        orders=waiting.count(), amount=total(waiting["amount"]), promised_at=waiting["promised_at"].min()
-    )
+    each = waiting.group_by("customer_id").agg(orders=waiting.count(), amount=total(waiting["amount"]), due=waiting["due"].min())
     joined = each.inner_join(value.select("customer_id", "clv", "clv_low", "clv_high", "p_alive", "tier"), "customer_id")
-    days = (now.epoch_seconds() - joined["promised_at"].epoch_seconds()) / 86_400
+    days = ibis.date(as_of.isoformat()).delta(parsing.local(joined["due"], zone).date(), unit="day")
     rows = joined.select(
-        "customer_id", "orders", "amount", days_late=days.ceil().cast("int64"), clv="clv", clv_low="clv_low",
+        "customer_id", "orders", "amount", days_late=days.cast("int64"), clv="clv", clv_low="clv_low",
         clv_high="clv_high", p_alive="p_alive", tier="tier",
         value_at_risk=(ibis.greatest(joined["clv"], 0.0) * max(loss.share, 0.0)).round(6),
     )  # fmt: skip
