@@ -799,10 +799,14 @@ def test_a_trial_is_compared_by_arms(engine):
                 }
             )
     timeline = journeys.compose({"events": events(*rows), "orders": table("orders", orders)}, "customer", engine)
-    found = journeys.experiments(timeline, AS_OF).iloc[0]
+    found = journeys.experiments(timeline, AS_OF, zone="Europe/Berlin").iloc[0]
     share = {arm: np.mean([any(o["person_id"] == f"p{i}" for o in orders) for i in range(arm, 400, 2)]) for arm in (0, 1)}
     assert found["effect"] == pytest.approx(share[0] - share[1]) and found["low"] < found["effect"] < found["high"]
     assert (found["design"], found["n"], found["subjects"]) == ("randomised", 200, 400)
+    # an hour into 1 June in Berlin: thirty days are not over there
+    young = events(*((p, "2024-05-31T23:00", name, topic) for p, _, name, topic in rows))
+    young = journeys.compose({"events": young, "orders": table("orders", orders)}, "customer", engine)
+    assert [len(journeys.experiments(young, AS_OF, zone=zone)) for zone in ("Europe/Berlin", "UTC")] == [0, 1]
 
 
 def test_the_correction_for_many_is_benjamini_and_hochberg():
@@ -973,9 +977,9 @@ def test_who_came_back_unasked_is_approached_first_and_told_why(engine):
     timeline, _, ways = follow(engine, tables)
     found = journeys.intervals(ways, "customer", AS_OF, **SPAN)
     who = journeys.who_is_who(tables, engine)
-    stands = journeys.standing(tables, who, timeline, found, "customer", AS_OF, engine)
+    stands = journeys.standing(tables, who, timeline, found, "customer", AS_OF, engine, zone="Europe/Berlin")
     of = who.to_pandas().set_index("person_id")["customer_id"]
-    first = journeys.to_approach(stands, journeys.allowing(tables, who, "customer", AS_OF, "UTC"))
+    first = journeys.to_approach(stands, journeys.allowing(tables, who, "customer", AS_OF, "UTC"), zone="Europe/Berlin")
     assert first["subject_id"].tolist() == [of["a"], of["d"]]
     assert first["why_now"].iloc[0].startswith("decides, was last seen on 2024-06-28")
     assert first["consent"].tolist() == ["unknown"] * 2 and first["channels"].isna().all()
@@ -998,8 +1002,8 @@ def test_who_is_approached_first_is_told_with_what_they_allow(engine):
         timeline, _, ways = follow(engine, tables | more, subject)
         found = journeys.intervals(ways, subject, AS_OF, **SPAN)
         people = journeys.who_is_who(tables | more, engine)
-        stands = journeys.standing(tables | more, people, timeline, found, subject, AS_OF, engine)
-        first = journeys.to_approach(stands, journeys.allowing(tables | more, people, subject, AS_OF, zone))
+        stands = journeys.standing(tables | more, people, timeline, found, subject, AS_OF, engine, zone=zone)
+        first = journeys.to_approach(stands, journeys.allowing(tables | more, people, subject, AS_OF, zone), zone=zone)
         assert list(first.columns[-2:]) == ["consent", "channels"] and first["consent"].isin(["given", "none"]).all()
         return first.set_index("subject_id")["channels"].fillna("").to_dict()
 
@@ -1012,6 +1016,16 @@ def test_who_is_approached_first_is_told_with_what_they_allow(engine):
     unseen = with_customer(unseen, None).to_pandas()["customer_id"].item()
     members = ibis.memtable({"customer_id": [*of[[*"abcd"]], unseen], "account_id": [*"xxyzz"]})
     assert told("account", "UTC", customers=members) == {"x": "email, phone", "y": "email", "z": "post"}
+
+
+def test_the_last_week_begins_with_a_day_of_the_book(engine):
+    tables = {"events": events(("a", "2024-06-23T23:00", "price", "suits"))}
+    timeline, _, ways = follow(engine, tables)
+    found, who = journeys.intervals(ways, "customer", AS_OF, **SPAN), journeys.who_is_who(tables, engine)
+    for zone, why in (("Europe/Berlin", ["decides, was last seen on 2024-06-24"]), ("UTC", [])):
+        stands = journeys.standing(tables, who, timeline, found, "customer", AS_OF, engine, zone=zone)
+        told = journeys.to_approach(stands, None, zone=zone)["why_now"]
+        assert [words.partition(",")[0] + "," + words.split(",")[1] for words in told] == why, zone
 
 
 def test_the_gap_by_channel():

@@ -586,3 +586,32 @@ def test_what_came_on_the_day_it_was_promised_for_was_not_late():
     )
     found = value.loss_if_late(orders.union(back), ibis.memtable(came), None, dt.date(2024, 6, 1), zone="UTC")
     assert found.measured and (found.late, found.punctual) == (n, n)
+
+
+CAME = dict.fromkeys(("person_source", "person_id", "order_source", "order_id"), "string") | {
+    "amount": "float64", "cost": "float64", "returned_at": "timestamp", "opened_at": "timestamp"}  # fmt: skip
+
+
+def test_what_comes_back_in_the_last_evening_is_known_in_the_books_zone():
+    person, evening = {"person_source": "shop", "person_id": "a"}, pd.Timestamp("2024-03-01 01:00")
+    order = person | {"order_source": "shop", "order_id": "1"}
+    orders = rows_of([order | {"ordered_on": dt.date(2024, 2, 1), "quantity": 1.0, "amount": 100.0, "arrival": 1}], **ORDER)
+    returns = rows_of([order | {"amount": 40.0, "returned_at": evening}], **CAME)
+    cases = rows_of([person | {"cost": 7.0, "opened_at": evening}], **CAME)
+    for zone, day in (("America/New_York", dt.date(2024, 2, 29)), ("UTC", dt.date(2024, 3, 1))):
+        book = value.ledger(orders, returns, None, None, cases, zone)
+        assert set(book.filter(~book["is_purchase"]).to_pandas()["known_on"].astype("datetime64[us]").dt.date) == {day}
+        told = value.sums(book, dt.date(2024, 3, 1)).to_pandas().iloc[0]
+        assert (told["returned"], told["service"]) == ((40.0, 7.0) if zone != "UTC" else (0.0, 0.0))
+
+
+def test_a_recommendation_of_the_day_of_the_run_is_not_known_yet():
+    worth = rows_of([{"customer_id": one, "clv": 1.0, "p_alive": 1.0} for one in "AB"], **WORTH).mutate(T=ibis.literal(365))
+    identities = rows_of([{"source": "shop", "person_id": one, "customer_id": one.upper()} for one in "ab"], **CALLED)
+    referrals = rows_of(
+        [{"person_source": "shop", "person_id": "a", "referred_person_id": "b", "referred_at": pd.Timestamp("2024-02-29 23:30")}],
+        **dict.fromkeys(("person_source", "person_id", "referred_person_id"), "string"), referred_at="timestamp",
+    )  # fmt: skip
+    for zone, n in (("Europe/Berlin", 0), ("UTC", 1)):
+        told = value.with_recommendations(worth, referrals, identities, dt.date(2024, 3, 1), 365, zone=zone)
+        assert told.to_pandas()["recommended"].sum() == n

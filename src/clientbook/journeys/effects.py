@@ -41,7 +41,7 @@ def next_order_effects(
     tables, timeline, who, as_of, zone
         As for :func:`after_purchase` and :func:`experiments`.
     """
-    found = [after_purchase(tables, who, as_of, zone=zone), experiments(timeline, as_of)]
+    found = [after_purchase(tables, who, as_of, zone=zone), experiments(timeline, as_of, zone=zone)]
     found = [rows for rows in found if len(rows)]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=_COLUMNS)
 
@@ -130,7 +130,7 @@ def _adjusted(orders: pd.DataFrame, treated: dict[str, np.ndarray], told: list[s
     return rows
 
 
-def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
+def experiments(timeline: ir.Table, as_of: dt.date, *, zone: str) -> pd.DataFrame:
     """What did each trial do? Customers that chance put into one of two arms, and who ordered in the 30 days after.
 
     Parameters
@@ -140,6 +140,8 @@ def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
         `_holdout`); who stands in both counts in neither.
     as_of
         The day of the run; trials that began less than 30 days before are left out.
+    zone
+        The book's, by whose clock that day begins.
 
     Returns
     -------
@@ -149,6 +151,7 @@ def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
     """
     names = timeline.filter(timeline["kind"] == "event").select("event_name").distinct().to_pandas()["event_name"]
     arms = [(found["name"], name, found["arm"] in ("treated", "treatment")) for name in names if (found := _ARM.match(name))]
+    latest = parsing.utc(parsing.midnight(as_of - dt.timedelta(days=TRIAL_DAYS)), zone)
     rows = []
     for trial in sorted({name for name, _, _ in arms}):
         inside = {full: treated for name, full, treated in arms if name == trial}
@@ -164,7 +167,7 @@ def experiments(timeline: ir.Table, as_of: dt.date) -> pd.DataFrame:
         both = each.left_join(orders, "customer_id")
         soon = (both["ordered_at"] >= both["at"]) & (both["ordered_at"] < both["at"] + ibis.interval(days=TRIAL_DAYS))
         told = both.group_by("customer_id", "treated", "at").agg(ordered=soon.fill_null(False).any())
-        told = told.filter(told["at"] < ibis.timestamp(f"{as_of - dt.timedelta(days=TRIAL_DAYS)} 00:00:00"))
+        told = told.filter(told["at"] < latest)
         counts = told.group_by("treated").agg(n=told.count(), ordered=told["ordered"].sum()).to_pandas().set_index("treated")
         if len(counts) < 2 or counts["n"].min() < FEWEST:
             continue

@@ -135,6 +135,8 @@ def standing(
     subject: str,
     as_of: dt.date,
     engine: Engine,
+    *,
+    zone: str,
 ) -> dict[str, ir.Table]:
     """How does every open journey stand: when was anything last seen of it, and did anybody there hear from us?
 
@@ -150,6 +152,8 @@ def standing(
         The day of the run; the month before it is looked at.
     engine
         Where it is staged, as it is read twice.
+    zone
+        The book's, by whose clock that day begins.
 
     Returns
     -------
@@ -159,8 +163,7 @@ def standing(
         within the last week: to be approached first). `others`: `subject_id` and `written_to` (messages in that month) of
         those on none.
     """
-    since = ibis.timestamp(f"{as_of - dt.timedelta(days=SILENT_DAYS)} 00:00:00")
-    lately = ibis.timestamp(f"{as_of - dt.timedelta(days=7)} 00:00:00")
+    since, lately = (parsing.utc(parsing.midnight(as_of - dt.timedelta(days=n)), zone) for n in (SILENT_DAYS, 7))
     now = intervals.filter((intervals["method"] == FILTERED) & intervals["valid_to"].isnull())
     now = now.select("subject_id", "stage", "probability_now", topic=now["topic"].fill_null(""))
     seen = timeline.filter((timeline["occurred_at"] >= since) & (timeline["kind"] != "message"))
@@ -245,7 +248,7 @@ def allowing(
     return consent.reachable(allowed.distinct()).rename(subject_id="customer_id")
 
 
-def to_approach(stands: Mapping[str, ir.Table], allowed: ir.Table | None) -> pd.DataFrame:
+def to_approach(stands: Mapping[str, ir.Table], allowed: ir.Table | None, *, zone: str) -> pd.DataFrame:
     """Who should be approached first, of our own accord, and why now?
 
     Parameters
@@ -254,6 +257,8 @@ def to_approach(stands: Mapping[str, ir.Table], allowed: ir.Table | None) -> pd.
         As from :func:`standing`.
     allowed
         As from :func:`allowing`.
+    zone
+        The book's, whose days are told.
 
     Returns
     -------
@@ -271,14 +276,15 @@ def to_approach(stands: Mapping[str, ir.Table], allowed: ir.Table | None) -> pd.
         rows = rows.left_join(allowed, "subject_id").drop("subject_id_right")
         rows = rows.mutate(consent=rows["channels"].isnull().ifelse("none", "given"))
     told = rows.select(
-        "subject_id", "topic", "stage", "consent", "channels", probability="probability_now", last_seen="last"
+        "subject_id", "topic", "stage", "consent", "channels", probability="probability_now", last_seen="last",
+        day=parsing.local(rows["last"], zone).date().cast("string"),
     ).to_pandas()  # fmt: skip
     order = told["stage"].map({stage: -i for i, stage in enumerate(STAGES)})
     told = told.assign(order=order).sort_values(
         ["order", "probability", "last_seen", "subject_id", "topic"], ascending=[True, False, False, True, True]
     ).drop(columns="order")  # fmt: skip
+    day = told.pop("day")
     does = told["stage"].map({"decide": "decides", "research": "compares"})
-    day = pd.to_datetime(told["last_seen"]).dt.strftime("%Y-%m-%d")
     why = does + ", was last seen on " + day + f", and has heard nothing from us for {SILENT_DAYS} days"
     names = ["subject_id", "topic", "stage", "probability", "last_seen", "why_now", "consent", "channels"]
     return told.assign(why_now=why.astype("str"))[names].reset_index(drop=True)

@@ -410,6 +410,7 @@ def analyse(
     cases: ir.Table | None = None,
     referrals: ir.Table | None = None,
     book: ir.Table | None = None,
+    zone: str = "UTC",
 ) -> Analysis:
     """What is each customer worth, by the model that would have forecast best?
 
@@ -423,25 +424,27 @@ def analyse(
         The parameters.
     book
         As from :func:`ledger`, of the same tables, where it was made elsewhere; None makes it.
+    zone
+        The book's, whose days are meant.
 
     Raises
     ------
     TooFew
         If the history is too short or thin for a model; it tells what can be said without one.
     """
-    book = (ledger(orders, returns, identities, products, cases) if book is None else book).cache()
+    book = (ledger(orders, returns, identities, products, cases, zone) if book is None else book).cache()
     whose = key(book)
     bought = book.filter(book["is_purchase"] & (book["known_on"] < ibis.date(as_of.isoformat())))
     bought = bought.select(*whose, "day", "amount").cache()
     try:
-        return _analyse(book, bought, orders, identities, products, referrals, as_of, p)
+        return _analyse(book, bought, orders, identities, products, referrals, as_of, p, zone)
     except TooFew as error:
         raise TooFew(f"{error} {describe(bought, book, as_of)}".strip()) from None
 
 
 def _analyse(
     book: ir.Table, bought: ir.Table, orders: ir.Table, identities: ir.Table | None, products: ir.Table | None,
-    referrals: ir.Table | None, as_of: dt.date, p: ValueParameters,
+    referrals: ir.Table | None, as_of: dt.date, p: ValueParameters, zone: str,
 ) -> Analysis:  # fmt: skip
     backs = look_back_often(book, as_of, p)
     scores = pd.concat([back.scores for back in backs], ignore_index=True)
@@ -460,7 +463,7 @@ def _analyse(
     alive = models.get("MBG/NBD", models[chosen]) if chosen == "BG/NBD" else models[chosen]
     told, bounds = ahead(histories, models[chosen], alive, spend, p, level)
     value = worth(summary, told, spend).cache()
-    value = with_recommendations(value, referrals, identities, as_of, p.horizon_days)
+    value = with_recommendations(value, referrals, identities, as_of, p.horizon_days, zone=zone)
     topics = topic_history(orders, products, identities)
     value = with_next_topic(value, topics, as_of, p.horizon_days)
     value = value.order_by(ibis.desc("clv"), "customer_id")

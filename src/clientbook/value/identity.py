@@ -28,6 +28,7 @@ def before_matching(
     analysis: Analysis,
     as_of: dt.date,
     p: Any,
+    zone: str = "UTC",
 ) -> pd.DataFrame:
     """The same model on person records, each by itself: what did that view see, and what did it misplace?
 
@@ -43,6 +44,8 @@ def before_matching(
         As from :func:`clientbook.value.analyse`: the models chosen after matching are fitted again on the records.
     as_of, p
         The day of the run, and the parameters.
+    zone
+        The book's, whose days are meant.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def before_matching(
         return pd.DataFrame(columns=columns)
     orders, returns, products, cases = tables
     model, spend = analysis.models[analysis.chosen], analysis.spend
-    book = ledger(orders, returns, None, products, cases).cache()
+    book = ledger(orders, returns, None, products, cases, zone).cache()
     bought = book.filter(book["is_purchase"]).select(*key(book), "day", "amount")
     summary = with_net(summarise(bought, as_of), sums(book, as_of)).cache()
     histories = compress(summary)

@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from clientbook import parsing
 from clientbook.customers import with_customer
 from clientbook.exact import total
 from clientbook.value.summary import key, named
@@ -31,6 +32,7 @@ def ledger(
     identities: ir.Table | None = None,
     products: ir.Table | None = None,
     cases: ir.Table | None = None,
+    zone: str = "UTC",
 ) -> ir.Table:
     """What did each customer bring and cost, on which day, and when was it known?
 
@@ -38,6 +40,8 @@ def ledger(
     ----------
     orders, returns, identities, products, cases
         Clean tables; all but the first may be None.
+    zone
+        The book's, whose days are meant.
 
     Returns
     -------
@@ -60,17 +64,17 @@ def ledger(
     sold = sold if rate is not None else sold.mutate(cost=nothing)
     parts = [sold.mutate(known_on=sold["day"], returned=nothing, service=nothing, is_purchase=ibis.literal(True))]
     if returns is not None:
-        back = _returned(returns, known, identities, whose)
+        back = _returned(returns, known, identities, whose, zone)
         parts.append(
             back.group_by(*whose, "day", "known_on")
             .agg(returned=total(back["amount"]))
             .mutate(amount=nothing, cost=nothing, service=nothing, is_purchase=ibis.literal(False))
         )
     if cases is not None and "cost" in cases.columns:
-        dealt = cases.filter(cases["cost"].notnull())
+        dealt = cases.filter(cases["cost"].notnull()).mutate(day=parsing.local(cases["opened_at"], zone).date())
         dealt = dealt if identities is None else with_customer(dealt, identities)
         parts.append(
-            dealt.group_by(*whose, day=dealt["opened_at"].date())
+            dealt.group_by(*whose, "day")
             .agg(service=total(dealt["cost"]))
             .mutate(known_on=ibis._.day, amount=nothing, cost=nothing, returned=nothing, is_purchase=ibis.literal(False))
         )
@@ -248,6 +252,7 @@ def net_rates(
     products: ir.Table | None = None,
     cases: ir.Table | None = None,
     as_of: dt.date | None = None,
+    zone: str = "UTC",
 ) -> ir.Table:
     """What share of what they buy is left after returns and the cost of goods?
 
@@ -259,13 +264,15 @@ def net_rates(
         Clean tables; all but the first may be None.
     as_of
         What was known before this day; None means everything.
+    zone
+        The book's, whose days are meant.
 
     Returns
     -------
     ibis.expr.types.Table
         As from :func:`with_net`.
     """
-    book = ledger(orders, returns, identities, products, cases)
+    book = ledger(orders, returns, identities, products, cases, zone)
     return with_net(summary, sums(book, as_of or dt.date(9999, 1, 1)))
 
 
@@ -287,9 +294,11 @@ def _cost_rates(orders: ir.Table, products: ir.Table | None) -> ir.Table | None:
     return joined.group_by("product_source", "product_id").agg(rate=joined["rate"].max())
 
 
-def _returned(returns: ir.Table, known: ir.Table, identities: ir.Table | None, whose: tuple[str, ...]) -> ir.Table:
+def _returned(
+    returns: ir.Table, known: ir.Table, identities: ir.Table | None, whose: tuple[str, ...], zone: str
+) -> ir.Table:
     """Returns with whose they are (their own person, else the order's), the day of the order, and their own day."""
-    day = returns["returned_at"].date() if "returned_at" in returns.columns else ibis.null("date")
+    day = parsing.local(returns["returned_at"], zone).date() if "returned_at" in returns.columns else ibis.null("date")
     some = returns.mutate(_day=day).select(
         "order_source", order_id=returns["order_id"].cast("string"), person_source=returns["person_source"],
         person_id=returns["person_id"], amount=returns["amount"], _day=ibis._._day,

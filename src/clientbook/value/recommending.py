@@ -8,6 +8,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
+from clientbook import parsing
 from clientbook.customers import with_customer
 from clientbook.exact import total
 from clientbook.value.rules import YEAR
@@ -37,7 +38,13 @@ def brought(referrals: ir.Table, identities: ir.Table | None) -> ir.Table:
 
 
 def with_recommendations(
-    value: ir.Table, referrals: ir.Table | None, identities: ir.Table | None, as_of: dt.date, horizon_days: int
+    value: ir.Table,
+    referrals: ir.Table | None,
+    identities: ir.Table | None,
+    as_of: dt.date,
+    horizon_days: int,
+    *,
+    zone: str,
 ) -> ir.Table:
     """The customers with how many others they brought, and what those whom they will bring are worth.
 
@@ -52,10 +59,12 @@ def with_recommendations(
         Clean tables; None where there are none: then both columns are empty.
     as_of, horizon_days
         The day of the run, and how far ahead.
+    zone
+        The book's, by whose clock that day begins.
     """
     if referrals is None:
         return value.mutate(recommended=ibis.null("int64"), recommendation_value=ibis.null("float64"))
-    seen = referrals.filter(referrals["referred_at"] < ibis.timestamp(f"{as_of.isoformat()} 00:00:00"))
+    seen = referrals.filter(referrals["referred_at"] < parsing.utc(parsing.midnight(as_of), zone))
     pairs = brought(seen, identities)
     new = pairs.select("referred_id").distinct().inner_join(value, [("referred_id", "customer_id")])
     years = ibis.greatest(value["T"], 1) / float(YEAR)

@@ -56,6 +56,7 @@ def with_other_identities(
     analysis: Analysis,
     as_of: dt.date,
     p: Any,
+    zone: str = "UTC",
 ) -> Drawn:
     """What is the total worth if the records belong together in other plausible ways?
 
@@ -73,6 +74,8 @@ def with_other_identities(
         As from :func:`clientbook.value.analyse`.
     as_of, p
         The day of the run, and the parameters.
+    zone
+        The book's, whose days are meant.
     """
     nothing = Drawn(pd.DataFrame({"draw": pd.Series(dtype="int64"), "total": [], "ratio": [], "customers": []}), 0.0)
     if identities is None or draws is None:
@@ -84,7 +87,7 @@ def with_other_identities(
     # the ledger of the records touched, each by itself; then once for every draw, by whom it belongs to there
     touched = scope.select("source", "person_id").distinct()
     each = touched.mutate(customer_id=touched["source"] + _MARK + touched["person_id"])
-    book = ledger(orders, returns, each, products, cases)
+    book = ledger(orders, returns, each, products, cases, zone)
     book = book.semi_join(each, "customer_id").rename(record="customer_id")
     owners = scope.select("draw", "owner", record=scope["source"] + _MARK + scope["person_id"])
     rows = book.inner_join(owners, "record")
