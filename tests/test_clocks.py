@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clientbook import clocks, memory, parsing
+from clientbook.journeys import inference
 
 # By half an hour, at a minute past midnight, a day left out, turned back for a month each year, and never turned.
 ZONES = ["Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns", "Pacific/Apia", "Africa/Casablanca", "Asia/Kolkata"]
@@ -62,6 +63,17 @@ def test_what_is_worked_out_on_the_way_is_worked_out_once():
         assert str(ibis.to_sql(joined.select(there=parsing.local(joined["at"], zone)))).upper().count("TRY_CAST") == 1
         there = str(ibis.to_sql(joined.select(there=parsing.local(joined["stored"], zone))))
         assert there.count("CASE") == len(clocks.to_wall(zone))
+
+
+@pytest.mark.parametrize("zone", [*ZONES, "Africa/Cairo", "America/Havana", "America/Santiago", "Asia/Beirut", "America/Asuncion"])
+def test_a_day_begins_when_parsing_says_so(calendar, zone):
+    # days on which clocks are turned, the day before and the day after
+    turned = [turn.begins.date() for turn in clocks.to_wall(zone)]
+    days = [day + dt.timedelta(days=off) for day in turned for off in (-1, 0, 1)]
+    rows = ibis.memtable(pa.table({"n": range(len(days)), "at": pa.array([dt.datetime(*d.timetuple()[:3]) for d in days])}))
+    told = rows.select("n", begins=parsing.utc(rows["at"], zone)).order_by("n").to_pyarrow()["begins"].to_pylist()
+    assert [clocks.day_begins(day, zone) for day in days] == told
+    assert inference.microseconds(days[0], zone) == (told[0] - dt.datetime(1970, 1, 1)).total_seconds() * 1e6
 
 
 def test_engines_side_by_side_share_what_one_may_take():

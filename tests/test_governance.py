@@ -186,6 +186,9 @@ def test_consent_history_is_what_was_in_force_on_each_day():
             assert (row.given, row.expired) == (words.count("given"), words.count("expired")), (day, row.channel)
             assert row.withdrawn == words.count("refused") + words.count("withdrawn")
     assert governance.consent_history(None, None, None, AS_OF, "UTC").empty
+    # there, this day has no midnight, or two
+    for zone, day in (("Africa/Cairo", dt.date(2026, 4, 24)), ("America/Havana", dt.date(2026, 11, 1))):
+        assert set(governance.consent_history(said(SAID), None, None, day, zone)["on"].dt.date) >= {day}
     wide = governance.history_of(told)
     assert list(wide.columns) == ["email", "post"] and "allow marketing, after" in governance.say_history(wide)
 

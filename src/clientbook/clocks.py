@@ -7,7 +7,8 @@ clocks were turned.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -49,9 +50,7 @@ def to_wall(zone: str) -> tuple[Turn, ...]:
         In order; the first begins with `BEGIN`.
     """
     query = "SELECT epoch_us(timezone($zone, timezone('UTC', t))) - epoch_us(t) FROM (SELECT unnest($times) AS t)"
-    with duckdb.connect(":memory:", config={"threads": 1}) as con:
-        without_bar(con)
-        con.execute("SET TimeZone = 'UTC'")
+    with _calendar() as con:
 
         def changes(times: Sequence[dt.datetime]) -> list[tuple[dt.datetime, Turn]]:
             if not times:
@@ -67,6 +66,36 @@ def to_wall(zone: str) -> tuple[Turn, ...]:
             # between two of these spans nothing changes
             spans = changes([time for start, turn in spans for time in _every(start, turn.begins, step)])
     return (Turn(BEGIN, first), *(turn for _, turn in spans))
+
+
+@lru_cache(maxsize=64)
+def day_begins(day: dt.date, zone: str) -> dt.datetime:
+    """When does a day begin in a zone?
+
+    Parameters
+    ----------
+    day
+        By the clock of the zone.
+    zone
+        A name of the IANA database.
+
+    Returns
+    -------
+    datetime.datetime
+        UTC, as :func:`clientbook.parsing.utc` has it: the second midnight where clocks are turned back to it, and the
+        first instant of the day where they are turned ahead from it.
+    """
+    query = "SELECT make_timestamp(epoch_us(timezone($zone, $wall)))"
+    with _calendar() as con:
+        return con.execute(query, {"zone": zone, "wall": dt.datetime.combine(day, dt.time())}).fetchall()[0][0]
+
+
+@contextmanager
+def _calendar() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(":memory:", config={"threads": 1}) as con:
+        without_bar(con)
+        con.execute("SET TimeZone = 'UTC'")
+        yield con
 
 
 def _every(start: dt.datetime, end: dt.datetime, step: dt.timedelta) -> list[dt.datetime]:

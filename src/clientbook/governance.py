@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from clientbook import consent, parsing
+from clientbook import clocks, consent, parsing
 from clientbook.book import Rule, Settings, Source
 from clientbook.customers import with_customer
 from clientbook.faults import ClientbookError
@@ -339,9 +339,8 @@ def consent_history(
         kinds = dict(zip(columns, ("datetime64[us]", "str", "str", "int64", "int64", "int64"), strict=True))
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
     days = [as_of - dt.timedelta(days=91 * back) for back in range(quarters, -1, -1)]
-    ends = pd.to_datetime(days)
     instants = ibis.memtable(
-        pd.DataFrame({"on": ends, "instant": ends.tz_localize(zone).tz_convert("UTC").tz_localize(None)}),
+        pd.DataFrame({"on": pd.to_datetime(days), "instant": pd.to_datetime([clocks.day_begins(day, zone) for day in days])}),
         schema={"on": "timestamp", "instant": "timestamp"},
     )
     by = ibis.memtable(pd.DataFrame({"by": consent.channels(consents, messages)}))

@@ -17,7 +17,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook import parsing, promises
+from clientbook import clocks, parsing, promises
 
 AFTER_ORDER_DAYS = 180
 TRIAL_DAYS = 30
@@ -240,7 +240,7 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
     found["share_bad"] = found["share_well"] = 0.0
     cases = tables.get("cases")
     if cases is not None:
-        _with_complaints(found, cases, tables.get("surveys"), who, complaint, as_of)
+        _with_complaints(found, cases, tables.get("surveys"), who, complaint, clocks.day_begins(as_of, zone))
     found = found[found["judged"]].reset_index(drop=True)
     day = pd.to_datetime(found["day"])
     found["again"] = (pd.to_datetime(found["after"]) - day).dt.days.le(AFTER_ORDER_DAYS)
@@ -253,7 +253,7 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
 
 
 def _with_complaints(
-    orders: pd.DataFrame, cases: ir.Table, surveys: ir.Table | None, who: ir.Table, complaint: str, as_of: dt.date
+    orders: pd.DataFrame, cases: ir.Table, surveys: ir.Table | None, who: ir.Table, complaint: str, now: dt.datetime
 ) -> None:
     """How probably the complaint about each order, if there was one, was handled well or badly."""
     told = cases.filter(cases["reason"].lower().contains(complaint.lower())).inner_join(who, ["person_source", "person_id"])
@@ -261,7 +261,7 @@ def _with_complaints(
     if told.empty:
         return
     told = told.sort_values(["opened_at", "case_id"], ignore_index=True)
-    open_days = (told["closed_at"].fillna(pd.Timestamp(as_of)) - told["opened_at"]).dt.total_seconds() / 86_400
+    open_days = (told["closed_at"].fillna(pd.Timestamp(now)) - told["opened_at"]).dt.total_seconds() / 86_400
     told["well"] = _handled_well(open_days.to_numpy(), _scores(told, surveys, who))
     told["opened_at"] = told["opened_at"].astype("datetime64[us]")
     # an order placed since, and not there yet, is not what they complain about: were it taken for that, those who soon

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clientbook import workers
+from clientbook import clocks, workers
 from clientbook.engine import Engine
 from clientbook.engine.shared import ROW_GROUP_ROWS
 from clientbook.journeys import model as hidden
@@ -434,7 +434,7 @@ def microseconds(day: dt.date, zone: str) -> int:
     zone
         The book's.
     """
-    return int(pd.Timestamp(day).tz_localize(zone, ambiguous=True, nonexistent="shift_forward").value // 1000)
+    return (clocks.day_begins(day, zone) - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1)
 
 
 def _fitted(told: pd.DataFrame, seen: Seen, end: int, seed: int) -> Model:
