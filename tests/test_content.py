@@ -918,6 +918,24 @@ def test_what_is_read_without_being_sent_speaks_for_a_piece(engine):
     mean = sum(plain.values()) / 4
     few = actions.SHRINKAGE_READS
     assert told.to_dict() == pytest.approx({name: np.log((n + few) / (mean + few)) for name, n in plain.items()}, abs=1e-3)
+    # what the company did is no reading
+    calls = pd.DataFrame([of | {"content_id": "x3", "direction": "outbound"}] * 30)
+    again = actions.read_of_pieces(ibis.memtable(pd.concat([events, calls])), pieces, ibis.memtable(sent))
+    assert again.set_index("content_id")["read"].to_dict() == told.to_dict()
+
+
+def test_what_the_company_did_is_no_visit():
+    words = ["inbound", "in", None, "outbound", "Outgoing", "OUT"]
+    events = table(
+        [{"person_source": "crm", "person_id": str(i), "occurred_at": START, "direction": word} for i, word in enumerate(words)],
+        person_source="string", person_id="string", topic="string", direction="string", occurred_at="timestamp",
+    )  # fmt: skip
+    identities = table(
+        [{"source": "crm", "person_id": str(i), "customer_id": f"c{i}"} for i in range(len(words))],
+        source="string", person_id="string", customer_id="string",
+    )  # fmt: skip
+    assert sorted(response.visits(events, identities).to_pandas()["customer_id"]) == ["c0", "c1", "c2"]
+    assert len(response.visits(events.drop("direction"), identities).to_pandas()) == len(words)
 
 
 def pieces_sent(seed: int, n: int = 6000) -> list[dict]:

@@ -849,6 +849,17 @@ def test_best_times_follow_a_persons_own_hours(engine):
     assert same[["weekday", "hour"]].equals(best.set_index("customer_id").loc[same.index, ["weekday", "hour"]])
 
 
+def test_when_somebody_is_called_is_not_their_own_hour(engine):
+    visits = [{"person_id": f"p{i}", "occurred_at": at(f"2024-03-{d:02d}T19:10")} for i in range(20) for d in range(1, 9)]
+    calls = [{"person_id": f"p{i}", "occurred_at": at(f"2024-04-{d:02d}T09:10")} for i in range(20) for d in range(1, 25)]
+    did = [row | {"event_name": "visit", "direction": "inbound"} for row in visits]
+    did += [row | {"event_name": "call_out", "direction": "outbound"} for row in calls]
+    sent = [{"message_id": str(i), "person_id": f"p{i}", "sent_at": at("2024-05-01T12:00")} for i in range(20)]
+    tables = {"events": table("events", did), "messages": table("messages", sent)}
+    best = journeys.best_times(tables, journeys.compose(tables, "customer", engine), "UTC")
+    assert set(best["hour"]) == {19}
+
+
 def test_when_the_doors_open_is_nobodys_own_hour(engine):
     """Half of all come at eight, whatever their own hour is; it is seen all the same."""
     rng = np.random.default_rng(2)

@@ -511,6 +511,13 @@ def test_what_is_clicked_alike_by_every_channel_goes_by_the_cheap_one(engine):
     assert one.low < saved < one.high
 
 
+def test_what_the_company_did_and_trials_are_not_of_their_own_accord():
+    words = ["inbound", None, "outbound", "Outgoing", None]
+    names = ["visit", "visit", "call", "call", "letter_control"]
+    events = ibis.memtable({"source": ["web"] * 5, "event_name": names, "direction": words})
+    assert reach._of_their_own(events).count().to_pandas() == 2
+
+
 def test_the_ratio_is_that_of_mantel_and_haenszel():
     cells = pd.DataFrame({"n": [100, 80, 50, 200], "clicks": [20, 8, 20, 40], "which": [1, 0, 1, 0], "hour": [1, 1, 2, 2]})
     effect, error = reach.ratio(cells, cells["which"] == 1, ["hour"])

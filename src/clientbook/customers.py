@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ibis
 import ibis.expr.types as ir
 
 
@@ -40,6 +41,20 @@ def of_known(rows: ir.Table, identities: ir.Table, people: ir.Table | None) -> i
         return rows
     named = identities.semi_join(people, ["source", "person_id"])
     return rows.semi_join(named.select("customer_id").distinct(), "customer_id")
+
+
+def is_outbound(events: ir.Table) -> ir.BooleanValue:
+    """Was it the company that did it, and not the person?
+
+    Parameters
+    ----------
+    events
+        Clean events. A `direction` that begins with `out`, as `outbound` and `outgoing` do, is the company's; one that is not
+        known is the person's.
+    """
+    if "direction" not in events.columns:
+        return ibis.literal(False)
+    return events["direction"].lower().startswith("out").fill_null(False)
 
 
 def with_customer(rows: ir.Table, identities: ir.Table | None) -> ir.Table:

@@ -23,7 +23,7 @@ from clientbook.content import audit, response
 from clientbook.content.audit import Known, as_count, keep
 from clientbook.content.policy import Limits
 from clientbook.content.response import Response
-from clientbook.customers import with_customer
+from clientbook.customers import is_outbound, with_customer
 from clientbook.exact import total
 from clientbook.tables import STAGES
 
@@ -279,9 +279,7 @@ def read_of_pieces(events: ir.Table, pieces: ir.Table, counted: ir.Table) -> pd.
         `content_source`, `content_id`, `read`: log of the readings beside the mean, drawn to it where few are expected.
     """
     of = ("content_source", "content_id")
-    e = events.filter(events["content_id"].notnull())
-    if "direction" in e.columns:
-        e = e.filter(~(e["direction"] == "out").fill_null(False))
+    e = events.filter(events["content_id"].notnull(), ~is_outbound(events))
     reads = e.group_by(*of).agg(reads=e.count())
     clicks = counted.filter(counted["content_id"].notnull())
     clicks = clicks.group_by(*of).agg(clicks=as_count(clicks["clicked"].sum()))

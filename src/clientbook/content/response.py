@@ -20,7 +20,7 @@ import pyarrow as pa
 from clientbook import parsing
 from clientbook.content import audit
 from clientbook.content.audit import as_count, keep
-from clientbook.customers import with_customer
+from clientbook.customers import is_outbound, with_customer
 from clientbook.tables import STAGES
 
 # With fewer answers a regression says nothing that the channel's rate does not.
@@ -822,7 +822,7 @@ def visits(
     Parameters
     ----------
     events
-        Clean events; what the company did (`direction` out) is left out.
+        Clean events; what the company did (`direction` outbound) is left out.
     identities
         Who is who.
     sent
@@ -837,9 +837,7 @@ def visits(
     """
     found, yes, no = [], ibis.literal(True), ibis.literal(False)
     if events is not None:
-        e = events
-        if "direction" in e.columns:
-            e = e.filter(~(e["direction"] == "out").fill_null(False))
+        e = events.filter(~is_outbound(events))
         e = e.select("person_source", "person_id", "topic", at=e["occurred_at"].cast("timestamp"))
         e = with_customer(e, identities)
         found.append(e.select("customer_id", "at", "topic", is_visit=yes, is_order=no))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from clientbook import parsing
-from clientbook.customers import with_customer
+from clientbook.customers import is_outbound, with_customer
 from clientbook.journeys.declared import BEST_TIMES, RESPONSIVENESS, typed
 
 # An hour with fewer messages than this is believed less than its channel as a whole; where one in a hundred answers,
@@ -70,7 +70,7 @@ def best_times(tables: Mapping[str, ir.Table | None], timeline: ir.Table, zone: 
     Parameters
     ----------
     tables
-        The clean tables and those of matching: `messages`, and `preferences`, `identities`, `customers`,
+        The clean tables and those of matching: `messages`, and `events`, `preferences`, `identities`, `customers`,
         `resolved_accounts` where there are.
     timeline
         The public table.
@@ -107,7 +107,7 @@ def best_times(tables: Mapping[str, ir.Table | None], timeline: ir.Table, zone: 
         if mine.any():
             rate[mine] = _rates(hits[mine], n[mine], hits.sum(axis=0) / np.maximum(n.sum(axis=0), 1))
     best = rate.argmax(axis=1)
-    hours, days = _activity(people, timeline, zone)
+    hours, days = _activity(people, timeline, tables.get("events"), zone)
     active = hours.sum(axis=1)
     tried = _tried(people, sent, zone)
     hour, weekday, own = np.zeros(len(people), int), np.zeros(len(people), int), np.zeros(len(people))
@@ -214,10 +214,13 @@ def _shrunk(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return (seen + prior) / (expected + prior)
 
 
-def _activity(people: pd.Index, timeline: ir.Table, zone: str):
+def _activity(people: pd.Index, timeline: ir.Table, events: ir.Table | None, zone: str):
     """How often was each active at each hour and on each weekday, and in all?"""
     # when they come of their own accord; an order at a till says when we are open
     seen = timeline.filter((timeline["kind"] == "event") & timeline["customer_id"].notnull())
+    if events is not None:
+        # when they are called, we are at work
+        seen = seen.anti_join(events.filter(is_outbound(events)).select("source", "arrival"), ["source", "arrival"])
     rows = seen.select("customer_id", at="occurred_at")
     local = parsing.local(rows["at"], zone)
     # whatever else they do on that day, they came at the hour of the first

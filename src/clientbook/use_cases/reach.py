@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from clientbook import parsing
-from clientbook.customers import with_customer
+from clientbook.customers import is_outbound, with_customer
 from clientbook.exact import total
 from clientbook.stage import NothingToShow
 from clientbook.use_cases import catalogue
@@ -123,8 +123,7 @@ def own_channels(told: ir.Table, lines: ir.Table, until: dt.date) -> ir.Table:
 
 
 def _of_their_own(events: ir.Table) -> ir.Table:
-    outbound = (events["direction"] == "outbound").fill_null(False) if "direction" in events.columns else False
-    return events.filter(~(events["event_name"].re_search("_(treated|treatment|control|holdout)$") | outbound))
+    return events.filter(~(events["event_name"].re_search("_(treated|treatment|control|holdout)$") | is_outbound(events)))
 
 
 def told_by(events: ir.Table | None) -> pd.Series:
