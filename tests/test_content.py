@@ -83,6 +83,7 @@ DEAL = PERSON | {
     "opportunity_id": "string",
     "opened_at": "timestamp",
     "closed_at": "timestamp",
+    "is_won": "boolean",
     "topic": "string",
     "account_source": "string",
     "account_id": "string",
@@ -196,6 +197,8 @@ def made_book(seed: int, messages: int = 120) -> dict[str, list[dict]]:
             "account_source": "crm",
             "person_source": "crm",
         }
+        # some were won or lost nobody knows when
+        row["is_won"] = i % 2 == 0 if row["closed_at"] or i % 3 == 0 else None
         row |= {"account_id": f"F{r.randrange(4)}"} if owner < 0.5 else {"person_id": r.choice(records)[0]} if owner < 0.8 else {}
         deals.append(row)
     parts = [person() | {"opportunity_source": "crm", "opportunity_id": f"o{r.randrange(12)}"} for _ in range(10)]
@@ -288,7 +291,8 @@ def plain(book: dict[str, list[dict]], policy: ContactPolicy) -> dict[str, dict]
         account = named.get(deal.get("account_id")) or where.get(who.get(deal.get("person_id")))
         account = account or (where[who[parts[0]["person_id"]]] if parts else None)
         if account and deal["topic"]:
-            owned.append((account, deal["topic"], deal["opened_at"], deal["closed_at"]))
+            over = deal["closed_at"] or (deal["opened_at"] if deal["is_won"] is not None else None)
+            owned.append((account, deal["topic"], deal["opened_at"], over))
     counted = [m for m in sent.values() if not m["operational"]]
 
     def before(m: dict, other: dict) -> bool:
@@ -431,6 +435,23 @@ def test_a_consent_withdrawn_and_given_again_within_a_minute(engine):
     assert list(audited(book, ContactPolicy(), engine)["no_consent"]) == [True, False, True, True, False]
 
 
+def test_a_deal_lost_nobody_knows_when_is_not_open(engine):
+    deal = {"opportunity_id": "o1", "account_source": "crm", "account_id": "F0", "topic": "hats", "opened_at": START}
+    book = {
+        "messages": [one(START + DAY, 0, topic="hats", content_source="web", content_id="x1"), one(START + 2 * DAY, 1, topic="coats")],
+        "content": [{"source": "web", "content_id": "x1", "topic": "hats", "stage": "decide", "format": "sheet"}],
+        "opportunities": [deal | {"source": "crm", "person_source": "crm", "is_won": False}],
+        "account_identities": [{"source": "crm", "source_account_id": "F0", "account_id": "a0"}],
+        "identities": [{"source": "crm", "person_id": "p0", "customer_id": "c0"}],
+        "customers": [{"customer_id": "c0", "account_id": "a0"}],
+    }
+    told = audited(book, ContactPolicy(), engine)
+    assert told["after_close"].tolist() == [True, False] and not told["wrong_topic"].any()
+    book["opportunities"][0]["is_won"] = None
+    told = audited(book, ContactPolicy(), engine)
+    assert not told["after_close"].any() and told["wrong_topic"].tolist() == [False, True]
+
+
 def test_nothing_learnt_later_counts(engine):
     for seed in (5,):
         book = made_book(seed)
@@ -446,6 +467,12 @@ def test_nothing_learnt_later_counts(engine):
         early = {n: [row for row in rows if n not in at or row[at[n]] <= middle] for n, rows in book.items()}
         for name, end in (("cases", "closed_at"), ("opportunities", "closed_at"), ("stage_intervals", "valid_to")):
             early[name] = [row | {end: row[end] if row[end] and row[end] <= middle else None} for row in early[name]]
+        # how it ended is not known before it did
+        ended = {row["opportunity_id"] for row in early["opportunities"] if row["closed_at"]}
+        late = {row["opportunity_id"] for row in book["opportunities"] if row["closed_at"]} - ended
+        early["opportunities"] = [
+            row | ({"is_won": None} if row["opportunity_id"] in late else {}) for row in early["opportunities"]
+        ]
         names = [*audit.REASONS, "verdict", "stage_at_send"]
         then, now = (audited(each, ContactPolicy(), engine)[names] for each in (early, book))
         pd.testing.assert_frame_equal(then, now.loc[then.index])

@@ -326,9 +326,9 @@ def analyse(step: Step) -> Work:
         bought = with_customer(bought, who.identities).select("customer_id", at="ordered_at")
     won = None
     if found.opportunities is not None:
-        o = found.opportunities.filter(found.opportunities["is_won"].fill_null(False))
-        won = audit.deals(replace(found, opportunities=o)).filter(ibis._["closed_at"].notnull())
-        won = won.select("account_id", at="closed_at")
+        # of a deal won nobody knows when, nothing tells what it followed
+        o = found.opportunities.filter(found.opportunities["is_won"].fill_null(False), found.opportunities["closed_at"].notnull())
+        won = audit.deals(replace(found, opportunities=o)).select("account_id", at="closed_at")
     seen = None if signs.visits is None else signs.visits.filter(signs.visits["is_visit"])
     after = outcomes.after(audited, seen, bought, won, now, engine)
     counted = sent.filter(~sent["is_operational"])

@@ -349,7 +349,8 @@ def deals(circumstances: Circumstances) -> ir.Table | None:
     ----------
     circumstances
         With opportunities and who is who. A deal is the account's that it names, else of its person's account, else of
-        the account of the first of its people. One whose topic nobody wrote down proves nothing and is left out.
+        the account of the first of its people. One whose topic nobody wrote down proves nothing and is left out. One that
+        was won or lost nobody knows when was not open for any time that is known: it was closed when it was opened.
 
     Returns
     -------
@@ -365,7 +366,8 @@ def deals(circumstances: Circumstances) -> ir.Table | None:
         "opportunity_id",
         "account_source",
         _named="account_id",
-        **{name: o[name] for name in ("person_source", "person_id", "topic", "opened_at", "closed_at")},
+        **{name: o[name] for name in ("person_source", "person_id", "topic", "opened_at")},
+        closed_at=o["is_won"].notnull().ifelse(ibis.coalesce(o["closed_at"], o["opened_at"]), o["closed_at"]),
     )
     o = with_account(with_customer(o, who.identities), who.customers).rename(_person="account_id")
     o = o.mutate(_person=o["person_id"].isnull().ifelse(ibis.null("string"), o["_person"]))
