@@ -520,34 +520,39 @@ def guess() -> hidden.Model:
     return hidden.start(table, np.array([10.0, 5.0, 5.0, 3.0]))
 
 
-def plain_forward(model: hidden.Model, steps: hidden.Steps, way: int) -> list[np.ndarray]:
-    """One way, step by step, by the textbook."""
-    out, state, before = [], model.entry, None
+def plain_forward(model: hidden.Model, steps: hidden.Steps, way: int) -> tuple[list[np.ndarray], float]:
+    """One way, step by step, by the textbook; and the logarithm of how probable it is."""
+    out, state, before, loglik = [], model.entry, None, 0.0
     half = model.emission.shape[1] // 2
     lengths = hidden._lengths()
     for i in range(steps.first[way], steps.first[way + 1]):
+        kind = steps.kind[i]
         if before is not None:
             wait = lengths[hidden._length_of(np.array([steps.days[i] - before]))[0]]
             state = state @ expm(model.generator() * wait)
+            # where a way begins nobody waited for a visit
+            state = state * (model.visits if kind == hidden.VISIT else 1)
         before = steps.days[i]
-        kind = steps.kind[i]
         if kind <= hidden.PAGE:
             state = state * model.emission[:, steps.code[i] + half * (kind == hidden.PAGE)]
-        if kind == hidden.VISIT:
-            state = state * model.visits * (model.deal if steps.deal[i] else 1)
+        if kind == hidden.VISIT and steps.deal[i]:
+            state = state * model.deal
         if kind in model.marks:
             state = state @ model.marks[kind]
+        loglik += np.log(state.sum())
         state = state / state.sum()
         out.append(state)
-    return out
+    return out, loglik
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_model_reads_as_a_plain_walk_does(seed):
     steps, model = made_steps(seed), guess()
     found = hidden.filtered(model, steps)
-    plain = np.array([state for way in range(len(steps.first) - 1) for state in plain_forward(model, steps, way)])
-    assert np.allclose(found, plain, atol=1e-9)
+    plain = [plain_forward(model, steps, way) for way in range(len(steps.first) - 1)]
+    assert np.allclose(found, np.concatenate([states for states, _ in plain]), atol=1e-9)
+    # what EM climbs is how probable all of them are
+    assert hidden.fit(model, steps, rounds=1).loglik == pytest.approx([sum(loglik for _, loglik in plain)], rel=1e-9)
     known, both, _ = hidden.smoothed(model, steps)
     assert np.allclose(known, found)
     # at the end hindsight knows no more
@@ -580,7 +585,7 @@ def test_hindsight_is_what_all_paths_together_say():
         if kind <= hidden.PAGE:
             reach = reach * model.emission[:, steps.code[i] + half * (kind == hidden.PAGE)]
         if kind == hidden.VISIT:
-            reach = reach * model.visits * (model.deal if steps.deal[i] else 1)
+            reach = reach * (model.visits if i else 1) * (model.deal if steps.deal[i] else 1)
         if kind in model.marks:
             reach = reach @ model.marks[kind]
         for after in np.flatnonzero(reach > 0):
@@ -600,6 +605,15 @@ def test_em_never_makes_what_was_seen_less_probable_and_keeps_the_sums():
     assert np.allclose(fitted.emission[:, :half].sum(axis=1), 1) and np.allclose(fitted.entry.sum(), 1)
     again = hidden.fit(guess(), steps, rounds=8, tolerance=0)
     assert np.array_equal(fitted.moves, again.moves)
+
+
+def test_em_climbs_the_likelihood_where_the_guess_has_no_say(monkeypatch):
+    """Each round: what is counted is what is evaluated, on a way's first step too."""
+    monkeypatch.setattr(hidden, "SHARE_OF_GUESS", 0.0)
+    monkeypatch.setattr(hidden, "LEAST_STEPS", 1e-6)
+    # short ways, of which the first steps are many
+    fitted = hidden.fit(guess(), made_steps(3, ways=300, longest=4), rounds=15, tolerance=0)
+    assert all(b > a for a, b in itertools.pairwise(fitted.loglik))
 
 
 def read(engine, tables, rows=ROWS, day=AS_OF):

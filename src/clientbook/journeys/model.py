@@ -313,6 +313,12 @@ class _Batch:
         self.since = _length_of(steps.since()[self.row])
         self.deal, self.code = steps.deal[self.row], steps.code[self.row]
 
+    def waited(self) -> np.ndarray:
+        """Which steps came after a wait: a way's first step is where it begins, and tells nothing of how often they come."""
+        out = np.ones(self.length, bool)
+        out[: self.active[0] if len(self.active) else 0] = False
+        return out
+
     def back(self, table: np.ndarray) -> np.ndarray:
         """Rows in the order of the steps again."""
         out = np.empty_like(table)
@@ -369,7 +375,7 @@ def _weights(model: Model, batch: _Batch) -> np.ndarray:
     table = np.concatenate([np.maximum(model.emission, _FLOOR).T, np.ones((1, SIZE))])
     out = table[_row_of_table(batch, half)]
     visit = batch.kind == VISIT
-    out[visit] *= model.visits
+    out[visit & batch.waited()] *= model.visits
     out[visit & batch.deal] *= model.deal
     return out
 
@@ -469,9 +475,7 @@ def _round(model: Model, prior: Model, batch: _Batch) -> tuple[Model, float]:
     jumps = model.moves * stays
     moves = (jumps + prior.moves * prior_time[:, None]) / (time + prior_time)[:, None]
     np.fill_diagonal(moves, 0.0)
-    # a way's first step is where it begins, not a visit after a wait
-    seen = np.zeros(batch.length, bool)
-    seen[later] = True
+    seen = batch.waited()
     visits = prob_before[(batch.kind == VISIT) & seen].sum(axis=0)
     visits = (visits + prior.visits * prior_time) / (time + prior_time)
     marks = {}
