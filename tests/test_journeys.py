@@ -528,7 +528,9 @@ def plain_forward(model: hidden.Model, steps: hidden.Steps, way: int) -> tuple[l
     for i in range(steps.first[way], steps.first[way + 1]):
         kind = steps.kind[i]
         if before is not None:
-            wait = lengths[hidden._length_of(np.array([steps.days[i] - before]))[0]]
+            # a silence of those with a deal tells nothing, nor does what it ends with
+            held = steps.deal[i] and kind in (hidden.PASSIVE, hidden.END)
+            wait = 0.0 if held else lengths[hidden._length_of(np.array([steps.days[i] - before]))[0]]
             state = state @ expm(model.generator() * wait)
             # where a way begins nobody waited for a visit
             state = state * (model.visits if kind == hidden.VISIT else 1)
@@ -576,9 +578,10 @@ def test_hindsight_is_what_all_paths_together_say():
             return
         one = np.zeros(hidden.SIZE)
         one[state] = 1
+        held = steps.deal[i] and steps.kind[i] in (hidden.PASSIVE, hidden.END)
         if i:
             wait = lengths[hidden._length_of(np.array([steps.days[i] - steps.days[i - 1]]))[0]]
-            reach = one @ expm(generator * wait)
+            reach = one if held else one @ expm(generator * wait)
         else:
             reach = model.entry
         kind, half = steps.kind[i], model.emission.shape[1] // 2
@@ -705,6 +708,51 @@ def test_intervals_follow_one_another_and_end_in_silence(engine):
     silent = read(engine, {"events": events(*crowd(), ("quiet", "2023-08-01", "read", "suits"))})[2]
     quiet = silent[silent["subject_id"] == silent.loc[silent["valid_from"].idxmin(), "subject_id"]]
     assert quiet["valid_to"].notna().any()
+
+
+def spans_of(model: hidden.Model, rows: list[tuple], end: float) -> tuple[pd.DataFrame, np.ndarray]:
+    """What is read of steps told as lane, day, mark and deals open after them; and the states as of the end."""
+    lane, day, mark, deals = (np.array(column) for column in zip(*rows, strict=True))
+    none = np.zeros(len(lane), int)
+    part = inference.Part(
+        lane, (day * inference._DAY).astype(np.int64), none, mark.astype(np.int8), deals, none - 1, none.astype(bool)
+    )
+    steps, lanes, is_end = inference._coded(part, int(end * inference._DAY))
+    known, both, into = hidden.smoothed(model, steps)
+    of = np.repeat(lanes, np.diff(steps.first))
+    found = [inference._filtered_spans(model, steps, of, known), inference._smoothed_spans(model, steps, of, known, both, into)]
+    spans = pd.concat([inference._spans_table(*some).to_pandas() for some in found], ignore_index=True)
+    days = lambda column: (spans[column] - pd.Timestamp(0)) / pd.Timedelta(days=1)  # noqa: E731
+    return spans.assign(since=days("since"), until=days("until")), known[is_end]
+
+
+def test_while_a_deal_is_open_nobody_has_left_whatever_else_they_do():
+    rows = [
+        # answered once in more than a year, silent, one of two deals lost, and the last one lost
+        (1, 0, hidden.OPENED, 1), (1, 400, hidden.PASSIVE, 1),
+        (2, 0, hidden.OPENED, 1),
+        (3, 0, hidden.OPENED, 1), (3, 5, hidden.OPENED, 2), (3, 300, hidden.LOST, 1),
+        (4, 0, hidden.OPENED, 1), (4, 410, hidden.LOST, 0),
+    ]  # fmt: skip
+    spans, now = spans_of(guess(), rows, 420)
+    assert spans.groupby("method")["lane"].agg(list).tolist() == [[1, 2, 3, 4]] * 2
+    assert set(spans["level"]) == {STAGES.index("decide")} and spans["since"].eq(0).all() and spans["number"].eq(1).all()
+    assert spans["until"].isna().equals(spans["lane"] != 4) and spans["until"].dropna().eq(410).all()
+    assert spans["open_probability"].eq(1).all()
+    assert (now[:3, hidden.AWAY] < 1e-9).all() and now[3, hidden.AWAY] > 0.5
+
+
+def test_an_open_deal_is_decide_as_of_the_run(engine):
+    deal = {"opportunity_id": "o", "opened_at": at("2023-05-01"), "person_id": "b", "topic": "suits"}
+    click = {"message_id": "m", "person_id": "b", "sent_at": at("2024-06-01"), "clicked_at": at("2024-06-01"), "topic": "suits"}
+    tables = {
+        "events": events(*crowd()), "opportunities": table("opportunities", [deal]), "messages": table("messages", [click]),
+    }  # fmt: skip
+    _, reading, found = read(engine, tables)
+    own = found[found["subject_id"] == found.loc[found["valid_from"].idxmin(), "subject_id"]]
+    assert own[["stage", "valid_from"]].to_numpy().tolist() == [["decide", at("2023-05-01")]] * 2
+    assert own["valid_to"].isna().all() and own["probability_now"].gt(0.5).all()
+    assert reading.now.filter(reading.now["open_probability"] == 1).count().to_pyarrow().as_py() == 1
 
 
 def test_hard_evidence_is_believed(engine):

@@ -411,6 +411,8 @@ def _coded(seen: Part, end: int):
     same = (before >= 0) & (lane[np.maximum(before, 0)] == lane) if n else speaks
     page = speaks & same & (at - at[np.maximum(before, 0)] <= hidden.VISIT_DAYS * _DAY) if n else speaks
     kind = np.where(page, hidden.PAGE, mark)
+    # who loses one of several deals has the others still
+    kind = np.where((mark == hidden.LOST) & (deals > 0), hidden.PASSIVE, kind)
     # a way too long is read in pieces; only the last of them is asked where they are now
     begins = place % hidden.LONGEST == 0
     own = np.repeat(np.arange(len(starts)), size)
@@ -419,6 +421,9 @@ def _coded(seen: Part, end: int):
     days, kinds = np.full(total, end / _DAY), np.full(total, hidden.END, np.int8)
     is_deal, codes, is_end = np.zeros(total, bool), np.full(total, -1, np.int32), np.ones(total, bool)
     days[row], kinds[row], is_deal[row], is_end[row] = at / _DAY, kind, deals > 0, False
+    # what is open after the last step is so at the end
+    ends = np.flatnonzero(is_end)
+    is_deal[ends] = is_deal[ends - 1]
     codes[row] = np.where(kind <= hidden.PAGE, code, -1)
     first = np.append(row[begins], total) if n else np.zeros(1, np.int64)
     return Steps(first, days, kinds, is_deal, codes), lane[begins], is_end
@@ -490,15 +495,14 @@ def _filtered_spans(model: Model, steps: Steps, of: np.ndarray, known: np.ndarra
     level, probability, is_open = _spoken(known)
     rows, at = [alone], [np.round(steps.days[alone] * _DAY).astype(np.int64)]
     found = [(level[alone], probability[alone], is_open[alone])]
-    held = level[alone]
-    rest, state = alone, known[alone]
+    # while a deal is open no silence tells that the stage is another
+    rest = alone[~steps.deal[alone]]
+    state, held = known[rest], level[rest]
     for days, step in zip(LOOKS, np.diff(LOOKS, prepend=0), strict=True):
         still = wait[rest] > days
         rest, state, held = rest[still], hidden.after_silence(model, state[still], float(step)), held[still]
         if not len(rest):
             break
-        # while a deal is open nobody has left
-        state[steps.deal[rest], AWAY] = 0.0
         now, likely, openly = _spoken(state)
         new = now != held
         rows.append(rest[new])
@@ -520,10 +524,9 @@ def _smoothed_spans(model: Model, steps: Steps, of: np.ndarray, known, both, int
     alone = alone[(wait[alone] > 0)]
     rows, at = [alone], [np.round(steps.days[alone] * _DAY).astype(np.int64)]
     found = [_spoken(both[alone])]
-    silent = alone[wait[alone] > _LONG_DAYS]
+    silent = alone[(wait[alone] > _LONG_DAYS) & ~steps.deal[alone]]
     for share in (0.25, 0.5, 0.75):
         state = hidden.between(model, known[silent], into[silent + 1], wait[silent], share)
-        state[steps.deal[silent], AWAY] = 0.0
         rows.append(silent)
         at.append(np.round((steps.days[silent] + share * wait[silent]) * _DAY).astype(np.int64))
         found.append(_spoken(state))

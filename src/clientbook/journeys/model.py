@@ -132,7 +132,8 @@ class Model:
     marks
         For each kind of hard evidence: rates a day from state to state.
     deal
-        The share of each state's steps at which a deal is open.
+        The share of each state's visits at which a deal is open; none where they have left. That no deal is open tells
+        nothing: few books hold all of them.
     loglik
         Of the ways that it was fitted to, after each round of EM.
     """
@@ -193,7 +194,8 @@ def start(told: np.ndarray, counts: np.ndarray) -> Model:
     return Model(
         entry=np.array([0.35, 0.2, 0.1, 0.1, 0.2, 0.04, 0.01]), moves=moves, visits=np.array(_VISITS_A_DAY),
         emission=np.concatenate([table, table], axis=1), marks=marks,
-        deal=np.array([0.005, 0.03, 0.6, 0.01, 0.01, 0.01, 0.01]),
+        # while a deal is open nobody has left
+        deal=np.array([0.005, 0.03, 0.6, 0.01, 0.01, 0.01, 0.0]),
     )  # fmt: skip
 
 
@@ -312,6 +314,8 @@ class _Batch:
         self.kind = steps.kind[self.row]
         self.since = _length_of(steps.since()[self.row])
         self.deal, self.code = steps.deal[self.row], steps.code[self.row]
+        # while a deal is open silence does not tell that they left: until they come again they are where they were
+        self.since[self.deal & ((self.kind == PASSIVE) | (self.kind == END))] = 0
 
     def waited(self) -> np.ndarray:
         """Which steps came after a wait: a way's first step is where it begins, and tells nothing of how often they come."""
