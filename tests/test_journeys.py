@@ -658,7 +658,8 @@ def test_nothing_of_the_future_changes_what_was_known(engine):
             stage_rows = journeys.stage_table_of(journeys.compose({"events": events(*rows)}, "customer", engine), ROWS)
             reading = journeys.read_stages(seen, stage_rows, day, engine, zone="Europe/Berlin")
         frame = journeys.stage_intervals(reading, some, "customer").to_pandas()
-        frame = frame[(frame["method"] == "filtered") & (frame["valid_from"] < pd.Timestamp("2024-01-31T23:00:00"))]
+        # at its own last instant each run looks once more
+        frame = frame[(frame["method"] == "filtered") & (frame["valid_from"] < pd.Timestamp("2024-01-31T22:59:59"))]
         told[name] = frame[["subject_id", "stage", "valid_from", "probability", "open_probability"]]
     assert len(told["early"]) > 40
     pd.testing.assert_frame_equal(
@@ -724,6 +725,30 @@ def spans_of(model: hidden.Model, rows: list[tuple], end: float) -> tuple[pd.Dat
     spans = pd.concat([inference._spans_table(*some).to_pandas() for some in found], ignore_index=True)
     days = lambda column: (spans[column] - pd.Timestamp(0)) / pd.Timedelta(days=1)  # noqa: E731
     return spans.assign(since=days("since"), until=days("until")), known[is_end]
+
+
+@pytest.mark.parametrize("end", [20, 29.9, 30.1, 44, 46, 89, 91, 400])
+def test_who_has_left_by_the_day_of_the_run_is_on_no_journey(end):
+    """Whenever it is asked, not only on the days on which silences are looked at."""
+    spans, now = spans_of(guess(), [(1, 0, hidden.VISIT, 0)], end)
+    last = spans.groupby("method").tail(1)
+    left = now[0, hidden.AWAY] > 0.5
+    assert last["until"].notna().tolist() == [left, left] and spans["since"].max() < end
+    # one that ends has ended before the day began
+    assert not (spans["until"] >= end).any()
+
+
+def test_what_is_open_is_what_is_probable_as_of_the_run(engine):
+    rows = [row for row in crowd() if row[1] < "2024-04-30T22:00:00"]
+    ways, reading, found = read(engine, {"events": events(*rows)}, day=dt.date(2024, 5, 1))
+    lanes = ways.lanes.select("lane", "subject_id").inner_join(reading.now, "lane").to_pandas().set_index("subject_id")
+    there = lanes[lanes["open_probability"] >= 0.5]
+    assert 0 < len(there) < len(lanes)
+    for _, some in found[found["valid_to"].isna()].groupby("method"):
+        stages = some.set_index("subject_id")[["stage", "probability_now"]].reindex(lanes.index).dropna()
+        assert set(stages.index) == set(there.index) and len(stages) == len(there)
+        assert stages["stage"].tolist() == [STAGES[level] for level in there.loc[stages.index, "level"]]
+        assert stages["probability_now"].tolist() == there.loc[stages.index, "probability"].tolist()
 
 
 def test_while_a_deal_is_open_nobody_has_left_whatever_else_they_do():

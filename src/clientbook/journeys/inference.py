@@ -25,7 +25,7 @@ from clientbook.journeys.stages import Ways, stage_of
 from clientbook.tables import STAGES
 
 FILTERED, SMOOTHED = "filtered", "smoothed"
-# In a silence the stage is looked at after so many days: often at first, when much may change.
+# In a silence the stage is looked at after so many days: often at first, when much may change; and as of the run.
 LOOKS = (7, 14, 30, 45, 60, 90, 120, 180, 270, 365, 540, 730)
 # With hindsight a silence is looked at in its quarters, if it is longer than this.
 _LONG_DAYS = 14.0
@@ -509,11 +509,7 @@ def _filtered_spans(model: Model, steps: Steps, of: np.ndarray, known: np.ndarra
         at.append(np.round((steps.days[rest[new]] + days) * _DAY).astype(np.int64))
         found.append((now[new], likely[new], openly[new]))
         held = now
-    row, at = np.concatenate(rows), np.concatenate(at)
-    level, probability, is_open = (np.concatenate(column) for column in zip(*found, strict=True))
-    by = np.lexsort((at, row))
-    ends = np.flatnonzero(steps.kind == hidden.END)
-    return FILTERED, *_joined(of[row[by]], at[by], level[by], probability[by], is_open[by]), of[ends], known[ends]
+    return FILTERED, *_spans(steps, of, known, rows, at, found)
 
 
 def _smoothed_spans(model: Model, steps: Steps, of: np.ndarray, known, both, into) -> tuple:
@@ -530,11 +526,25 @@ def _smoothed_spans(model: Model, steps: Steps, of: np.ndarray, known, both, int
         rows.append(silent)
         at.append(np.round((steps.days[silent] + share * wait[silent]) * _DAY).astype(np.int64))
         found.append(_spoken(state))
-    row, at = np.concatenate(rows), np.concatenate(at)
-    level, probability, is_open = (np.concatenate(column) for column in zip(*found, strict=True))
-    by = np.lexsort((at, row))
+    return SMOOTHED, *_spans(steps, of, known, rows, at, found)
+
+
+def _spans(steps: Steps, of: np.ndarray, known: np.ndarray, rows: list, at: list, found: list) -> tuple:
+    """Times in a stage, from what was found on each row of the steps at each time; and, last, as of the run."""
     ends = np.flatnonzero(steps.kind == hidden.END)
-    return SMOOTHED, *_joined(of[row[by]], at[by], level[by], probability[by], is_open[by]), of[ends], known[ends]
+    row = np.concatenate([*rows, ends])
+    # the last instant that the run sees: what ends with it has ended as of the run
+    at = np.concatenate([*at, np.round(steps.days[ends] * _DAY).astype(np.int64) - 1])
+    level, probability, is_open = (np.concatenate(column) for column in zip(*found, _spoken(known[ends]), strict=True))
+    by = np.lexsort((at, row))
+    row, at, level, probability, is_open = (column[by] for column in (row, at, level, probability, is_open))
+    lane, before = of[row], np.arange(len(row)) - 1
+    goes_on = np.append(False, lane[1:] == lane[:-1]) & (at > at[before])
+    # the silence up to the run may end a journey, and begins none
+    speaks = goes_on & ((level == AWAY) | (level[before] != AWAY))
+    stays = (steps.kind[row] != hidden.END) | speaks
+    columns = (column[stays] for column in (lane, at, level, probability, is_open))
+    return *_joined(*columns), of[ends], known[ends]
 
 
 def _joined(lane, at, level, probability, is_open):
