@@ -337,6 +337,23 @@ def test_an_account_walks_with_all_its_heads_and_its_deals(engine):
     assert Counter(by_customer["subject_id"]) == {"cp": 3, "cq": 3}
 
 
+@pytest.mark.parametrize("outcome", [True, False, None], ids=["won", "lost", "closed"])
+def test_a_deal_that_ends_at_the_instant_it_begins_opens_first(engine, outcome):
+    instant = at("2024-06-03")
+    deals = [{"opportunity_id": "o", "opened_at": instant, "closed_at": instant, "person_id": "p", "is_won": outcome}]
+    timeline = journeys.compose(
+        {"events": events(("p", "2024-06-01", "read")), "opportunities": table("opportunities", deals)}, "customer", engine
+    )
+    timeline = engine.keep(timeline)
+    found = timeline.to_pandas()["event_name"].tolist()
+    ending = {True: "opportunity_won", False: "opportunity_lost", None: "opportunity_closed"}[outcome]
+    assert found == ["read", "opportunity_opened", ending]
+    # however the rows come, they are walked so
+    for rows in (timeline, timeline.order_by("event_name")):
+        assert journeys.variants(journeys.sequences(rows)).to_pandas()["variant"].tolist() == [" > ".join(found)]
+    assert journeys.funnel(timeline, found)["subjects"].tolist() == [1, 1, 1]
+
+
 def test_the_book_goes_first_in_choosing_the_subject():
     accounts = ibis.memtable({"account_id": ["a"], "kind": ["company"]})
     singles = ibis.memtable({"account_id": ["a"], "kind": ["single"]})

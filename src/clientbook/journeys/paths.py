@@ -12,6 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clientbook.journeys.timeline import ENDINGS
+
 # A way of so many events is a robot's or a crowd's; the rest of it is cut, or one subject could fill the memory.
 LONGEST_VARIANT = 1_000
 JOIN, CUT = " > ", "…"
@@ -28,7 +30,7 @@ class Sequences:
     Attributes
     ----------
     names
-        The events' names, in the order of the alphabet.
+        The events' names, in the order of the alphabet; those with which deals end stand last.
     first
         Where each subject begins among the codes, and how many there are in all: one longer than the subjects.
     codes
@@ -71,7 +73,8 @@ def sequences(events: ir.Table) -> Sequences:
         order already, as the public table `timeline` does, is not sorted again.
     """
     names = events.filter(events["event_name"].notnull()).select("event_name").distinct().to_pyarrow()["event_name"]
-    names = sorted(names.to_pylist())
+    # codes decide between equal times and arrivals, as the timeline does
+    names = sorted(names.to_pylist(), key=lambda name: (name in ENDINGS, name))
     small = np.min_scalar_type(len(names))
     known = pa.table({"event_name": pa.array(names, pa.string()), "code": np.arange(len(names), dtype=small)})
     rows = events.inner_join(ibis.memtable(known), "event_name")
@@ -226,8 +229,9 @@ def funnel(events: ir.Table, names: Sequence[str]) -> pd.DataFrame:
     pandas.DataFrame
         `event_name`, `subjects`, `share` (of those who did the first), `of_before` (of those at the step before).
     """
-    along = ibis.window(group_by="subject_id", order_by=["occurred_at", "arrival", "event_name"])
     rows = events.filter(events["event_name"].isin(list(names)))
+    ends = rows["event_name"].isin(ENDINGS)
+    along = ibis.window(group_by="subject_id", order_by=["occurred_at", "arrival", ends, "event_name"])
     rows = rows.select("subject_id", "event_name", place=ibis.row_number().over(along))
     reached, counts = None, []
     for name in names:

@@ -31,6 +31,8 @@ _PIECE = TIMELINE.names[2:]
 # Who a row's person is, is looked up in all of them at once: a table for each would fill the memory.
 _NAMED = ("person_source", "person_id", *(name for name in _PIECE if name not in ("customer_id", "account_id")))
 OPENED, WON, LOST, CLOSED = "opportunity_opened", "opportunity_won", "opportunity_lost", "opportunity_closed"
+# Of a deal that closes at the instant at which it opens, the opening goes first.
+ENDINGS = (WON, LOST, CLOSED)
 CLICKED, REPLIED = "message_clicked", "message_replied"
 
 
@@ -145,7 +147,8 @@ def compose(tables: Tables, subject: Subject, engine: Engine, who: ir.Table | No
         rows = ibis.union(rows, _opportunities(deals, who, tables, subject))
     rows = rows.mutate(subject_type=ibis.literal(subject), subject_id=rows[f"{subject}_id"])
     rows = rows.filter(rows["subject_id"].notnull()).select(*TIMELINE.names)
-    return rows.order_by("subject_id", "occurred_at", "arrival", "event_name", "topic", "customer_id")
+    ends = rows["event_name"].isin(ENDINGS)
+    return rows.order_by("subject_id", "occurred_at", "arrival", ends, "event_name", "topic", "customer_id")
 
 
 def _whose(rows: ir.Table, who: ir.Table) -> ir.Table:
