@@ -270,7 +270,7 @@ def test_a_book_without_topics_has_one_journey_at_a_time(engine):
 
 def test_topics_of_visits_alone_part_no_journey_that_could_end_in_an_order(engine):
     seen = events(("p", "2024-06-01", "read", "/suits"), ("p", "2024-06-02", "price", "/shirts"))
-    bought = table("orders", [{"person_id": "p", "ordered_at": at("2024-06-03"), "order_id": "o1"}])
+    bought = table("orders", [{"person_id": "p", "ordered_at": at("2024-06-03"), "order_id": "o1", "quantity": 1.0}])
     found = intervals(engine, {"events": seen, "orders": bought})
     assert list(found["stage"]) == ["need", "decide", "adopt"] and found["topic"].isna().all()
     assert not journeys.has_topics(follow(engine, {"events": seen, "orders": bought})[0])
