@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 PHONE, DESK = {"width": 375, "height": 812}, {"width": 1280, "height": 900}
+# A sheet of A4 within the margins of the report, at 96 dots an inch.
+SHEET = {"width": 673, "height": 986}
 _FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -62,6 +64,7 @@ class Seen:
     requests: list[str] = field(default_factory=list)  # beyond the page's own file
     violations: list[str] = field(default_factory=list)  # of accessibility, as axe finds them
     overflow: int = 0  # pixels that stick out to the side of a phone
+    cut: list[str] = field(default_factory=list)  # tables wider than a sheet of A4
     ran: list[str] = field(default_factory=list)  # dialogs, changed titles, script that was let in
     title: str = ""
 
@@ -139,6 +142,11 @@ def _look(browser, page: Path, screenshots: Path | None, axe: bool) -> Seen:
     overflow = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     if screenshots:
         _shoot(tab, screenshots / f"{page.stem}-375.png")
+    tab.set_viewport_size(SHEET)
+    tab.emulate_media(media="print")
+    cut = tab.evaluate("""width => [...document.querySelectorAll('table')]
+        .filter(each => each.getBoundingClientRect().right > width + 1).map(each => each.caption?.innerText ?? each.innerText)""",
+        SHEET["width"])  # fmt: skip
     context.close()
     return Seen(
         name=page.stem,
@@ -146,6 +154,7 @@ def _look(browser, page: Path, screenshots: Path | None, axe: bool) -> Seen:
         requests=[url for url in requests if url != address and not url.startswith("data:")],
         violations=_violations(browser, address) if axe else [],
         overflow=overflow,
+        cut=[words[:80] for words in cut],
         ran=ran,
         title=title,
     )

@@ -20,6 +20,7 @@ def test_every_page_is_quiet_accessible_and_small(tailor_outcome):
         assert page.violations == [], (page.name, page.violations)
         assert page.size < 1_000_000, page.name
         assert not page.overflow, page.name
+        assert page.cut == [], (page.name, page.cut)
         assert not page.ran, page.name
 
 
