@@ -787,6 +787,9 @@ def test_outcomes_leave_out_what_cannot_be_known_yet(engine):
     costs = outcomes.cost(found, value)
     assert costs["sending"].iloc[0] == 2.0 and costs["lost"].iloc[0] == 100.0
     assert "€" in outcomes.say_cost(costs, lambda amount: f"{amount:.0f} €")
+    free = outcomes.cost(found.mutate(cost=ibis.null("float64")), value)
+    assert np.isnan(free["sending"].iloc[0]) and free["in_all"].iloc[0] == 100.0
+    assert "does not say, and customers worth up to 100 €" in outcomes.say_cost(free, lambda amount: f"{amount:.0f} €")
 
 
 def test_wilson_is_that_of_the_books():

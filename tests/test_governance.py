@@ -51,6 +51,8 @@ def test_catalogue_tells_owner_personal_data_filled_and_use():
     frame = told.reset_index()
     assert set(frame.columns) == set(governance.STAGE.tables[0].names)
     assert not governance.by_table(frame).empty
+    by_id = frame.head(1).assign(table="value", column="customer_id", personal=None)
+    assert governance.by_table(by_id)["personal"].tolist() == ["about customers, by id"]
     assert governance.personal_data(frame)["kind"].tolist() == ["id", "email"]
 
 

@@ -305,6 +305,9 @@ def test_answer_numbers_and_figures_read_well_when_parts_are_missing():
     assert "8 have not bought yet" in told and "Nobody can be put on a list" in told
     assert segments.say_lifecycle(lifecycle) == "Nobody has bought yet"
     assert segments.key_numbers(lifecycle, none)[0].value == 0
+    some = none.assign(customers=2, expected_margin=5.0)
+    notes = [segments.key_numbers(lifecycle, some, consents=known)[1].note for known in (True, False)]
+    assert notes[0].endswith("who may be written to") and "does not say" in notes[1]
     assert segments.say_segments(segments.by_segment(rows)) == "How many customers each segment holds"
     assert segments.grid(rows).shape == (5, 5) and "0%" in segments.say_grid(segments.grid(rows))
 

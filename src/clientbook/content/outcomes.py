@@ -129,7 +129,7 @@ def cost(audited: ir.Table, value: ir.Table | None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `verdict`, `messages`, `sending` (their cost), `unsubscribed` (how many left with one), `lost` (expected value of
+        `verdict`, `messages`, `sending` (their cost, where the book knows it), `unsubscribed` (how many left with one), `lost` (expected value of
         those who left beyond the rate at which customers leave right messages), `in_all`. An unsubscription costs the
         whole value of its customer only if they are lost with it: an upper bound.
     """
@@ -141,7 +141,7 @@ def cost(audited: ir.Table, value: ir.Table | None) -> pd.DataFrame:
         a = a.mutate(clv=ibis.null("float64"))
     left = a["unsubscribed"] == 1
     each = a.group_by("verdict").agg(
-        messages=a.count(), sending=total(a["cost"]), unsubscribed=as_count(a["unsubscribed"].sum()),
+        messages=a.count(), sending=total(a["cost"]), priced=a["cost"].count(), unsubscribed=as_count(a["unsubscribed"].sum()),
         worth=total(a["clv"].fill_null(0.0), where=left),
     ).to_pandas()  # fmt: skip
     each = each.set_index("verdict").reindex([name for name in VERDICTS if name in set(each["verdict"])]).reset_index()
@@ -152,8 +152,11 @@ def cost(audited: ir.Table, value: ir.Table | None) -> pd.DataFrame:
     each["lost"] = np.round(each.pop("worth").to_numpy(float) * beyond, 2)
     if value is None:
         each["lost"] = np.nan
+    if not each.pop("priced").sum():
+        # a book that does not say what messages cost has not sent them for nothing
+        each["sending"] = np.nan
     each = each[each["verdict"] != "right"].reset_index(drop=True)
-    return each.assign(in_all=each["sending"] + each["lost"].fillna(0.0))
+    return each.assign(in_all=each[["sending", "lost"]].sum(axis=1, min_count=1))
 
 
 def say_cost(told: pd.DataFrame, money) -> str:
@@ -170,6 +173,8 @@ def say_cost(told: pd.DataFrame, money) -> str:
         return "No message was wrong"
     sending, lost = float(told["sending"].sum()), float(told["lost"].sum())
     more = f", and customers worth up to {money(lost)} left with them" if lost > 0 else ""
+    if told["sending"].isna().all():
+        return f"What it cost to send the wrong messages this book does not say{more}"
     return f"The wrong messages cost {money(sending)} to send{more}"
 
 

@@ -1038,7 +1038,7 @@ def answer(lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool, mone
     return f"**Of {int(counts['customers'].sum()):,} customers, {told}.**{ids}{lists}{within if listed else ''}"
 
 
-def key_numbers(lifecycle: pd.DataFrame, goals: pd.DataFrame) -> list[KeyNumber]:
+def key_numbers(lifecycle: pd.DataFrame, goals: pd.DataFrame, *, consents: bool = True) -> list[KeyNumber]:
     """Which numbers of this stage are watched from run to run?
 
     Parameters
@@ -1047,18 +1047,21 @@ def key_numbers(lifecycle: pd.DataFrame, goals: pd.DataFrame) -> list[KeyNumber]
         As from :func:`by_lifecycle`.
     goals
         As from :func:`campaigns`.
+    consents
+        Whether the book knows who allows what.
     """
     counts = lifecycle.set_index("lifecycle").drop("visitor", errors="ignore")
     n = int(counts["customers"].sum())
     buying = int(sum(counts["customers"].get(name, 0) for name in ("new", "active")))
     stakes = goals.set_index("goal")
     back = stakes.loc["win back"]
+    allowed = " who may be written to" if consents else "; this book does not say who may be written to"
     counted = "of those who bought or of whom more than an id is known"
     numbers = [KeyNumber("New and active customers", buying, "customers", "up", n=n, note=counted)]
     if back["customers"] and back["expected_margin"]:
         numbers.append(
             KeyNumber("Expected from those to win back", round(float(back["expected_margin"]), 2), "money", "",
-                      n=int(back["customers"]), note="customers at risk or lapsed who may be written to")
+                      n=int(back["customers"]), note=f"customers at risk or lapsed{allowed}")
         )  # fmt: skip
     numbers.append(KeyNumber("Customers at risk", int(counts["customers"].get("at risk", 0)), "customers", "down", n=n))
     numbers.append(KeyNumber("Customers on the list to keep", int(stakes.loc["keep", "customers"]), "customers", "", n=n))
