@@ -1141,3 +1141,32 @@ def test_every_bad_file_is_told_at_once(read, tmp_path):
     write(tmp_path / "b.csv", b"id,x\n1,2\n")
     write(tmp_path / "c.csv", b'id,x\n1,"2\n')
     assert [fault.file for fault in faults(read, "*.csv")] == ["a.csv", "c.csv"]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_records_that_one_object_holds_in_a_list_are_read_as_web_services_answer(read, tmp_path, indent):
+    tickets = [{"id": 12345678901234567, "who": {"email": "ann@x.org"}, "tags": ["a"]}, {"id": 2, "who": None, "text": "ü"}]
+    answer = {"count": 2, "next_page": None, "tickets": tickets}
+    write(tmp_path / "t.json", json.dumps(answer, indent=indent, ensure_ascii=False).encode())
+    write(tmp_path / "plain.json", json.dumps(tickets).encode())
+    raw, plain = read("t.json"), read("plain.json")
+    assert rows(raw.table, "id", "who.email", "text") == [(12345678901234567, "ann@x.org", None), (2, None, "ü")]
+    assert rows(raw.table, *plain.files[0].columns) == rows(plain.table, *plain.files[0].columns)
+    assert raw.files[0].rows == 2 and ["'tickets'" in str(note) for note in raw.notes] == [True]
+
+
+@pytest.mark.parametrize(
+    ("content", "records"),
+    [
+        ('{"order_id": 1, "lines": [{"n": 1}, {"n": 2}]}', 1),
+        ('{"lines": [{"n": 1}, {"n": 2}], "order_id": 1}', 1),
+        ('{"lines": [{"n": 1}]}\n{"lines": [{"n": 2}]}\n', 2),
+        ('{"count": 3}', 1),
+        ('{"tags": ["a", "b"]}', 1),
+    ],
+)
+def test_an_object_that_is_a_record_stays_one(read, tmp_path, content, records):
+    write(tmp_path / "o.json", content.encode())
+    raw = read("o.json")
+    assert raw.table.count().to_pyarrow().as_py() == raw.files[0].rows == records
+    assert not [note for note in raw.notes if "in one object" in str(note)]

@@ -76,7 +76,7 @@ def run(
         str | None, typer.Option(metavar="DATE", help="See only what happened before this day, such as 2024-06-01.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Execute this notebook and what it needs; may be repeated.")
+        list[str] | None, typer.Option(metavar="NAME", help="Execute this notebook and what it needs, and publish these pages alone; may be repeated.")
     ] = None,
     engine: Annotated[
         str, typer.Option(help="duckdb, or spark: on the session that SPARK_REMOTE or SPARK_MASTER names; see below.")
@@ -341,7 +341,7 @@ def export(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it here; default: to the terminal.")] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Everything held on one person, as JSON with nothing masked, for the person who asks."""
+    """Everything that the newest run holds on one person, as JSON with nothing masked, for the person who asks."""
     from clientbook import export as exporting
     from clientbook.book import open_book
     from clientbook.forget import look_up

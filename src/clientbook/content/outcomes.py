@@ -129,9 +129,9 @@ def cost(audited: ir.Table, value: ir.Table | None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `verdict`, `messages`, `sending` (their cost, where the book knows it), `unsubscribed` (how many left with one), `lost` (expected value of
-        those who left beyond the rate at which customers leave right messages), `in_all`. An unsubscription costs the
-        whole value of its customer only if they are lost with it: an upper bound.
+        `verdict`, `messages`, `sending` (their cost, where the book knows it), `unsubscribed` (how many left with one),
+        `lost` (expected value of those who left beyond the rate at which customers leave right messages), `in_all`. An
+        unsubscription costs the whole value of its customer only if they are lost with it: an upper bound.
     """
     a = audited.filter(~audited["is_operational"])
     if value is not None:

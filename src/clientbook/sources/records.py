@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,13 +16,22 @@ from clientbook.sources.delivered import MOST_COLUMNS, Request, Staged
 from clientbook.sources.encodings import Plain, plain_text
 
 _LONGEST_SPACE = 1 << 16
+# What interfaces of web services write beside the list that holds the records.
+_BESIDE = frozenset((
+    "after_cursor", "after_url", "before_cursor", "before_url", "count", "cursor", "end_of_stream", "end_time", "has_more",
+    "limit", "links", "meta", "next", "next_cursor", "next_page", "next_url", "offset", "ok", "page", "page_size", "pages",
+    "pagination", "paging", "per_page", "previous", "previous_page", "status", "success", "total", "total_count", "url",
+))  # fmt: skip
+# Such a file is read whole; a page of a service's answer is far smaller.
+_LARGEST_ANSWER = 1 << 30
 
 
 def stage_records(engine: Engine, request: Request) -> list[Staged]:
     """Where do the records of a JSON file lie now?
 
-    An array of objects, an object a line, or objects one after another: told from the text, as file endings often
-    lie. Where a line is no object it is rejected; an array that is damaged cannot be read at all.
+    An array of objects, an object a line, objects one after another, or one object that holds them in a list, as web
+    services answer: told from the text, as file endings often lie. Where a line is no object it is rejected; an array that
+    is damaged cannot be read at all.
 
     Parameters
     ----------
@@ -48,6 +59,16 @@ def stage_records(engine: Engine, request: Request) -> list[Staged]:
 def _stage(engine: Engine, request: Request, plain: Plain) -> list[Staged]:
     _check_names(request, plain)
     rejected, bad_rows, careful = None, 0, False
+    answered = _answered(plain.path)
+    if answered is not None:
+        name, records = answered
+        unwrapped = engine.scratch_file(".jsonl")
+        with unwrapped.open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        note = request.note(f"The records are those of the list {name!r} in one object.")
+        if plain.copied:
+            plain.path.unlink()
+        plain = replace(plain, path=unwrapped, copied=True, notes=(*plain.notes, note))
     if _starts_with_bracket(plain.path):
         if _is_empty_array(plain.path):
             return _nothing(engine, request, plain)
@@ -200,6 +221,27 @@ def _check_names(request: Request, plain: Plain) -> None:
         return
     if isinstance(first, dict) and len(first) > MOST_COLUMNS:
         raise request.fault(f"The first record has {len(first):,} names.", f"At most {MOST_COLUMNS:,} can be read.", row=1)
+
+
+def _answered(path: Path) -> tuple[str, list[dict]] | None:
+    """The list of records that one object holds, with its name; None where the file is something else."""
+    if path.stat().st_size > _LARGEST_ANSWER:
+        return None
+    with path.open("rb") as stream:
+        start = stream.read(_LONGEST_SPACE).decode(errors="replace")
+    first = re.match(r'\s*\{\s*"([^"\\]*)"\s*:\s*(\[\s*\{)?', start)
+    # the first name tells most files from such a one, unread
+    if not first or not (first[2] or first[1] in _BESIDE):
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once_each)
+    except (ValueError, RecursionError, _TwiceError):
+        return None
+    lists = [name for name, value in told.items() if name not in _BESIDE]
+    records = told[lists[0]] if len(lists) == 1 else None
+    if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
+        return None
+    return lists[0], records
 
 
 def _starts_with_bracket(path: Path) -> bool:
