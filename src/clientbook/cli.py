@@ -76,7 +76,10 @@ def run(
         str | None, typer.Option(metavar="DATE", help="See only what happened before this day, such as 2024-06-01.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Execute this notebook and what it needs, and publish these pages alone; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Execute this notebook and what it needs, and publish these pages alone; may be repeated."
+        ),
     ] = None,
     engine: Annotated[
         str, typer.Option(help="duckdb, or spark: on the session that SPARK_REMOTE or SPARK_MASTER names; see below.")
