@@ -598,7 +598,7 @@ def as_text(told: dict[str, Any]) -> str:
     told
         As from :func:`card`.
     """
-    lines = [f"{told['kind'].capitalize()} {_id(told)}, as of {told['as_of']}"]
+    lines = [f"{told['kind'].capitalize()} {_id(told)}, as of {told['as_of']}; times are in UTC"]
     for title, part in _parts(told):
         lines += ["", title, *_lines(part)]
     for contact in told.get("contacts", ()):
