@@ -35,7 +35,8 @@ DAY = dt.date(2026, 7, 1)
 TEXTS = [
     "2024/01/05 10:00", "2024-1-5", "2024-02-30", "2024", "05.03.2024", "5.3.2024", "31.02.2024", " x ", "1.234,5", "1,234.5",
     "2024-01-05T10:00:00+02:00", "2024-01-05T10:00Z", "2024-03-31 02:30", "yes", "NEIN", "", "\u00a0a", "12\n", "1e3",
-    "20240105", "1 234", "-", "0012", "1.5", "x\u200b", " of five", "even  ", "vf", "five of\v", None,
+    "20240105", "1 234", "-", "0012", "1.5", "x\u200b", " of five", "even  ", "vf", "five of\v", "€ 9.99",
+    "9,99 €", "eur 5", "($5)", "(1.234,50)", "(5)", "12-", "-€5", "€-5", "--5", "5 Euro", None,
 ]  # fmt: skip
 
 
@@ -82,10 +83,10 @@ def texts(tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("kind", ["text", "id", "number", "flag", "time", "date"])
+@pytest.mark.parametrize("kind", ["text", "id", "number", "money", "flag", "time", "date"])
 @pytest.mark.parametrize("decimal", [".", ","])
 def test_every_text_means_the_same(cluster, alone, texts, kind, decimal):
-    reading = parsing.Reading(decimal, "Europe/Berlin", ("%d.%m.%Y", "%Y%m%d"))
+    reading = parsing.Reading(decimal, "Europe/Berlin", ("%d.%m.%Y", "%Y%m%d"), "EUR")
 
     def read(engine):
         rows = engine.read_parquet(texts)
