@@ -171,7 +171,7 @@ def key(
     tables = run.tables if "*" in stage.uses else sorted({*stage.needs, *stage.uses} & set(run.tables))
     told = {
         "notebook": cells_of(notebook),
-        "code": code_of(stage.name, *imported_by(notebook)),
+        "code": code_of_step(stage.name, notebook),
         # who tells of the other stages may look at how they declare themselves
         "stages": [code_of(path.stem[3:]) for path in sorted(notebook.parent.glob("*.ipynb")) if stage.hears],
         "packages": packages(),
@@ -356,6 +356,19 @@ def _imported(file: Path, module: str) -> tuple[str, ...]:
         return ()
     package = ("clientbook", *file.relative_to(PACKAGE).parts[:-1])
     return _ours(_imports(file.read_text(encoding="utf-8")), package)
+
+
+def code_of_step(stage: str, notebook: Path) -> str:
+    """The code of a stage and of what its notebook imports beside it.
+
+    Parameters
+    ----------
+    stage
+        Its name.
+    notebook
+        As the analyst left it.
+    """
+    return code_of(stage, *imported_by(notebook))
 
 
 def imported_by(notebook: Path) -> tuple[str, ...]:

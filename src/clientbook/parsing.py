@@ -379,6 +379,11 @@ def _within(value: ir.TimestampColumn, earliest: dt.date) -> ir.TimestampColumn:
     return fits.ifelse(value, ibis.null("timestamp"))
 
 
+def day_begins(day: dt.date, zone: str) -> ir.TimestampScalar:
+    """The UTC time at which a day begins in a zone; as a value, :func:`clientbook.clocks.day_begins` has it."""
+    return utc(midnight(day), zone)
+
+
 def midnight(day: dt.date) -> ir.TimestampScalar:
     """The time at which a day begins, without a zone."""
     return ibis.timestamp(day.year, day.month, day.day, 0, 0, 0)

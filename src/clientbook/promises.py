@@ -8,6 +8,19 @@ import ibis.expr.types as ir
 from clientbook import parsing
 
 
+def is_late(deliveries: ir.Table, zone: str) -> ir.BooleanColumn:
+    """Did it arrive after it was :func:`due`? Null where either is not known.
+
+    Parameters
+    ----------
+    deliveries
+        Clean deliveries, with `promised_at` and `delivered_at`.
+    zone
+        The book's.
+    """
+    return deliveries["delivered_at"] > due(deliveries["promised_at"], zone)
+
+
 def due(promised_at: ir.TimestampColumn, zone: str) -> ir.TimestampColumn:
     """Until when is what was promised in time?
 

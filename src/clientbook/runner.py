@@ -438,7 +438,7 @@ class _Execution:
         # before there are threads: two that import the same packages at one moment may each find half of them
         kernels.register()
         for notebook in self.chosen:
-            cache.code_of(notebook.stage.name, *cache.imported_by(notebook.path))
+            cache.code_of_step(notebook.stage.name, notebook.path)
         cache.code_of("publish")
         before = _all_before(self.chosen)
         waiting = _by_followers(self.chosen, before)
@@ -667,10 +667,7 @@ class _Execution:
             "tables": _sizes(self.under_way),
             **recorded,
         }  # fmt: skip
-        code = {
-            n.name: cache.digest([cache.cells_of(n.path), cache.code_of(n.stage.name, *cache.imported_by(n.path))])
-            for n in self.chosen
-        }
+        code = {n.name: cache.digest([cache.cells_of(n.path), cache.code_of_step(n.stage.name, n.path)]) for n in self.chosen}
         settings = self.book.settings.model_dump(mode="json")
         self.entry = history.entry(self.told, code=code, settings={k: cache.digest(v) for k, v in settings.items()})
 

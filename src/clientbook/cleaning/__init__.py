@@ -984,7 +984,7 @@ def _judge(
     wide = looked.rows
     column, reason = _rejection(wide, item, book)
     dated = table.at and table.at in item.mapping
-    later = wide[f"typed:{table.at}"] >= _instant_of(as_of, book.settings.timezone) if dated else ibis.literal(False)
+    later = wide[f"typed:{table.at}"] >= parsing.day_begins(as_of, book.settings.timezone) if dated else ibis.literal(False)
     back = _is_return(wide, item) if table.name == "orders" else ibis.literal(False)
     fate = ibis.cases(
         # before all others, so that nothing of them is kept with a reason
@@ -1244,7 +1244,7 @@ def _is_return(wide: ir.Table, item: _Loaded) -> ir.BooleanColumn:
 
 def _unseen(judged: ir.Table, table: Table, as_of: dt.date, zone: str) -> dict[str, ir.Column]:
     """What had not happened yet is not known yet: an opening, an answer, a close."""
-    limit = _instant_of(as_of, zone)
+    limit = parsing.day_begins(as_of, zone)
     changed = {}
     for column in table.columns:
         here = f"typed:{column.name}" in judged.columns
@@ -1437,7 +1437,3 @@ def _stack(parts: Sequence[ir.Table]) -> ir.Table:
     stacked = ibis.union(*aligned) if len(aligned) > 1 else aligned[0]
     order = ["arrival", "column"] if "column" in names else ["arrival"]
     return stacked.order_by(*order)
-
-
-def _instant_of(day: dt.date, zone: str) -> ir.TimestampScalar:
-    return parsing.utc(parsing.midnight(day), zone)

@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 import pandas as pd
 from pydantic import Field
 
-from clientbook import charts, parsing
+from clientbook import charts, clocks, parsing
 from clientbook.book import Settings
 from clientbook.content import accounts, actions, audit, guess, mapping, outcomes, page, policy, pressure
 from clientbook.content.accounts import groups, say_silent
@@ -312,7 +312,7 @@ def analyse(step: Step) -> Work:
     names = ("value", "orders", "deliveries", "events", "resolved_accounts", "responsiveness", "opportunity_people",
              "products")  # fmt: skip
     facts = actions.Facts(sent, pieces, *(step.read(name) for name in names))
-    now = _begin(step.as_of, zone)
+    now = clocks.day_begins(step.as_of, zone)
     rules = actions.Rules(rule, settings.triggers, zone, now, p.share_of_value, p.fresh_days, p.explore, p.seed)
     planned = actions.plan(facts, who, rules, engine)
     chosen = step.write("next_actions", planned.actions)
@@ -589,12 +589,6 @@ def cap(settings: Settings) -> str:
     return f"at most {policy.max_messages} messages to an {policy.per} in {policy.period_days} days".replace(
         "an customer", "a customer"
     )
-
-
-def _begin(as_of: dt.date, zone: str) -> dt.datetime:
-    """The instant at which a day begins, in UTC."""
-    midnight = parsing.utc(ibis.timestamp(as_of.year, as_of.month, as_of.day, 0, 0, 0), zone)
-    return pd.Timestamp(ibis.duckdb.connect().execute(midnight)).to_pydatetime()
 
 
 def _or_none(messages: ir.Table | None) -> ir.Table:

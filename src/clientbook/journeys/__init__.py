@@ -70,7 +70,7 @@ from clientbook.journeys.reading import (
 )
 from clientbook.journeys.response import best_times, reached, responsiveness
 from clientbook.journeys.scoring import TRUTH, foresight, say_foresight, say_score, score
-from clientbook.journeys.stages import Ways, follow, has_topics, instant_of, intervals, stage_of
+from clientbook.journeys.stages import Ways, follow, has_topics, intervals, stage_of
 from clientbook.journeys.timeline import choose_subject, compose, who_is_who
 from clientbook.journeys.touchpoints import (
     entries_and_exits,

@@ -151,7 +151,7 @@ def experiments(timeline: ir.Table, as_of: dt.date, *, zone: str) -> pd.DataFram
     """
     names = timeline.filter(timeline["kind"] == "event").select("event_name").distinct().to_pandas()["event_name"]
     arms = [(found["name"], name, found["arm"] in ("treated", "treatment")) for name in names if (found := _ARM.match(name))]
-    latest = parsing.utc(parsing.midnight(as_of - dt.timedelta(days=TRIAL_DAYS)), zone)
+    latest = parsing.day_begins(as_of - dt.timedelta(days=TRIAL_DAYS), zone)
     rows = []
     for trial in sorted({name for name, _, _ in arms}):
         inside = {full: treated for name, full, treated in arms if name == trial}
@@ -207,7 +207,7 @@ def _orders(tables, who: ir.Table, as_of: dt.date, zone: str, complaint: str) ->
         each = each.mutate(late=ibis.literal(False), due=each["at"], judged=ibis.literal(True))
     else:
         came = deliveries.filter(deliveries["promised_at"].notnull())
-        end = parsing.utc(parsing.midnight(as_of), zone)
+        end = parsing.day_begins(as_of, zone)
         came = came.mutate(due=promises.due(came["promised_at"], zone), there=came["delivered_at"].fill_null(end))
         came = came.group_by("order_source", "order_id").agg(
             late=(came["there"] > came["due"]).any(),

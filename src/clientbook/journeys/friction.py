@@ -215,8 +215,8 @@ def contentment(tables: Mapping[str, ir.Table | None], who: ir.Table, *, zone: s
     orders, deliveries = tables.get("orders"), tables.get("deliveries")
     if orders is not None and deliveries is not None:
         came = deliveries.filter(deliveries["delivered_at"].notnull() & deliveries["promised_at"].notnull())
-        late = came["delivered_at"] > promises.due(came["promised_at"], zone)
-        came = came.group_by("order_source", "order_id").agg(late=late.any(), came_at=came["delivered_at"].max())
+        late = promises.is_late(came, zone).any()
+        came = came.group_by("order_source", "order_id").agg(late=late, came_at=came["delivered_at"].max())
         whose = orders.select("order_source", "order_id", "person_source", "person_id").distinct()
         whose = whose.inner_join(who, ["person_source", "person_id"]).inner_join(came, ["order_source", "order_id"])
         whose = whose.select("customer_id", "came_at", "late").to_pandas().sort_values(["came_at", "customer_id", "late"])

@@ -163,7 +163,7 @@ def standing(
         within the last week: to be approached first). `others`: `subject_id` and `written_to` (messages in that month) of
         those on none.
     """
-    since, lately = (parsing.utc(parsing.midnight(as_of - dt.timedelta(days=n)), zone) for n in (SILENT_DAYS, 7))
+    since, lately = (parsing.day_begins(as_of - dt.timedelta(days=n), zone) for n in (SILENT_DAYS, 7))
     now = intervals.filter((intervals["method"] == FILTERED) & intervals["valid_to"].isnull())
     now = now.select("subject_id", "stage", "probability_now", topic=now["topic"].fill_null(""))
     seen = timeline.filter((timeline["occurred_at"] >= since) & (timeline["kind"] != "message"))
@@ -239,7 +239,7 @@ def allowing(
     consents, customers = tables.get("consents"), tables.get("customers")
     if consents is None:
         return None
-    instant = parsing.utc(ibis.timestamp(f"{as_of.isoformat()} 00:00:00"), zone)
+    instant = parsing.day_begins(as_of, zone)
     by = consent.channels(consents, tables.get("messages"))
     allowed = consent.in_force(consents, tables.get("identities"), instant, by)
     if subject == "account":

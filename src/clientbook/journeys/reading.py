@@ -10,11 +10,11 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from clientbook import doubts
+from clientbook import doubts, parsing
 from clientbook.journeys.inference import FILTERED, SMOOTHED, emission_change
 from clientbook.journeys.model import Model
 from clientbook.journeys.paths import JOIN
-from clientbook.journeys.stages import Ways, instant_of, stage_of
+from clientbook.journeys.stages import Ways, stage_of
 from clientbook.site.numbers import percent
 from clientbook.stage import KeyNumber
 from clientbook.tables import STAGES
@@ -324,7 +324,7 @@ def follow_up(ways: Ways, as_of: dt.date, *, zone: str, gap_days: int, window_da
         `stage`, `journeys`, `bought` (share that was followed by an order or a won deal on the topic), with the row
         `all` last; empty where nothing was ever bought.
     """
-    then = instant_of(as_of, zone) - ibis.interval(days=window_days)
+    then = parsing.day_begins(as_of, zone) - ibis.interval(days=window_days)
     rows = ways.steps.filter(ways.steps["occurred_at"] < then)
     # the latest step on each lane is where the subject stood; later ones of the same lane do not speak
     stood = rows.group_by("lane").agg(

@@ -11,9 +11,10 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from clientbook import parsing
 from clientbook.journeys.inference import Reading, Seen, Stood, fitted_before, most_probable, part_of, recent, stood
 from clientbook.journeys.model import AWAY, Model
-from clientbook.journeys.stages import Ways, instant_of
+from clientbook.journeys.stages import Ways
 from clientbook.tables import STAGES
 
 MODEL, TRUE_MODEL, LAST = "hidden Markov model", "the same with the truth's own rates", "stage of the last event"
@@ -73,7 +74,7 @@ def score(
     """
     if any(truth.get(name) is None for name in ("people", "stages")):
         return pd.DataFrame(columns=_COLUMNS)
-    now = instant_of(as_of, zone)
+    now = parsing.day_begins(as_of, zone)
     guesses = _guesses(ways, reading).merge(_true_accounts(who, truth["people"], subject), on="subject_id")
     open_truly = _open_truly(truth, now)
     true_model = _true_model(reading.model, told, truth)

@@ -19,19 +19,6 @@ from clientbook.tables import STAGES
 METHOD = "filtered"
 
 
-def instant_of(day: dt.date, zone: str) -> ir.TimestampScalar:
-    """The UTC time at which a day begins in a zone.
-
-    Parameters
-    ----------
-    day
-        The day.
-    zone
-        The book's.
-    """
-    return parsing.utc(ibis.timestamp(day.year, day.month, day.day, 0, 0, 0), zone)
-
-
 def has_topics(timeline: ir.Table) -> bool:
     """Whether journeys are parted by topic; if not, a subject has one journey at a time, on everything.
 
@@ -164,7 +151,7 @@ def intervals(ways: Ways, subject_type: str, as_of: dt.date, *, zone: str, gap_d
     """
     rows = ways.changes.inner_join(ways.lanes, "lane")
     closes = rows["last_at"] + ibis.interval(days=gap_days)
-    closed = ~rows["held"] & (closes < instant_of(as_of, zone))
+    closed = ~rows["held"] & (closes < parsing.day_begins(as_of, zone))
     told = rows.mutate(
         subject_type=ibis.literal(subject_type),
         journey_id=rows["subject_id"].concat("|", rows["topic"].fill_null(""), "|", rows["number"].cast("string")),

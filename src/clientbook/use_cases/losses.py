@@ -140,8 +140,7 @@ def counted(orders: ir.Table, deliveries: ir.Table, identities: ir.Table | None,
         then), `late`, `n`, `back`.
     """
     arrived = deliveries.filter(deliveries["promised_at"].notnull() & deliveries["delivered_at"].notnull())
-    late = arrived["delivered_at"] > promises.due(arrived["promised_at"], zone)
-    each = arrived.group_by("order_source", "order_id").agg(late=late.any())
+    each = arrived.group_by("order_source", "order_id").agg(late=promises.is_late(arrived, zone).any())
     known = with_customer(orders, identities)
     placed = known.filter(known["quantity"] > 0)
     visits = placed.group_by("customer_id", day="ordered_on").agg(spent=exact(placed["amount"].fill_null(0.0)).sum())

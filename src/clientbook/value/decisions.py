@@ -71,8 +71,7 @@ def loss_if_late(
     if deliveries is None or "promised_at" not in deliveries.columns:
         return assumed
     arrived = deliveries.filter(deliveries["promised_at"].notnull() & deliveries["delivered_at"].notnull())
-    late = arrived["delivered_at"] > promises.due(arrived["promised_at"], zone)
-    each = arrived.group_by("order_source", "order_id").agg(late=late.any())
+    each = arrived.group_by("order_source", "order_id").agg(late=promises.is_late(arrived, zone).any())
     known = with_customer(orders, identities)
     placed = known.filter(known["order_id"].notnull() & (known["quantity"] > 0))
     placed = placed.group_by("order_source", "order_id").agg(
@@ -213,7 +212,7 @@ def recoveries(
     """
     if deliveries is None or "promised_at" not in deliveries.columns:
         return None
-    now = parsing.utc(parsing.midnight(as_of), zone)
+    now = parsing.day_begins(as_of, zone)
     promised = deliveries.filter(deliveries["delivered_at"].isnull()).mutate(due=promises.due(deliveries["promised_at"], zone))
     late = promised.filter(promised["due"] < now).group_by("order_source", "order_id").agg(due=ibis._["due"].min())
     known = with_customer(orders, identities)
@@ -308,7 +307,7 @@ def allowing(consents: ir.Table, identities: ir.Table | None, as_of: dt.date, zo
     ibis.expr.types.Table
         As from :func:`clientbook.consent.reachable`.
     """
-    now = parsing.utc(parsing.midnight(as_of), zone)
+    now = parsing.day_begins(as_of, zone)
     return reachable(in_force(consents, identities, now, channels(consents)), MARKETING)
 
 

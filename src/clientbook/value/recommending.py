@@ -64,7 +64,7 @@ def with_recommendations(
     """
     if referrals is None:
         return value.mutate(recommended=ibis.null("int64"), recommendation_value=ibis.null("float64"))
-    seen = referrals.filter(referrals["referred_at"] < parsing.utc(parsing.midnight(as_of), zone))
+    seen = referrals.filter(referrals["referred_at"] < parsing.day_begins(as_of, zone))
     pairs = brought(seen, identities)
     new = pairs.select("referred_id").distinct().inner_join(value, [("referred_id", "customer_id")])
     years = ibis.greatest(value["T"], 1) / float(YEAR)
