@@ -561,6 +561,12 @@ def _outputs(file) -> list:
     return nbformat.reads(text, as_version=4).cells[0].outputs if text.rstrip().endswith("}") else []
 
 
+def _has_kernel(tab, port: int) -> bool:
+    """Whether the one notebook open in JupyterLab has a kernel which waits for what there is to execute."""
+    kernels = [session["kernel"] for session in tab.request.get(f"http://127.0.0.1:{port}/api/sessions?token=t").json()]
+    return any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels)
+
+
 def test_somebody_answers_by_keyboard_in_jupyterlab_and_nothing_of_people_is_saved(tmp_path):
     """A real server, a real kernel and a real browser; the notebook is saved with all that JupyterLab keeps of widgets."""
     import json
@@ -584,30 +590,45 @@ def test_somebody_answers_by_keyboard_in_jupyterlab_and_nothing_of_people_is_sav
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), file)
     port = free_port()
-    with chromium() as browser:
+    log = tmp_path / "server.log"
+    with chromium() as browser, log.open("wb") as words:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", f"--ServerApp.root_dir={desk}",
-             "--IdentityProvider.token=t", f"--LabApp.user_settings_dir={settings_}",
+             "--IdentityProvider.token=t", "--ServerApp.port_retries=0", f"--LabApp.user_settings_dir={settings_}",
              f"--LabApp.workspaces_dir={tmp_path / 'w'}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"},
+            stdout=words, stderr=subprocess.STDOUT, env=os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"},
         )  # fmt: skip
         try:
             tab = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
             outside = []
             tab.on("request", lambda request: outside.append(request.url) if "127.0.0.1" not in request.url else None)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 240
             while True:
                 try:
                     tab.goto(f"http://127.0.0.1:{port}/lab/tree/review.ipynb?token=t")
                     break
                 except Exception:
-                    assert server.poll() is None and time.monotonic() < deadline, "JupyterLab does not start"
+                    assert server.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
                     time.sleep(0.3)
-            editor = tab.locator(".jp-Notebook .jp-CodeCell .cm-content").first
-            editor.click(timeout=240_000)
-            tab.keyboard.press("Shift+Enter")
+            first = tab.locator(".jp-Notebook .jp-CodeCell").first
+            prompt = first.locator(".jp-InputPrompt")
+            # A key that is pressed before the notebook has its kernel executes nothing: JupyterLab asks for a kernel then.
+            deadline = time.monotonic() + 240
+            while not _has_kernel(tab, port):
+                assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+                time.sleep(0.3)
+            while not set(prompt.inner_text()) & set("*123456789"):
+                assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+                if (dialog := tab.locator(".jp-Dialog .jp-mod-accept")).count():
+                    dialog.click()
+                first.locator(".cm-content").click()
+                tab.keyboard.press("Shift+Enter")
+                tab.wait_for_timeout(1_000)
             box = tab.locator(".clientbook-review")
-            box.get_by_text("Zebulon Quist 9").wait_for(timeout=240_000)
+            try:
+                box.get_by_text("Zebulon Quist 9").wait_for(timeout=240_000)
+            except Exception as error:
+                raise AssertionError(f"{first.inner_text()}\n{log.read_text(encoding='utf-8')}") from error
             box.focus()
             for key, turn in (("y", 1), ("n", 2), ("u", 1), ("d", 2)):
                 tab.keyboard.press(key)
